@@ -1,0 +1,107 @@
+"""What LangChain's and LangGraph's own callbacks say of a run, told as facts: model calls and interrupts."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
+
+from langchain_core.callbacks import BaseCallbackManager
+from langchain_core.messages import AIMessage
+from langchain_core.outputs import ChatGeneration, LLMResult
+from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import var_child_runnable_config
+from langgraph.callbacks import GraphCallbackHandler, GraphInterruptEvent
+
+from lg_prod_nodes.call import Call
+from lg_prod_nodes.run import Usage
+
+
+class RunWatch(GraphCallbackHandler):
+    """Counts every model call made below a call, streamed ones and those of tools and subgraphs too.
+
+    Counting happens when a model call ends, so a failed attempt of a node counts what it really spent.
+    """
+
+    run_inline = True
+    ignore_chain = True
+    ignore_agent = True
+    ignore_retriever = True
+    ignore_custom_event = True
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._open: dict[UUID, tuple[str, str | None, float]] = {}
+        self._lock = threading.Lock()
+
+    def on_interrupt(self, event: GraphInterruptEvent) -> None:
+        """Note that the run pauses for a person."""
+        self._call.run.interrupted = True
+
+    def on_chat_model_start(self, serialized: Any, messages: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        """Note which model is called, and where."""
+        metadata = kwargs.get("metadata") or {}
+        model = metadata.get("ls_model_name") or kwargs.get("name") or "unknown"
+        with self._lock:
+            self._open[run_id] = (model, node_path(metadata), self._call.now())
+
+    on_llm_start = on_chat_model_start
+
+    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
+        """Tell what the model call spent."""
+        message = _message(response)
+        reported = message.response_metadata.get("model_name") if message else None
+        self._tell(run_id, Usage.of(message.usage_metadata if message else None), model=reported)  # type: ignore[arg-type]
+
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        """Tell what a failed or cut model call spent, as far as it came."""
+        message = _message(kwargs.get("response"))
+        if message is not None and message.usage_metadata:
+            self._tell(run_id, Usage.of(message.usage_metadata))  # type: ignore[arg-type]
+        else:
+            with self._lock:
+                self._open.pop(run_id, None)
+
+    def _tell(self, run_id: UUID, usage: Usage, *, model: str | None = None) -> None:
+        with self._lock:
+            name, node, start = self._open.pop(run_id, ("unknown", self._call.node, self._call.now()))
+        if self._call.run.first_sight(run_id):
+            told = self._call.replace(kind="model", name=model or name, node=node or self._call.node, input=None)
+            told.emit("model_called", id=run_id, usage=usage, seconds=self._call.now() - start)
+
+
+def watched(config: RunnableConfig | None, call: Call) -> RunnableConfig:
+    """The config with a watch on what is called below it, all else as it was."""
+    callbacks = (config or {}).get("callbacks")
+    watch = RunWatch(call)
+    if isinstance(callbacks, BaseCallbackManager):
+        callbacks = callbacks.copy()
+        callbacks.add_handler(watch)
+        return RunnableConfig(**{**(config or {}), "callbacks": callbacks})
+    return RunnableConfig(**{**(config or {}), "callbacks": [*(callbacks or []), watch]})
+
+
+@contextmanager
+def watching(call: Call) -> Iterator[RunnableConfig]:
+    """Watch the model calls made inside of the block, through the ambient config."""
+    config = watched(call.config, call)
+    token = var_child_runnable_config.set(config)
+    try:
+        yield config
+    finally:
+        var_child_runnable_config.reset(token)
+
+
+def node_path(metadata: dict[str, Any]) -> str | None:
+    """The node as a path through its subgraphs (`"research/search"`), from a config's metadata."""
+    namespace = metadata.get("langgraph_checkpoint_ns") or metadata.get("checkpoint_ns") or ""
+    names = [part.partition(":")[0] for part in namespace.split("|") if part and not part.isdigit()]
+    return "/".join(names) or metadata.get("langgraph_node")
+
+
+def _message(response: LLMResult | None) -> AIMessage | None:
+    generation = next((g for gs in response.generations for g in gs), None) if response is not None else None
+    message = generation.message if isinstance(generation, ChatGeneration) else None
+    return message if isinstance(message, AIMessage) else None

@@ -1,0 +1,200 @@
+"""The vocabulary of a policy: the call it sees, the clock it may use, the facts it may tell."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from time import perf_counter, sleep, time
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.errors import GraphBubbleUp, GraphDrained, GraphInterrupt
+from langgraph.runtime import Runtime
+
+from lg_prod_nodes.errors import CallRejected
+
+if TYPE_CHECKING:
+    from lg_prod_nodes.run import Run
+
+Kind = Literal["run", "update", "node", "model", "tool"]
+"""What kind of call a policy is asked about: a run of a graph, a caller's update of its state, a node, a model or
+a tool."""
+
+Outcome = Literal["ok", "error", "interrupt", "cancelled", "rejected", "drained"]
+
+Handler = Callable[["Call"], Awaitable[Any]]
+"""The rest of the way: the policies further in, and at the end the call itself."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Clock(Protocol):
+    """Where policies take the time from; a test hands in its own."""
+
+    def now(self) -> float:
+        """Seconds on a clock that never goes back, for durations."""
+        ...
+
+    def time(self) -> float:
+        """Seconds since the epoch."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Wait in this thread."""
+        ...
+
+    async def asleep(self, seconds: float) -> None:
+        """Wait in this task."""
+        ...
+
+
+class SystemClock:
+    """The machine's own clock."""
+
+    now = staticmethod(perf_counter)
+    time = staticmethod(time)
+    sleep = staticmethod(sleep)
+
+    async def asleep(self, seconds: float) -> None:
+        """Wait in this task."""
+        await asyncio.sleep(seconds)
+
+
+SYSTEM_CLOCK: Clock = SystemClock()
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """Something that a policy tells: a decision, a finding, a cost. Holds names and numbers, never content."""
+
+    name: str
+    call: Call
+    data: Mapping[str, Any]
+
+
+class Observer(Protocol):
+    """Whoever wants to hear facts."""
+
+    def observe(self, fact: Fact) -> None:
+        """Take note of a fact; must neither block nor raise."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One attempt of one call, as every policy on its way sees it.
+
+    Attributes:
+        kind: What is called.
+        name: Its name: of the graph, node, model or tool.
+        input: What it is called with: the run's input, the state a node reads, a model's messages, a tool call.
+        run: The run that the call belongs to, shared by all calls of it.
+        config: The `RunnableConfig` of the call.
+        runtime: LangGraph's runtime of the call, `None` before the graph has made one.
+        node: The node that the call belongs to, `None` for a run.
+        attempt: 1 for the first try of a node, 2 for its first retry, and so on.
+        resumed: Whether a run goes on with earlier work (`Command(resume=...)`, no input) rather than being new.
+        blocking: Whether the caller is synchronous.
+    """
+
+    kind: Kind
+    name: str
+    input: Any
+    run: Run
+    config: RunnableConfig = field(default_factory=RunnableConfig)
+    runtime: Runtime[Any] | None = None
+    node: str | None = None
+    attempt: int = 1
+    resumed: bool = False
+    blocking: bool = False
+    clock: Clock = SYSTEM_CLOCK
+    observers: tuple[Observer, ...] = ()
+    answer_with: Callable[[Call, Any], Awaitable[Any]] | None = None
+
+    def replace(self, **changes: Any) -> Call:
+        """The same call with some attributes changed."""
+        return replace(self, **changes)
+
+    def now(self) -> float:
+        """Seconds on a clock that never goes back."""
+        return self.clock.now()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait, in the way that suits the caller."""
+        if self.blocking:
+            self.clock.sleep(seconds)
+        else:
+            await self.clock.asleep(seconds)
+
+    async def run_blocking(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a blocking function: here for a synchronous caller, else in a thread, off the event loop."""
+        if self.blocking:
+            return function(*args, **kwargs)
+        return await asyncio.to_thread(function, *args, **kwargs)
+
+    async def answer(self, reply: Any) -> Any:
+        """End the call with a reply instead of doing it.
+
+        Args:
+            reply: A text becomes a message (`AIMessage`, for a tool a `ToolMessage`); anything else is taken as the
+                state update to make, or as the result itself for a model or tool.
+
+        Returns:
+            What the policy has to return.
+        """
+        if self.answer_with is None:
+            raise TypeError(f"a call of kind {self.kind!r} cannot be answered")
+        return await self.answer_with(self, reply)
+
+    async def refuse(self, rejection: CallRejected, reply: Any = None) -> Any:
+        """Refuse the call: answer it with a reply where there is one, else raise.
+
+        A run that goes on with earlier work is never answered, since that would use up what it waits for.
+
+        Args:
+            rejection: Why; raised unless there is a reply.
+            reply: What `answer` takes, or a function of the rejection that gives it.
+
+        Raises:
+            CallRejected: There is no reply, or the call cannot be answered.
+        """
+        self.emit("call_rejected", policy=rejection.policy, answered=reply is not None)
+        if reply is None or self.resumed or self.answer_with is None:
+            raise rejection
+        return await self.answer(reply(rejection) if callable(reply) else reply)
+
+    def outcome(self, error: BaseException | None) -> Outcome:
+        """How the call ended, given what it raised."""
+        outcome = outcome_of(error)
+        return self.run.outcome(outcome) if self.kind == "run" else outcome
+
+    def emit(self, name: str, **data: Any) -> None:
+        """Tell a fact to the run and to every policy that observes."""
+        fact = Fact(name, self, data)
+        self.run.record(fact)
+        told: set[int] = set()
+        for observer in (*self.observers, *self.run.observers):
+            if id(observer) not in told:
+                told.add(id(observer))
+                observer.observe(fact)
+
+
+def outcome_of(error: BaseException | None) -> Outcome:
+    """Name how a call ended. Control flow (interrupts, `Command` to a parent, draining) is not an error."""
+    match error:
+        case None:
+            return "ok"
+        case CallRejected():
+            return "rejected"
+        case GraphInterrupt():
+            return "interrupt"
+        case GraphDrained():
+            return "drained"
+        case GraphBubbleUp():
+            return "ok"
+        case Exception():
+            return "error"
+        case _:
+            return "cancelled"

@@ -1,0 +1,161 @@
+"""The one walk over everything that carries content: messages, content blocks, tool calls, state, `Command`, `Send`.
+
+`rewrite` gives back the very same object where nothing changed, and a new one of the same shape, id and type where
+something did; what it is given is never mutated.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from copy import copy
+from typing import Any, TypeVar
+
+from langchain_core.messages import BaseMessage
+from langgraph.types import Command, Interrupt, Send
+from pydantic import BaseModel
+
+T = TypeVar("T")
+Rewrite = Callable[[str], str]
+
+_NAMING_KEYS = frozenset({"type", "id", "role", "index", "tool_call_id", "mime_type", "source_type", "finish_reason"})
+"""Keys of messages and blocks whose values name things rather than say something."""
+
+_BINARY_KEYS = frozenset({"base64", "data"})
+"""Keys of content blocks that hold encoded bytes."""
+
+_BINARY_BLOCKS = frozenset({"image", "audio", "video", "file", "input_audio"})
+
+_MESSAGE_FIELDS = (
+    "content",
+    "additional_kwargs",
+    "response_metadata",
+    "tool_calls",
+    "invalid_tool_calls",
+    "tool_call_chunks",
+    "artifact",
+)
+
+
+def rewrite(value: T, change: Rewrite) -> T:
+    """Apply `change` to every text inside of a value.
+
+    Args:
+        value: A message, a state (mapping, pydantic model, dataclass), an update, a `Command`, `Send` or `Interrupt`,
+            an exception's arguments, or any nesting of lists, tuples, sets and mappings of these.
+        change: Gets a text, gives back the text to have in its place.
+
+    Returns:
+        The same object when no text changed, else a copy with the changed texts.
+    """
+    return _rewrite(value, change)  # type: ignore[no-any-return]
+
+
+def texts(value: object) -> list[str]:
+    """Every text inside of a value, in the order of the walk."""
+    found: list[str] = []
+
+    def note(text: str) -> str:
+        found.append(text)
+        return text
+
+    _rewrite(value, note)
+    return found
+
+
+def _rewrite(value: Any, change: Rewrite) -> Any:
+    match value:
+        case str():
+            changed = change(value)
+            return value if changed == value else changed
+        case None | bool() | int() | float() | bytes():
+            return value
+        case BaseMessage():
+            return _model(value, _MESSAGE_FIELDS, change)
+        case Mapping():
+            return _mapping(value, change)
+        case list() | tuple() | set() | frozenset():
+            return _collection(value, change)
+        case Command():
+            return _command(value, change)
+        case Send():
+            return _attribute(value, "arg", change)
+        case Interrupt():
+            return _attribute(value, "value", change)
+        case BaseModel():
+            return _model(value, tuple(type(value).model_fields), change)
+        case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return _fields(value, tuple(f.name for f in dataclasses.fields(value) if f.init), change)
+        case _:
+            return value
+
+
+def _mapping(value: Mapping[Any, Any], change: Rewrite) -> Any:
+    skipped = _skipped_keys(value)
+    changed = {
+        key: text
+        for key, old in value.items()
+        if key not in skipped and (text := _rewrite(old, change)) is not old
+    }
+    if not changed:
+        return value
+    try:
+        new = copy(value)
+        new.update(changed)  # type: ignore[attr-defined]
+    except (TypeError, AttributeError):
+        return {**value, **changed}
+    return new
+
+
+def _skipped_keys(value: Mapping[Any, Any]) -> frozenset[str]:
+    if "args" in value or "arguments" in value or value.get("type") == "tool_use":
+        return _NAMING_KEYS | {"name"}
+    if value.get("type") in _BINARY_BLOCKS:
+        return _NAMING_KEYS | _BINARY_KEYS
+    return _NAMING_KEYS if "type" in value or "role" in value else frozenset()
+
+
+def _collection(value: Any, change: Rewrite) -> Any:
+    items = [_rewrite(item, change) for item in value]
+    if all(new is old for new, old in zip(items, value, strict=True)):
+        return value
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*items)
+    return type(value)(items)
+
+
+def _model(value: BaseModel, names: tuple[str, ...], change: Rewrite) -> Any:
+    changed = _changes(value, names, change)
+    return value.model_copy(update=changed) if changed else value
+
+
+def _fields(value: Any, names: tuple[str, ...], change: Rewrite) -> Any:
+    changed = _changes(value, names, change)
+    return dataclasses.replace(value, **changed) if changed else value
+
+
+def _changes(value: Any, names: tuple[str, ...], change: Rewrite) -> dict[str, Any]:
+    return {
+        name: new
+        for name in names
+        if (old := getattr(value, name, None)) is not None and (new := _rewrite(old, change)) is not old
+    }
+
+
+def _command(value: Command[Any], change: Rewrite) -> Command[Any]:
+    changed = _changes(value, ("update", "resume"), change)
+    targets = [value.goto] if isinstance(value.goto, (Send, str)) else list(value.goto)
+    goto = [_rewrite(target, change) if isinstance(target, Send) else target for target in targets]
+    if any(new is not old for new, old in zip(goto, targets, strict=True)):
+        changed["goto"] = goto
+    return dataclasses.replace(value, **changed) if changed else value
+
+
+def _attribute(value: T, name: str, change: Rewrite) -> T:
+    old = getattr(value, name)
+    new = _rewrite(old, change)
+    if new is old:
+        return value
+    changed = copy(value)
+    setattr(changed, name, new)
+    return changed

@@ -1,0 +1,69 @@
+"""What can go wrong, as types.
+
+    ProductionError
+    ├── ConfigurationError      the set-up is wrong; raised while building (also a ValueError)
+    ├── CallRejected            a policy refused a call; `policy` and `retry_after` say which and for how long
+    │   ├── RateLimitExceeded
+    │   └── ContentBlocked      `categories` names what was found, never the text
+    └── StoreUnavailable        a store that a policy leans on cannot be reached
+
+No message of these ever carries user content: limits, names, categories and counts only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class ProductionError(Exception):
+    """The base of every error that this library raises."""
+
+
+class ConfigurationError(ProductionError, ValueError):
+    """The set-up cannot work. Says what was given, what is allowed and what to do."""
+
+
+class CallRejected(ProductionError):
+    """A policy refused a call.
+
+    Attributes:
+        policy: Name of the policy that refused.
+        retry_after: Seconds until a new try can succeed, `None` if waiting does not help.
+    """
+
+    def __init__(self, message: str, *, policy: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.policy = policy
+        self.retry_after = retry_after
+
+
+class RateLimitExceeded(CallRejected):
+    """A rate limit is used up.
+
+    Attributes:
+        limit: The limit in words, such as `"10 per 1 second"`.
+    """
+
+    def __init__(self, limit: str, *, retry_after: float, policy: str = "RateLimit") -> None:
+        super().__init__(
+            f"rate limit of {limit} is used up; try again in {retry_after:.2f} s",
+            policy=policy,
+            retry_after=retry_after,
+        )
+        self.limit = limit
+
+
+class ContentBlocked(CallRejected):
+    """Content of a blocked category was found.
+
+    Attributes:
+        categories: What was found, by name; never the text itself.
+    """
+
+    def __init__(self, categories: Iterable[str], *, policy: str = "ContentFilter") -> None:
+        self.categories = tuple(sorted(set(categories)))
+        super().__init__(f"blocked content: {', '.join(self.categories)}", policy=policy)
+
+
+class StoreUnavailable(ProductionError):
+    """A store cannot be reached within its time bound."""

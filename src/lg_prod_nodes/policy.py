@@ -1,0 +1,275 @@
+"""The contract: a policy is a frozen value with the settings of one production concern.
+
+A policy of one's own is one class with one method, for synchronous and asynchronous callers alike:
+
+    @dataclass(frozen=True)
+    class SlowCalls(Policy):
+        threshold: float = 2.0
+
+        async def wrap(self, call: Call, handler: Handler) -> Any:
+            start = call.now()
+            result = await handler(call)
+            if (seconds := call.now() - start) >= self.threshold:
+                call.emit("slow_call", seconds=seconds)
+            return result
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import wraps
+from typing import Any, ClassVar, Literal, ParamSpec, TypeVar, cast
+
+from langchain_core.messages import AIMessage
+from langchain_core.runnables import Runnable, RunnableConfig
+
+from lg_prod_nodes._engine import Wrap, act, drive
+from lg_prod_nodes._watch import node_path, watching
+from lg_prod_nodes.call import SYSTEM_CLOCK, Call, Clock, Fact, Handler, Kind, Observer
+from lg_prod_nodes.errors import ConfigurationError
+from lg_prod_nodes.run import Run, ambient_config, ambient_runtime, attempt_of, run_of
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Site = Literal["graph", "node", "agent"]
+"""What a policy is attached to: a whole graph, one node, or the middleware of `create_agent`."""
+
+Role = Literal["observe", "admit", "content"]
+
+Recovery = Literal["continue", "end"]
+"""Where a node's branch goes after a policy took over from a failed node: along the node's edges, or nowhere."""
+
+
+class Policy:
+    """One production concern, as a frozen value.
+
+    Attributes:
+        kinds: The calls that the policy wraps when it is given for a whole graph.
+        role: What the policy does with a call: `"observe"` it, `"admit"` or refuse it, change or refuse its
+            `"content"`; `None` says nothing. An observer must stand outside of the others, since it would otherwise
+            not see what they refuse; error handlers of the user's are never asked for admission.
+        single: Whether a second one on the same call is a mistake.
+    """
+
+    kinds: ClassVar[frozenset[Kind]] = frozenset({"node"})
+    role: ClassVar[Role | None] = None
+    single: ClassVar[bool] = False
+
+    async def wrap(self, call: Call, handler: Handler) -> Any:
+        """Do something around an attempt of a call; what this returns is the call's result.
+
+        May await only `handler`, `call.sleep`, `call.run_blocking`, `call.answer` and its store. Must let pass what it
+        does not handle: above all `GraphBubbleUp` (an interrupt is an exception) and cancellations.
+        """
+        return await handler(call)
+
+    def observe(self, fact: Fact) -> None:
+        """Hear a fact that any policy of the run tells. Must neither block nor raise."""
+
+    @property
+    def recovers(self) -> Recovery | None:
+        """Whether the policy takes over from a node that has failed for good, and where the graph goes then."""
+        return None
+
+    def recover(self, call: Call, error: BaseException) -> Any:
+        """Give the update to make in a failed node's stead, or raise the error.
+
+        Runs as LangGraph's native error handler: once, after the last attempt, never for an interrupt.
+        """
+        raise error
+
+    def kinds_at(self, site: Site) -> frozenset[Kind]:
+        """The calls that the policy wraps where it is attached."""
+        if site == "graph":
+            return self.kinds
+        if site == "node":
+            return (self.kinds - {"run", "update"}) or frozenset({"node"})
+        if self.role in ("admit", "content"):
+            return (self.kinds & {"run", "model", "tool"}) or frozenset({"model"})
+        return (self.kinds & {"model", "tool"}) or frozenset({"model", "tool"})
+
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        """Attach the policy to one node function: `@RateLimit("10/second")`."""
+        return guard(self)(function)
+
+
+class Stack:
+    """Policies in their order, sorted by the kind of call that they wrap at one place of a graph."""
+
+    def __init__(self, placed: Iterable[tuple[Policy, frozenset[Kind]]], clock: Clock = SYSTEM_CLOCK) -> None:
+        self.placed = tuple(placed)
+        self.clock = clock
+        self.observers: tuple[Observer, ...] = tuple(p for p, _ in self.placed if _overrides(p, "observe"))
+
+    @classmethod
+    def at(cls, site: Site, policies: Sequence[Policy], clock: Clock = SYSTEM_CLOCK) -> Stack:
+        """The stack of policies attached to a site.
+
+        Raises:
+            ConfigurationError: The policies cannot stand together, see `validate`.
+        """
+        validate(policies)
+        return cls(((policy, policy.kinds_at(site)) for policy in policies), clock)
+
+    def wraps(self, kind: Kind) -> tuple[Wrap, ...]:
+        """The policies' `wrap` for a kind of call, outermost first."""
+        return tuple(p.wrap for p, kinds in self.placed if kind in kinds and _overrides(p, "wrap"))
+
+    def changes(self, kind: Kind) -> bool:
+        """Whether a policy may change the result of such a call."""
+        return any(kind in kinds and p.role in (None, "content") for p, kinds in self.placed if _overrides(p, "wrap"))
+
+    @property
+    def watches_models(self) -> bool:
+        """Whether a policy wants to know of model calls."""
+        return any("model" in kinds for _, kinds in self.placed)
+
+    def node_call(self, name: str, state: Any, *, blocking: bool) -> Call:
+        """The call of the node that is running, whose config is the ambient one."""
+        config, runtime = ambient_config(), ambient_runtime()
+        run = run_of(runtime)
+        if run is None:
+            run = Run()
+            run.start("", config, context=runtime.context if runtime else None)
+        return Call(
+            kind="node",
+            name=name,
+            input=state,
+            run=run,
+            config=config,
+            runtime=runtime,
+            node=node_path(config.get("metadata") or {}) or name,
+            attempt=attempt_of(runtime),
+            blocking=blocking,
+            clock=self.clock,
+            observers=self.observers,
+            answer_with=as_update,
+        )
+
+    def watch(self, call: Call) -> AbstractContextManager[RunnableConfig | None]:
+        """Watch the model calls made inside of the block, where a policy wants to know of them."""
+        return watching(call) if self.watches_models else nullcontext()
+
+
+def validate(policies: Sequence[Policy]) -> None:
+    """Check that policies can stand together, the first outermost.
+
+    Raises:
+        ConfigurationError: Something is not a policy, one stands twice that must be single, or one that observes
+            stands inside of one that refuses or changes calls.
+    """
+    inner: Policy | None = None
+    for policy in policies:
+        if not isinstance(policy, Policy):
+            given = f"the class {policy.__name__}" if isinstance(policy, type) else f"a {type(policy).__name__}"
+            raise ConfigurationError(
+                f"{given} was given as a policy; give instances of Policy, such as RateLimit('10/second')"
+            )
+        if policy.role == "observe" and inner is not None:
+            raise ConfigurationError(
+                f"{_name(policy)} stands after {_name(inner)}, so it would not see what {_name(inner)} refuses; "
+                f"put {_name(policy)} before it (the first policy is the outermost)"
+            )
+        if policy.role in ("admit", "content"):
+            inner = inner or policy
+    for kind, count in Counter(type(p) for p in policies if p.single).items():
+        if count > 1:
+            raise ConfigurationError(f"{count} {kind.__name__} policies were given for the same calls; keep one")
+
+
+def guard(*policies: Policy, clock: Clock = SYSTEM_CLOCK) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Attach policies to one node function, the first outermost.
+
+    The function keeps its signature, so LangGraph still injects `config`, `runtime`, `store` and `writer`. Its first
+    argument is the state.
+
+    Raises:
+        ConfigurationError: The policies cannot stand together, or what is decorated is not a plain function.
+
+    Example:
+        @guard(Metrics(), RateLimit("10/second"))
+        async def agent(state: State) -> dict: ...
+    """
+    stack = Stack.at("node", policies, clock)
+
+    def attach(function: Callable[P, R]) -> Callable[P, R]:
+        _check_guardable(function, policies)
+
+        def call_of(args: tuple[Any, ...], *, blocking: bool) -> Call:
+            return stack.node_call(_function_name(function), args[0] if args else None, blocking=blocking)
+
+        if _is_async(function):
+
+            @wraps(function)
+            async def guarded_async(*args: Any, **kwargs: Any) -> Any:
+                async def handler(call: Call) -> Any:
+                    with stack.watch(call) as config:
+                        return await cast(Any, function)(*_first(call.input, args), **_with_config(kwargs, config))
+
+                return await act(stack.wraps("node"), call_of(args, blocking=False), handler)
+
+            return cast(Callable[P, R], guarded_async)
+
+        @wraps(function)
+        def guarded(*args: Any, **kwargs: Any) -> Any:
+            async def handler(call: Call) -> Any:
+                with stack.watch(call) as config:
+                    return cast(Any, function)(*_first(call.input, args), **_with_config(kwargs, config))
+
+            return drive(act(stack.wraps("node"), call_of(args, blocking=True), handler))
+
+        return cast(Callable[P, R], guarded)
+
+    return attach
+
+
+async def as_update(call: Call, reply: Any) -> Any:
+    """How a run or node is answered: a text as a message in `messages`, anything else as the update that it is."""
+    return {"messages": [AIMessage(reply)]} if isinstance(reply, str) else reply
+
+
+def _first(state: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    return (state, *args[1:]) if args else args
+
+
+def _with_config(kwargs: dict[str, Any], config: RunnableConfig | None) -> dict[str, Any]:
+    return {**kwargs, "config": config} if config is not None and "config" in kwargs else kwargs
+
+
+def _is_async(function: Callable[..., Any]) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))
+
+
+def _check_guardable(function: object, policies: Sequence[Policy]) -> None:
+    if isinstance(function, Runnable) or not callable(function):
+        raise ConfigurationError(
+            f"guard was given a {type(function).__name__}; it takes a node function. "
+            "Add the node to a graph and attach the policies with harden(builder, nodes={name: [...]})"
+        )
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise ConfigurationError(
+            f"{_function_name(function)} is a generator function; attach the policies with "
+            f"harden(builder, nodes={{name: [...]}}) instead"
+        )
+    for policy in policies:
+        if policy.recovers:
+            raise ConfigurationError(
+                f"{_name(policy)} recovers from errors, which LangGraph does outside of a node, after its retries; "
+                "attach it with harden(builder, nodes={name: [...]})"
+            )
+
+
+def _function_name(function: object) -> str:
+    return getattr(function, "__name__", type(function).__name__)
+
+
+def _overrides(policy: Policy, method: str) -> bool:
+    return getattr(type(policy), method) is not getattr(Policy, method)
+
+
+def _name(policy: Policy) -> str:
+    return type(policy).__name__

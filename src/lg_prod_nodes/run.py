@@ -1,0 +1,238 @@
+"""One run of a graph: whom it is for, and what the policies know of it."""
+
+from __future__ import annotations
+
+import os
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.config import get_config
+from langgraph.runtime import RunControl, Runtime, get_runtime
+
+if TYPE_CHECKING:
+    from lg_prod_nodes.call import Fact, Observer, Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of model calls, and their price where it is known.
+
+    Attributes:
+        calls: Number of model calls.
+        input_tokens: Tokens sent, cached ones included.
+        output_tokens: Tokens received, reasoning included.
+        cache_read_tokens: Part of `input_tokens` that the provider read from its cache.
+        reasoning_tokens: Part of `output_tokens` spent on reasoning.
+        cost: Price in US dollars of the calls whose price is known.
+        unpriced_calls: Number of calls whose price is not known.
+    """
+
+    calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    reasoning_tokens: int = 0
+    cost: Decimal = Decimal(0)
+    unpriced_calls: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        """Tokens sent and received."""
+        return self.input_tokens + self.output_tokens
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
+
+    @classmethod
+    def of(cls, metadata: Mapping[str, Any] | None) -> Usage:
+        """One call's usage from LangChain's `usage_metadata`; zero tokens where the provider reports none."""
+        metadata = metadata or {}
+        return cls(
+            calls=1,
+            input_tokens=metadata.get("input_tokens", 0),
+            output_tokens=metadata.get("output_tokens", 0),
+            cache_read_tokens=(metadata.get("input_token_details") or {}).get("cache_read") or 0,
+            reasoning_tokens=(metadata.get("output_token_details") or {}).get("reasoning") or 0,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CapturedError:
+    """An error by its names: which node failed, with what type, after how many attempts."""
+
+    node: str | None
+    type: str
+    attempts: int
+
+
+@dataclass(slots=True)
+class RunReport:
+    """What the policies know of a run, while it goes on and after it.
+
+    Attributes:
+        outcome: How the run ended, `None` while it goes on.
+        remaining: Calls left by limit, as in `{"10 per 1 second": 7}`.
+        usage: Tokens of the run's model calls.
+        found: How often content of each entity or category was found.
+        errors: The errors that reached the end of a node's attempts.
+        facts: How often each fact was told.
+    """
+
+    outcome: Outcome | None = None
+    remaining: dict[str, int] = field(default_factory=dict)
+    usage: Usage = Usage()
+    found: Counter[str] = field(default_factory=Counter)
+    errors: list[CapturedError] = field(default_factory=list)
+    facts: Counter[str] = field(default_factory=Counter)
+
+
+class Run(RunControl):
+    """A run as its policies see it.
+
+    It is LangGraph's own `RunControl`, so it travels with the runtime into every node and subgraph
+    (`runtime.control`), and a caller who wants the report beside the result passes one in:
+
+        run = Run()
+        graph.invoke(inputs, config, control=run)
+        run.report.usage.total_tokens
+
+    Attributes:
+        id: The caller's `config["run_id"]`, else a new UUID.
+        graph: Name of the graph.
+        thread_id: The conversation, `None` without a checkpointer.
+        user_id: Whom the run is for, see `user_of`.
+        request_id: The request that caused the run, from `configurable["request_id"]`.
+        report: What the policies know.
+        headers: What a policy wants handed on with outgoing requests, such as `traceparent`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.id = str(uuid.UUID(bytes=os.urandom(16), version=4))
+        self.graph = ""
+        self.thread_id: str | None = None
+        self.user_id: str | None = None
+        self.request_id: str | None = None
+        self.report = RunReport()
+        self.headers: dict[str, str] = {}
+        self.observers: tuple[Observer, ...] = ()
+        self.interrupted = False
+        self.failure: tuple[BaseException, CapturedError] | None = None
+        self._control: RunControl | None = None
+        self._lock = threading.Lock()
+        self._model_calls: set[object] = set()
+
+    def start(
+        self, graph: str, config: RunnableConfig, *, context: Any = None, control: RunControl | None = None
+    ) -> None:
+        """Bind the run to a graph and to what the config says of its caller."""
+        configurable = config.get("configurable", {})
+        self.graph = graph
+        self.id = str(config.get("run_id") or configurable.get("run_id") or self.id)
+        self.thread_id = _text(configurable.get("thread_id"))
+        self.request_id = _text(configurable.get("request_id"))
+        self.user_id = user_of(config, context=context)
+        self._control = control
+
+    def request_drain(self, reason: str = "shutdown") -> None:
+        """Ask the run to stop at its next superstep."""
+        (self._control or super()).request_drain(reason)
+
+    @property
+    def drain_requested(self) -> bool:
+        """Whether the run was asked to stop."""
+        return super().drain_requested or (self._control is not None and self._control.drain_requested)
+
+    @property
+    def drain_reason(self) -> str | None:
+        """Why the run was asked to stop."""
+        return super().drain_reason or (self._control.drain_reason if self._control else None)
+
+    def outcome(self, outcome: Outcome) -> Outcome:
+        """How the run ended, given how its stream did: a run that pauses for a person ends its stream in order."""
+        return "interrupt" if outcome == "ok" and self.interrupted else outcome
+
+    def first_sight(self, model_call: object) -> bool:
+        """Whether this model call has not been counted yet, whoever else watches it."""
+        with self._lock:
+            seen = model_call in self._model_calls
+            self._model_calls.add(model_call)
+        return not seen
+
+    def record(self, fact: Fact) -> None:
+        """Fold a fact into the report."""
+        report, data = self.report, fact.data
+        with self._lock:
+            report.facts[fact.name] += 1
+            match fact.name:
+                case "limit_checked":
+                    report.remaining[data["limit"]] = data["remaining"]
+                case "content_found":
+                    report.found.update(data["found"])
+                case "model_called":
+                    report.usage += data["usage"]
+                case "error_captured":
+                    report.errors.append(data["error"])
+
+
+def current_run() -> Run | None:
+    """The run that the calling node, tool or policy is part of; `None` outside of a hardened graph."""
+    return run_of(ambient_runtime())
+
+
+def run_of(runtime: Runtime[Any] | None) -> Run | None:
+    """The run that a runtime belongs to, if its graph is hardened."""
+    control = getattr(runtime, "control", None)
+    return control if isinstance(control, Run) else None
+
+
+def attempt_of(runtime: Runtime[Any] | None) -> int:
+    """Which try of its node this is, from 1."""
+    info = runtime.execution_info if runtime is not None else None
+    return info.node_attempt if info is not None else 1
+
+
+def ambient_config() -> RunnableConfig:
+    """The config of the node that is running, empty outside of a graph."""
+    try:
+        return get_config()
+    except RuntimeError:
+        return RunnableConfig()
+
+
+def ambient_runtime() -> Runtime[Any] | None:
+    """LangGraph's runtime of the node that is running, `None` outside of a graph."""
+    try:
+        runtime: object = get_runtime()
+    except (RuntimeError, KeyError):
+        return None
+    return runtime if isinstance(runtime, Runtime) else None
+
+
+def user_of(config: RunnableConfig, *, runtime: Runtime[Any] | None = None, context: Any = None) -> str | None:
+    """Whom a call is for.
+
+    Looks, in this order, at `configurable["user_id"]`, the user that LangGraph Server authenticated, `user_id` in the
+    runtime context, and `metadata["user_id"]`.
+    """
+    configurable = config.get("configurable", {})
+    server_user = runtime.server_info.user if runtime is not None and runtime.server_info else None
+    context = runtime.context if runtime is not None and context is None else context
+    candidates = (
+        configurable.get("user_id"),
+        configurable.get("langgraph_auth_user_id"),
+        getattr(server_user, "identity", None),
+        context.get("user_id") if isinstance(context, Mapping) else getattr(context, "user_id", None),
+        (config.get("metadata") or {}).get("user_id"),
+    )
+    return next((str(candidate) for candidate in candidates if candidate), None)
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
