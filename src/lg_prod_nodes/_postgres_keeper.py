@@ -36,12 +36,17 @@ def main(arguments: list[str]) -> None:
     # A service manager signals the whole group on stop; clients that are still draining need their database.
     # Handlers and not SIG_IGN, which PostgreSQL would inherit.
     for ignored in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-        signal.signal(ignored, lambda *_: None)
-    server = subprocess.Popen(command, pass_fds=(server_fd,), preexec_fn=_dies_with_us(), **_as_user(uid, gid))
+        signal.signal(ignored, _ignore)
+    server: subprocess.Popen[Any] = subprocess.Popen(
+        command, pass_fds=(server_fd,), preexec_fn=_dies_with_us(), **_as_user(uid, gid)
+    )
     threading.Thread(target=_stop_after_last_client, args=(server, clients), daemon=True).start()
     if _becomes_ready(server, folder / "cluster" / "postmaster.pid"):
         os.pwrite(keeper_fd, port.encode(), 0)
     server.wait()
+
+
+def _ignore(*_: object) -> None: ...
 
 
 def _as_user(uid: int, gid: int) -> dict[str, Any]:
@@ -64,7 +69,7 @@ def _dies_with_us() -> Callable[[], None] | None:
     return in_child
 
 
-def _becomes_ready(server: subprocess.Popen[bytes], pid_file: Path) -> bool:
+def _becomes_ready(server: subprocess.Popen[Any], pid_file: Path) -> bool:
     while server.poll() is None:
         try:
             lines = pid_file.read_text().splitlines()
@@ -76,8 +81,10 @@ def _becomes_ready(server: subprocess.Popen[bytes], pid_file: Path) -> bool:
     return False
 
 
-def _stop_after_last_client(server: subprocess.Popen[bytes], clients: int) -> None:
-    fcntl.flock(clients, fcntl.LOCK_EX)  # kept until we end: nobody becomes a client of a server that is going
+def _stop_after_last_client(server: subprocess.Popen[Any], clients: int) -> None:
+    fcntl.flock(
+        clients, fcntl.LOCK_EX
+    )  # kept until we end: nobody becomes a client of a server that is going
     for how, patience in _STOPPING:
         server.send_signal(how)
         try:

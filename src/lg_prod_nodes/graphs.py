@@ -26,6 +26,7 @@ from langgraph.graph.state import CompiledStateGraph, StateGraph, _NodeDefaults
 from langgraph.pregel import Pregel
 from langgraph.pregel._read import DEFAULT_BOUND, PregelNode
 from langgraph.pregel._utils import _runnable_has_native_async
+from langgraph.runtime import Runtime
 from langgraph.types import Command
 
 from lg_prod_nodes._engine import Chunk, act, drive, drive_astream, drive_stream
@@ -489,19 +490,28 @@ class _Passage:
 
     async def _answer(self, call: Call, reply: Any) -> None:
         """Serve the reply in the run's stead, as a run of the same thread: its input and the reply land in state."""
-        update = await as_update(call, reply)
-        self._graph, self._cls = _reply_graph(self._graph, update), CompiledStateGraph
+        self._run.reply = await as_update(call, reply)
+        self._graph, self._cls = _reply_graph(self._graph), CompiledStateGraph
         self._kwargs = {k: v for k, v in self._kwargs.items() if k not in ("interrupt_before", "interrupt_after")}
         content = tuple(p.wrap for p, kinds in self._stack.placed if p.role == "content" and "run" in kinds)
         await act(content, call, self._serve)
 
 
-def _reply_graph(graph: Any, update: Any) -> Any:
-    """A graph of the same state whose only way from the start is a node that replies."""
-    builder = _copy_builder(graph.builder)
-    builder._node_defaults = _NodeDefaults()  # compiling has applied them already
-    builder.edges = {(start, end) for start, end in builder.edges if start != START}
-    builder.branches.pop(START, None)
-    builder.add_node(_REPLY_NODE, lambda _: update)
-    builder.add_edge(START, _REPLY_NODE)
-    return builder.compile(checkpointer=graph.checkpointer, store=graph.store, cache=graph.cache, name=graph.name)
+def _reply_graph(graph: Any) -> Any:
+    """A graph of the same state whose only way from the start is a node that replies what the run says."""
+    if "_replying" not in vars(graph):
+        builder = _copy_builder(graph.builder)
+        builder.compiled = False
+        builder._node_defaults = _NodeDefaults()  # compiling has applied them already
+        builder.edges = {(start, end) for start, end in builder.edges if start != START}
+        builder.branches.pop(START, None)
+        builder.add_node(_REPLY_NODE, _reply)
+        builder.add_edge(START, _REPLY_NODE)
+        vars(graph)["_replying"] = builder.compile(name=graph.name)
+    replying = copy(vars(graph)["_replying"])
+    replying.checkpointer, replying.store, replying.config = graph.checkpointer, graph.store, graph.config
+    return replying
+
+
+def _reply(state: Any, runtime: Runtime[Any]) -> Any:
+    return cast(Run, run_of(runtime)).reply

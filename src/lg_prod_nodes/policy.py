@@ -82,6 +82,9 @@ class Policy:
         """
         raise error
 
+    def warm_up(self) -> None:
+        """Load what takes time before the first call comes."""
+
     def kinds_at(self, site: Site) -> frozenset[Kind]:
         """The calls that the policy wraps where it is attached."""
         if site == "graph":

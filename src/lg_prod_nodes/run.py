@@ -123,6 +123,7 @@ class Run(RunControl):
         self.headers: dict[str, str] = {}
         self.observers: tuple[Observer, ...] = ()
         self.interrupted = False
+        self.reply: Any = None
         self.failure: tuple[BaseException, CapturedError] | None = None
         self._control: RunControl | None = None
         self._lock = threading.Lock()
@@ -155,8 +156,10 @@ class Run(RunControl):
         return super().drain_reason or (self._control.drain_reason if self._control else None)
 
     def outcome(self, outcome: Outcome) -> Outcome:
-        """How the run ended, given how its stream did: a run that pauses for a person ends its stream in order."""
-        return "interrupt" if outcome == "ok" and self.interrupted else outcome
+        """How the run ended, given how its stream did: one that pauses, or is answered instead, ends it in order."""
+        if outcome != "ok":
+            return outcome
+        return "interrupt" if self.interrupted else "rejected" if self.reply is not None else "ok"
 
     def first_sight(self, model_call: object) -> bool:
         """Whether this model call has not been counted yet, whoever else watches it."""

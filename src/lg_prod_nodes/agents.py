@@ -1,0 +1,158 @@
+"""Policies as middleware of LangChain's `create_agent`, the one file that imports `langchain` (the extra `agents`)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Literal, cast
+
+from langchain_core.messages import AIMessage, BaseMessage, SystemMessage, ToolMessage
+from langgraph.types import Command
+
+from lg_prod_nodes._engine import act, drive
+from lg_prod_nodes.call import SYSTEM_CLOCK, Call, Clock, Kind
+from lg_prod_nodes.errors import ConfigurationError
+from lg_prod_nodes.policy import Policy, Stack, as_update
+
+try:
+    from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
+    from langchain.agents.middleware.types import ToolCallRequest, hook_config
+except ImportError as error:  # pragma: no cover - the extra is installed where this is tested
+    raise ConfigurationError("as_middleware needs an extra: pip install 'lg-prod-nodes[agents]'") from error
+
+
+def as_middleware(policy: Policy, *, clock: Clock = SYSTEM_CLOCK) -> AgentMiddleware[Any, Any, Any]:
+    """Make a middleware for `create_agent(middleware=[...])` of a policy.
+
+    What acts on runs acts before the agent's first step; the rest on each call of its model and tools. What middleware
+    sees has passed the agent's first checkpoint already: to keep the input itself out of the database, harden the
+    agent with `harden(create_agent(...), policies)`.
+
+    Args:
+        policy: What to apply.
+        clock: Where the policy takes the time from.
+
+    Raises:
+        ConfigurationError: The policy cannot be middleware.
+
+    Example:
+        create_agent(model, tools, middleware=[as_middleware(RateLimit("10/minute", reply="Slow down."))])
+    """
+    if policy.recovers:
+        raise ConfigurationError(
+            f"{type(policy).__name__} recovers from the errors of nodes, which middleware cannot; "
+            "use harden(create_agent(...), [...])"
+        )
+    return _PolicyMiddleware(policy, Stack.at("agent", [policy], clock))
+
+
+class _PolicyMiddleware(AgentMiddleware[Any, Any, Any]):
+    def __init__(self, policy: Policy, stack: Stack) -> None:
+        super().__init__()
+        self._policy = policy
+        self._stack = stack
+        self.tools = []
+
+    @property
+    def name(self) -> str:
+        """The policy's name; several of a kind in one agent differ by their settings."""
+        return repr(self._policy)
+
+    def _call(self, kind: Kind, name: str, input: Any, *, blocking: bool, answer: Any) -> Call:
+        call = self._stack.node_call(name, input, blocking=blocking)
+        return call.replace(kind=kind, answer_with=answer)
+
+    @hook_config(can_jump_to=["end"])
+    def before_agent(self, state: Any, runtime: Any) -> dict[str, Any] | None:
+        """Ask the policy for the run."""
+        return cast("dict[str, Any] | None", drive(self._admit(state, blocking=True)))
+
+    @hook_config(can_jump_to=["end"])
+    async def abefore_agent(self, state: Any, runtime: Any) -> dict[str, Any] | None:
+        """Ask the policy for the run."""
+        return cast("dict[str, Any] | None", await self._admit(state, blocking=False))
+
+    async def _admit(self, state: Any, *, blocking: bool) -> dict[str, Any] | None:
+        async def answer(call: Call, reply: Any) -> Any:
+            return {**(await as_update(call, reply)), "jump_to": "end"}
+
+        async def passed(call: Call) -> Any:
+            old, new = state["messages"], call.input["messages"]
+            changed = [message for message, before in zip(new, old, strict=True) if message is not before]
+            return {"messages": changed} if changed else None
+
+        call = self._call("run", "agent", state, blocking=blocking, answer=answer)
+        return cast("dict[str, Any] | None", await act(self._stack.wraps("run"), call, passed))
+
+    def wrap_model_call(
+        self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
+    ) -> ModelResponse[Any]:
+        """Put the policy around a call of the model."""
+        return cast("ModelResponse[Any]", drive(self._model_call(request, handler, blocking=True)))
+
+    async def awrap_model_call(
+        self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
+    ) -> ModelResponse[Any]:
+        """Put the policy around a call of the model."""
+        return await self._model_call(request, handler, blocking=False)
+
+    async def _model_call(self, request: ModelRequest[Any], handler: Any, *, blocking: bool) -> ModelResponse[Any]:
+        response: ModelResponse[Any] | None = None
+
+        async def answer(call: Call, reply: Any) -> Any:
+            return [AIMessage(reply) if isinstance(reply, str) else reply]
+
+        async def serve(call: Call) -> Any:
+            nonlocal response
+            with self._stack.watch(call):
+                served = handler(_with_messages(request, call.input))
+                response = served if call.blocking else await served
+            return cast("ModelResponse[Any]", response).result
+
+        call = self._call("model", _model_name(request), _messages(request), blocking=blocking, answer=answer)
+        result: list[BaseMessage] = await act(self._stack.wraps("model"), call, serve)
+        structured = response.structured_response if response is not None else None
+        return ModelResponse(result=result, structured_response=structured)
+
+    def wrap_tool_call(
+        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]]
+    ) -> ToolMessage | Command[Any]:
+        """Put the policy around a call of a tool."""
+        return cast("ToolMessage | Command[Any]", drive(self._tool_call(request, handler, blocking=True)))
+
+    async def awrap_tool_call(
+        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
+    ) -> ToolMessage | Command[Any]:
+        """Put the policy around a call of a tool."""
+        return await self._tool_call(request, handler, blocking=False)
+
+    async def _tool_call(self, request: ToolCallRequest, handler: Any, *, blocking: bool) -> Any:
+        async def answer(call: Call, reply: Any) -> Any:
+            if not isinstance(reply, str):
+                return reply
+            return ToolMessage(reply, tool_call_id=request.tool_call["id"], name=request.tool_call["name"])
+
+        async def serve(call: Call) -> Any:
+            with self._stack.watch(call):
+                served = handler(request.override(tool_call=call.input))
+                return served if call.blocking else await served
+
+        tool_call = request.tool_call
+        call = self._call("tool", tool_call["name"], tool_call, blocking=blocking, answer=answer)
+        return await act(self._stack.wraps("tool"), call, serve)
+
+
+def _messages(request: ModelRequest[Any]) -> list[BaseMessage]:
+    system = [request.system_message] if request.system_message is not None else []
+    return [*system, *request.messages]
+
+
+def _with_messages(request: ModelRequest[Any], messages: Sequence[BaseMessage]) -> ModelRequest[Any]:
+    if request.system_message is None:
+        return request.override(messages=list(messages))  # type: ignore[arg-type]
+    system, *others = messages
+    return request.override(system_message=cast(SystemMessage, system), messages=others)  # type: ignore[typeddict-item]
+
+
+def _model_name(request: ModelRequest[Any]) -> str:
+    name = getattr(request.model, "model_name", None) or getattr(request.model, "model", None)
+    return str(name) if name else type(request.model).__name__

@@ -1,0 +1,62 @@
+"""The least NLP engine that Presidio's context words need: words in lower case, with no model and no download.
+
+Presidio's own offline engine switches context words off without a word, since it gives no lemmas.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from presidio_analyzer.nlp_engine import NlpArtifacts, NlpEngine
+
+_TOKEN = re.compile(r"\w+|[^\w\s]")
+_STOP_WORDS = frozenset(
+    "a an and are as at be but by for from had has have he her his i if in is it its me my no not of on or our she so"
+    " that the their them they this to was we were what when which who will with you your".split()
+)
+
+
+class WordEngine(NlpEngine):  # type: ignore[misc]
+    """Splits a text into words."""
+
+    def load(self) -> None:
+        """Nothing to load."""
+
+    def is_loaded(self) -> bool:
+        """Always."""
+        return True
+
+    def process_text(self, text: str, language: str) -> NlpArtifacts:
+        """Words, their places, and their lower case as lemmas."""
+        found = list(_TOKEN.finditer(text))
+        words = [match[0] for match in found]
+        return NlpArtifacts(
+            entities=[],
+            tokens=words,
+            tokens_indices=[match.start() for match in found],
+            lemmas=[word.lower() for word in words],
+            nlp_engine=self,
+            language=language,
+        )
+
+    def process_batch(self, texts: Iterable[str], language: str, **kwargs: Any) -> Iterator[tuple[str, NlpArtifacts]]:
+        """Each text by itself."""
+        return ((text, self.process_text(text, language)) for text in texts)
+
+    def is_stopword(self, word: str, language: str) -> bool:
+        """Whether a word says nothing by itself."""
+        return word.lower() in _STOP_WORDS
+
+    def is_punct(self, word: str, language: str) -> bool:
+        """Whether a token is punctuation."""
+        return not word.isalnum()
+
+    def get_supported_entities(self) -> list[str]:
+        """None: names and places need a model."""
+        return []
+
+    def get_supported_languages(self) -> list[str]:
+        """English."""
+        return ["en"]

@@ -1,0 +1,25 @@
+"""Whom a limit, budget or sum is for: functions of a call that read as English, as in `RateLimit(..., by=by_user)`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from lg_prod_nodes.call import Call
+
+Key = Callable[[Call], str | None]
+"""Names who or what a call counts for; calls for which it gives `None` are counted together."""
+
+
+def by_user(call: Call) -> str | None:
+    """Each user by itself, see `user_of` for where the user is looked for."""
+    return call.run.user_id
+
+
+def by_thread(call: Call) -> str | None:
+    """Each conversation by itself."""
+    return call.run.thread_id
+
+
+def together(call: Call) -> str | None:
+    """All calls as one."""
+    return None

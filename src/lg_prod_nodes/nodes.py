@@ -1,0 +1,110 @@
+"""Prebuilt nodes: a policy at a place of its own in a graph."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from langchain_core.messages import BaseMessage
+from langchain_core.runnables import RunnableLambda
+from langgraph.types import Command
+from pydantic import BaseModel
+
+from lg_prod_nodes._engine import act, drive
+from lg_prod_nodes.call import SYSTEM_CLOCK, Call, Clock
+from lg_prod_nodes.errors import ConfigurationError
+from lg_prod_nodes.policy import Policy, Stack, as_update
+
+
+def as_node(
+    policy: Policy, *, then: str | None = None, otherwise: str | None = None, clock: Clock = SYSTEM_CLOCK
+) -> Any:
+    """Make a node that applies a policy to the state that passes through it.
+
+    The node writes only what the policy changed: redacted fields and messages (replaced by their ids), or the reply
+    to a call that it refused.
+
+    Args:
+        policy: What to apply.
+        then: Where to go when the policy lets the state pass. Without it the node's edges decide.
+        otherwise: Where to go when the policy answers instead; needs `then`. Without it the node's edges decide.
+        clock: Where the policy takes the time from.
+
+    Returns:
+        A node, to be given to `add_node`.
+
+    Raises:
+        ConfigurationError: The policy cannot be a node.
+
+    Example:
+        builder.add_node("limit", as_node(RateLimit("10/minute", reply="Slow down."), then="agent", otherwise=END))
+    """
+    if otherwise is not None and then is None:
+        raise ConfigurationError("otherwise=... needs then=...: a node that chooses its way must name both")
+    if policy.recovers:
+        raise ConfigurationError(
+            f"{type(policy).__name__} recovers from the errors of other nodes; attach it with harden(builder, [...])"
+        )
+    stack = Stack.at("node", [policy], clock)
+    name = type(policy).__name__
+
+    def settle(call: Call) -> Any:
+        answers: list[Any] = []
+
+        async def answer(call: Call, reply: Any) -> Any:
+            answers.append(await as_update(call, reply))
+            return call.input
+
+        async def passed(call: Call) -> Any:
+            return call.input
+
+        async def through() -> Any:
+            state = await act((policy.wrap,), call.replace(answer_with=answer), passed)
+            update = answers[0] if answers else _changes(call.input, state)
+            goto = otherwise if answers and otherwise is not None else then
+            return update if goto is None else Command(update=update, goto=goto)
+
+        return through()
+
+    def node(state: Any) -> Any:
+        return drive(settle(stack.node_call(name, state, blocking=True)))
+
+    async def anode(state: Any) -> Any:
+        return await settle(stack.node_call(name, state, blocking=False))
+
+    if then is not None:
+        ways = Literal[(then, otherwise)] if otherwise is not None else Literal[(then,)]  # type: ignore[valid-type]
+        node.__annotations__["return"] = anode.__annotations__["return"] = Command[ways]  # type: ignore[valid-type]
+    return RunnableLambda(node, anode, name=name)
+
+
+def _changes(before: Any, after: Any) -> dict[str, Any] | None:
+    """The update that turns one state into another; of message lists only the messages that changed."""
+    if after is before:
+        return None
+    old, new = _fields(before), _fields(after)
+    return {
+        key: _changed_messages(old.get(key), value) for key, value in new.items() if value is not old.get(key)
+    }
+
+
+def _fields(state: Any) -> Mapping[str, Any]:
+    match state:
+        case Mapping():
+            return state
+        case BaseModel():
+            return {name: getattr(state, name) for name in type(state).model_fields}
+        case _ if dataclasses.is_dataclass(state) and not isinstance(state, type):
+            return {f.name: getattr(state, f.name) for f in dataclasses.fields(state)}
+        case _:
+            raise ConfigurationError(
+                f"a prebuilt node cannot pass on a state of type {type(state).__name__}; "
+                "use a TypedDict, dataclass or pydantic model"
+            )
+
+
+def _changed_messages(old: Any, new: Any) -> Any:
+    if not (isinstance(new, list) and new and all(isinstance(item, BaseMessage) for item in new)):
+        return new
+    return [message for message, before in zip(new, old, strict=True) if message is not before]

@@ -1,0 +1,98 @@
+"""Record errors where they can be seen, and decide how the run goes on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import structlog
+
+from lg_prod_nodes.call import Call, Handler, Kind
+from lg_prod_nodes.errors import CallRejected, ConfigurationError
+from lg_prod_nodes.policy import Policy, Recovery, Role
+from lg_prod_nodes.run import CapturedError
+
+
+@dataclass(frozen=True)
+class CaptureErrors(Policy):
+    """Records errors in the run's report, the log and, if asked, the state; then raises, or lets the run go on.
+
+    Records once, after a node's last attempt, by names alone: node, type, number of attempts; never the message.
+    Interrupts, `Command`, retries and cancellations pass through untouched.
+
+    Args:
+        then: What follows: `"raise"` the error, `"continue"` along the failed node's edges, or `"end"` its branch
+            there. The latter two are LangGraph's own error handlers, for each node that has none of the user's.
+        state_key: A state field that gets a `CapturedError` as a list of one, to be used with a list reducer; only
+            where the run goes on.
+        reply: A message for `messages`, where the run goes on.
+        critical: Types that are always raised.
+
+    Raises:
+        ConfigurationError: While building, when `state_key` or `reply` is given but errors are raised.
+
+    Example:
+        CaptureErrors(then="continue", state_key="errors", critical=(PermissionError,))
+    """
+
+    kinds: ClassVar[frozenset[Kind]] = frozenset({"run", "node"})
+    role: ClassVar[Role | None] = "observe"
+    single: ClassVar[bool] = True
+
+    then: Literal["raise", "continue", "end"] = field(default="raise", kw_only=True)
+    state_key: str | None = field(default=None, kw_only=True)
+    reply: str | None = field(default=None, kw_only=True)
+    critical: tuple[type[BaseException], ...] = field(default=(), kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.then not in ("raise", "continue", "end"):
+            raise ConfigurationError(f"then is {self.then!r}; choose 'raise', 'continue' or 'end'")
+        if self.then == "raise" and (self.state_key or self.reply):
+            raise ConfigurationError(
+                "state_key and reply are written where a run goes on; choose then='continue' or then='end' for them"
+            )
+
+    @property
+    def recovers(self) -> Recovery | None:
+        """Where the graph goes after a failed node."""
+        return None if self.then == "raise" else self.then
+
+    async def wrap(self, call: Call, handler: Handler) -> Any:
+        """Remember which node an error comes from; at the run's boundary, record it."""
+        try:
+            return await handler(call)
+        except Exception as error:
+            if call.outcome(error) == "error":
+                self._note(call, error)
+            raise
+
+    def recover(self, call: Call, error: BaseException) -> Any:
+        """Record the error of a node that failed for good, and give the update that stands in for its own."""
+        if isinstance(error, (*self.critical, CallRejected)):
+            raise error
+        captured = self._record(call, error)
+        update: dict[str, Any] = {}
+        if self.state_key:
+            update[self.state_key] = [captured]
+        if self.reply:
+            update["messages"] = [("assistant", self.reply)]
+        return update
+
+    def _note(self, call: Call, error: Exception) -> None:
+        if call.kind == "run":
+            self._record(call, error)
+        elif call.run.failure is None or call.run.failure[0] is not error:
+            attempts = CapturedError(call.node or call.name, type(error).__name__, call.attempt)
+            call.run.failure = (error, attempts)
+
+    def _record(self, call: Call, error: BaseException) -> CapturedError:
+        failure = call.run.failure
+        if failure is not None and failure[0] is error:
+            captured = failure[1]
+        else:
+            captured = CapturedError(call.node, type(error).__name__, call.attempt)
+        call.emit("error_captured", policy=type(self).__name__, error=captured)
+        structlog.get_logger("lg_prod_nodes").error(
+            "error captured", node=captured.node, error_type=captured.type, attempts=captured.attempts, then=self.then
+        )
+        return captured

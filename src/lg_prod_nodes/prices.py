@@ -1,0 +1,26 @@
+"""What providers charge, by the price lists that `genai-prices` ships (the extra `prices`)."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from lg_prod_nodes.errors import ConfigurationError
+from lg_prod_nodes.run import Usage
+
+try:
+    import genai_prices
+except ImportError as error:  # pragma: no cover - the extra is installed where this is tested
+    raise ConfigurationError("list prices need an extra: pip install 'lg-prod-nodes[prices]'") from error
+
+
+def list_price(model: str, usage: Usage) -> Decimal | None:
+    """The list price of a usage in US dollars, `None` for a model that no list has."""
+    tokens = genai_prices.Usage(
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        cache_read_tokens=usage.cache_read_tokens,
+    )
+    try:
+        return genai_prices.calc_price(tokens, model).total_price
+    except LookupError:
+        return None

@@ -1,0 +1,116 @@
+"""`Production`: a hardened graph with its Postgres, for the length of a `with`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack, ExitStack
+from copy import copy
+from types import TracebackType
+from typing import Any
+
+from langgraph.graph.state import CompiledStateGraph, StateGraph
+
+from lg_prod_nodes.call import SYSTEM_CLOCK, Clock
+from lg_prod_nodes.errors import ConfigurationError
+from lg_prod_nodes.graphs import harden
+from lg_prod_nodes.persistence import aopen_postgres, open_postgres
+from lg_prod_nodes.policy import Policy
+
+App = CompiledStateGraph[Any, Any, Any, Any]
+
+
+class Production:
+    """A graph in production: hardened, compiled, and persisted in Postgres while the `with` block lasts.
+
+    Opens a connection pool, sets up checkpointer and store (many processes may do so at once), and closes all of it
+    again. Use `async with` for `ainvoke` and `astream`, `with` for `invoke` and `stream`; under `with`, asynchronous
+    calls work too, through threads.
+
+    Args:
+        graph: A `StateGraph`, or a compiled graph such as `create_agent(...)`.
+        policies: For the whole graph, the first one outermost.
+        nodes: Further policies for single nodes, by name.
+        postgres: The database's DSN. Without one `DATABASE_URL` is used, and without that an embedded PostgreSQL in a
+            data folder of its own (the extra `embedded`), which lives as long as a program that uses it.
+        pool_size: The most database connections to hold.
+        clock: Where policies take the time from.
+        **compile_options: For `StateGraph.compile`, such as `interrupt_before`, `cache` or `name`.
+
+    Raises:
+        ConfigurationError: A setting cannot work; from the constructor, before anything is opened.
+        StoreUnavailable: On entering, when the database cannot be reached.
+
+    Example:
+        with Production(builder, [Metrics(), Redact()], postgres=DSN) as app:
+            app.invoke({"messages": [("user", "hi")]}, {"configurable": {"thread_id": "1"}})
+    """
+
+    def __init__(
+        self,
+        graph: StateGraph[Any, Any, Any, Any] | App,
+        policies: Sequence[Policy] = (),
+        *,
+        nodes: Mapping[str, Sequence[Policy]] | None = None,
+        postgres: str | None = None,
+        pool_size: int = 10,
+        clock: Clock = SYSTEM_CLOCK,
+        **compile_options: Any,
+    ) -> None:
+        if taken := {"checkpointer", "store"} & compile_options.keys():
+            raise ConfigurationError(
+                f"{' and '.join(sorted(taken))} given to Production, which makes its own in Postgres; "
+                "to use another, call harden(...).compile(...)"
+            )
+        if pool_size < 1:
+            raise ConfigurationError(f"pool_size is {pool_size}; give at least 1")
+        self._graph = harden(graph, policies, nodes=nodes, clock=clock)
+        if compile_options and isinstance(self._graph, CompiledStateGraph):
+            raise ConfigurationError(
+                f"{', '.join(compile_options)} given for a graph that is compiled already; give them to its compile()"
+            )
+        self._policies = (*policies, *(policy for single in (nodes or {}).values() for policy in single))
+        self._postgres = postgres
+        self._pool_size = pool_size
+        self._compile_options = compile_options
+        self._open: ExitStack | None = None
+        self._aopen: AsyncExitStack | None = None
+
+    def __enter__(self) -> App:
+        with ExitStack() as stack:
+            self._warm_up()
+            saver, store = stack.enter_context(open_postgres(self._postgres, pool_size=self._pool_size))
+            app = self._compile(saver, store)
+            self._open = stack.pop_all()
+        return app
+
+    def __exit__(self, *raised: Any) -> None:
+        stack, self._open = self._open, None
+        if stack is not None:
+            stack.__exit__(*raised)
+
+    async def __aenter__(self) -> App:
+        async with AsyncExitStack() as stack:
+            await asyncio.to_thread(self._warm_up)
+            saver, store = await stack.enter_async_context(aopen_postgres(self._postgres, pool_size=self._pool_size))
+            app = self._compile(saver, store)
+            self._aopen = stack.pop_all()
+        return app
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        stack, self._aopen = self._aopen, None
+        if stack is not None:
+            await stack.__aexit__(kind, error, traceback)
+
+    def _compile(self, saver: Any, store: Any) -> App:
+        if isinstance(self._graph, StateGraph):
+            return self._graph.compile(checkpointer=saver, store=store, **self._compile_options)
+        app = copy(self._graph)
+        app.checkpointer, app.store = saver, store
+        return app
+
+    def _warm_up(self) -> None:
+        for policy in self._policies:
+            policy.warm_up()

@@ -1,0 +1,140 @@
+"""Rate limit windows, kept by the `limits` library in memory or in Redis or Valkey."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar, cast
+from weakref import WeakKeyDictionary
+
+from limits import RateLimitItem, parse_many
+from limits import strategies as blocking_strategies
+from limits.aio import strategies as async_strategies
+from limits.errors import ConfigurationError as LimitsConfigurationError
+from limits.errors import StorageError
+from limits.storage import storage_from_string
+
+from lg_prod_nodes.errors import ConfigurationError, StoreUnavailable
+
+T = TypeVar("T")
+Strategy = Literal["fixed-window", "moving-window", "sliding-window-counter"]
+
+_BLOCKING = {
+    "fixed-window": blocking_strategies.FixedWindowRateLimiter,
+    "moving-window": blocking_strategies.MovingWindowRateLimiter,
+    "sliding-window-counter": blocking_strategies.SlidingWindowCounterRateLimiter,
+}
+_ASYNC = {
+    "fixed-window": async_strategies.FixedWindowRateLimiter,
+    "moving-window": async_strategies.MovingWindowRateLimiter,
+    "sliding-window-counter": async_strategies.SlidingWindowCounterRateLimiter,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What a limit says to a call.
+
+    Attributes:
+        admitted: Whether the call may pass; if so, it has been counted.
+        limit: The limit that refused, else the one with the least left.
+        remaining: Calls left by limit.
+        retry_after: Seconds until the refusing limit has room again, 0 when admitted.
+    """
+
+    admitted: bool
+    limit: str
+    remaining: dict[str, int]
+    retry_after: float = 0.0
+
+
+def parse_limits(limits: str) -> tuple[RateLimitItem, ...]:
+    """Read limits such as `"10/second;1000/hour"`.
+
+    Raises:
+        ConfigurationError: The text is not such a list, or a limit allows nothing.
+    """
+    try:
+        items = tuple(parse_many(limits))
+    except ValueError as error:
+        raise ConfigurationError(
+            f"cannot read the rate limit {limits!r}; write a number per second, minute, hour, day, month or year, "
+            "several with a semicolon: '10/second;1000/hour', '5 per 2 minutes'"
+        ) from error
+    if any(item.amount < 1 for item in items):
+        raise ConfigurationError(f"the rate limit {limits!r} allows no call at all; give at least 1")
+    return items
+
+
+class LimitStore:
+    """Windows of rate limits, shared by whoever uses the same place.
+
+    Args:
+        url: `memory://` for this process alone, `redis://host:6379/0` or `valkey://host:6379/0` (also `rediss://`,
+            `valkeys://`) for all workers.
+        strategy: How a window moves, as `limits` names it. A moving window is exact: never more than the limit in any
+            span of its length.
+
+    Raises:
+        ConfigurationError: The place or strategy is not known, or its client library is not installed.
+    """
+
+    def __init__(self, url: str = "memory://", *, strategy: Strategy = "moving-window") -> None:
+        if strategy not in _BLOCKING:
+            raise ConfigurationError(f"unknown strategy {strategy!r}; choose one of {', '.join(_BLOCKING)}")
+        self._strategy: Strategy = strategy
+        self._url = url.replace("redis", "valkey", 1) if url.startswith("redis") else url
+        self._blocking = _BLOCKING[strategy](cast(Any, _open(self._url)))
+        self._async: WeakKeyDictionary[asyncio.AbstractEventLoop, async_strategies.RateLimiter] = WeakKeyDictionary()
+
+    async def acquire(self, items: Sequence[RateLimitItem], key: str, *, blocking: bool, cost: int = 1) -> Admission:
+        """Count a call against limits that all have room, or count nothing.
+
+        Raises:
+            StoreUnavailable: The place cannot be reached.
+        """
+        limiter = self._blocking if blocking or self._url.startswith("memory") else self._limiter()
+        try:
+            for item in items:
+                if not await _settled(limiter.test(item, key, cost=cost)):
+                    return await self._refusal(limiter, items, item, key)
+            for item in items:
+                if not await _settled(limiter.hit(item, key, cost=cost)):
+                    return await self._refusal(limiter, items, item, key)
+            remaining = {str(item): (await self._window(limiter, item, key))[1] for item in items}
+        except StorageError as error:
+            raise StoreUnavailable(f"the rate limit store ({_scheme(self._url)}) cannot be reached") from error
+        return Admission(True, min(remaining, key=lambda limit: remaining[limit]), remaining)
+
+    async def _refusal(self, limiter: Any, items: Sequence[RateLimitItem], refusing: RateLimitItem, key: str) -> Admission:
+        remaining = {str(item): (await self._window(limiter, item, key))[1] for item in items}
+        reset, _ = await self._window(limiter, refusing, key)
+        return Admission(False, str(refusing), remaining, retry_after=max(reset - time.time(), 0.001))
+
+    async def _window(self, limiter: Any, item: RateLimitItem, key: str) -> tuple[float, int]:
+        return cast(tuple[float, int], await _settled(limiter.get_window_stats(item, key)))
+
+    def _limiter(self) -> async_strategies.RateLimiter:
+        """The limiter of the running event loop, whose connections belong to that loop."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._async:
+            self._async[loop] = _ASYNC[self._strategy](cast(Any, _open(f"async+{self._url}")))
+        return self._async[loop]
+
+
+def _open(url: str) -> object:
+    try:
+        return storage_from_string(url, wrap_exceptions=True)
+    except LimitsConfigurationError as error:
+        hint = "pip install 'lg-prod-nodes[redis]'" if "valkey" in url else "use memory://, redis:// or valkey://"
+        raise ConfigurationError(f"cannot use {_scheme(url)}:// as a rate limit store; {hint}") from error
+
+
+def _scheme(url: str) -> str:
+    return url.partition("://")[0].removeprefix("async+")
+
+
+async def _settled(value: T | Awaitable[T]) -> T:
+    return await value if isinstance(value, Awaitable) else value
