@@ -9,7 +9,7 @@ run or a node as one awaitable also wraps it as a stream.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator, Sequence
 from contextvars import copy_context
 from typing import Any, cast
 
@@ -96,7 +96,7 @@ def drive_stream(start: Callable[[], Coroutine[Any, Any, Any]]) -> Iterator[Any]
             step, argument = coroutine.send, None
 
 
-async def drive_astream(start: Callable[[], Coroutine[Any, Any, Any]]) -> AsyncIterator[Any]:
+async def drive_astream(start: Callable[[], Coroutine[Any, Any, Any]]) -> AsyncGenerator[Any, None]:
     """Start a chain in the running event loop and yield the chunks that its innermost handler awaits.
 
     A reader that stops early cancels the chain: `GeneratorExit` itself cannot pass through an `await` that has to wait

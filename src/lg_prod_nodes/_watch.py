@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackManager
@@ -26,65 +26,94 @@ class RunWatch(GraphCallbackHandler):
     """
 
     run_inline = True
-    ignore_chain = True
-    ignore_agent = True
-    ignore_retriever = True
-    ignore_custom_event = True
 
     def __init__(self, call: Call) -> None:
         self._call = call
         self._open: dict[UUID, tuple[str, str | None, float]] = {}
         self._lock = threading.Lock()
 
+    @property
+    def ignore_chain(self) -> bool:
+        """Chains, nodes and graphs are not watched here."""
+        return True
+
+    @property
+    def ignore_agent(self) -> bool:
+        """Nor are legacy agents and tools."""
+        return True
+
+    @property
+    def ignore_retriever(self) -> bool:
+        """Nor are retrievers."""
+        return True
+
+    @property
+    def ignore_custom_event(self) -> bool:
+        """Nor are events of the user's own."""
+        return True
+
     def on_interrupt(self, event: GraphInterruptEvent) -> None:
         """Note that the run pauses for a person."""
         self._call.run.interrupted = True
 
-    def on_chat_model_start(self, serialized: Any, messages: Any, *, run_id: UUID, **kwargs: Any) -> None:
+    def on_chat_model_start(
+        self, serialized: Any, messages: Any, *, run_id: UUID, **kwargs: Any
+    ) -> None:
         """Note which model is called, and where."""
+        self._begin(run_id, kwargs)
+
+    def on_llm_start(self, serialized: Any, prompts: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        """Note which model is called, and where."""
+        self._begin(run_id, kwargs)
+
+    def _begin(self, run_id: UUID, kwargs: Mapping[str, Any]) -> None:
         metadata = kwargs.get("metadata") or {}
         model = metadata.get("ls_model_name") or kwargs.get("name") or "unknown"
         with self._lock:
             self._open[run_id] = (model, node_path(metadata), self._call.now())
 
-    on_llm_start = on_chat_model_start
-
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
         """Tell what the model call spent."""
         message = _message(response)
         reported = message.response_metadata.get("model_name") if message else None
-        self._tell(run_id, Usage.of(message.usage_metadata if message else None), model=reported)  # type: ignore[arg-type]
+        self._tell(run_id, _usage(message), model=reported)
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """Tell what a failed or cut model call spent, as far as it came."""
         message = _message(kwargs.get("response"))
         if message is not None and message.usage_metadata:
-            self._tell(run_id, Usage.of(message.usage_metadata))  # type: ignore[arg-type]
+            self._tell(run_id, _usage(message))
         else:
             with self._lock:
                 self._open.pop(run_id, None)
 
     def _tell(self, run_id: UUID, usage: Usage, *, model: str | None = None) -> None:
         with self._lock:
-            name, node, start = self._open.pop(run_id, ("unknown", self._call.node, self._call.now()))
+            name, node, start = self._open.pop(
+                run_id, ("unknown", self._call.node, self._call.now())
+            )
         if self._call.run.first_sight(run_id):
-            told = self._call.replace(kind="model", name=model or name, node=node or self._call.node, input=None)
+            told = self._call.replace(
+                kind="model", name=model or name, node=node or self._call.node, input=None
+            )
             told.emit("model_called", id=run_id, usage=usage, seconds=self._call.now() - start)
 
 
 def watched(config: RunnableConfig | None, call: Call) -> RunnableConfig:
     """The config with a watch on what is called below it, all else as it was."""
-    callbacks = (config or {}).get("callbacks")
-    watch = RunWatch(call)
+    watching = RunnableConfig() if config is None else config.copy()
+    callbacks = watching.get("callbacks")
     if isinstance(callbacks, BaseCallbackManager):
-        callbacks = callbacks.copy()
-        callbacks.add_handler(watch)
-        return RunnableConfig(**{**(config or {}), "callbacks": callbacks})
-    return RunnableConfig(**{**(config or {}), "callbacks": [*(callbacks or []), watch]})
+        manager = callbacks.copy()
+        manager.add_handler(RunWatch(call))
+        watching["callbacks"] = manager
+    else:
+        watching["callbacks"] = [*(callbacks or []), RunWatch(call)]
+    return watching
 
 
 @contextmanager
-def watching(call: Call) -> Iterator[RunnableConfig]:
+def watching(call: Call) -> Generator[RunnableConfig, None, None]:
     """Watch the model calls made inside of the block, through the ambient config."""
     config = watched(call.config, call)
     token = var_child_runnable_config.set(config)
@@ -101,7 +130,13 @@ def node_path(metadata: dict[str, Any]) -> str | None:
     return "/".join(names) or metadata.get("langgraph_node")
 
 
+def _usage(message: AIMessage | None) -> Usage:
+    return Usage.of(cast("Mapping[str, Any] | None", message.usage_metadata) if message else None)
+
+
 def _message(response: LLMResult | None) -> AIMessage | None:
-    generation = next((g for gs in response.generations for g in gs), None) if response is not None else None
+    generation = (
+        next((g for gs in response.generations for g in gs), None) if response is not None else None
+    )
     message = generation.message if isinstance(generation, ChatGeneration) else None
     return message if isinstance(message, AIMessage) else None

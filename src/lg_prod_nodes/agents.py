@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Literal, cast
+from typing import Any, cast
 
-from langchain_core.messages import AIMessage, BaseMessage, SystemMessage, ToolMessage
+from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, SystemMessage, ToolMessage
 from langgraph.types import Command
 
 from lg_prod_nodes._engine import act, drive
@@ -17,7 +17,9 @@ try:
     from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
     from langchain.agents.middleware.types import ToolCallRequest, hook_config
 except ImportError as error:  # pragma: no cover - the extra is installed where this is tested
-    raise ConfigurationError("as_middleware needs an extra: pip install 'lg-prod-nodes[agents]'") from error
+    raise ConfigurationError(
+        "as_middleware needs an extra: pip install 'lg-prod-nodes[agents]'"
+    ) from error
 
 
 def as_middleware(policy: Policy, *, clock: Clock = SYSTEM_CLOCK) -> AgentMiddleware[Any, Any, Any]:
@@ -64,12 +66,13 @@ class _PolicyMiddleware(AgentMiddleware[Any, Any, Any]):
     @hook_config(can_jump_to=["end"])
     def before_agent(self, state: Any, runtime: Any) -> dict[str, Any] | None:
         """Ask the policy for the run."""
-        return cast("dict[str, Any] | None", drive(self._admit(state, blocking=True)))
+        update: dict[str, Any] | None = drive(self._admit(state, blocking=True))
+        return update
 
     @hook_config(can_jump_to=["end"])
     async def abefore_agent(self, state: Any, runtime: Any) -> dict[str, Any] | None:
         """Ask the policy for the run."""
-        return cast("dict[str, Any] | None", await self._admit(state, blocking=False))
+        return await self._admit(state, blocking=False)
 
     async def _admit(self, state: Any, *, blocking: bool) -> dict[str, Any] | None:
         async def answer(call: Call, reply: Any) -> Any:
@@ -77,7 +80,9 @@ class _PolicyMiddleware(AgentMiddleware[Any, Any, Any]):
 
         async def passed(call: Call) -> Any:
             old, new = state["messages"], call.input["messages"]
-            changed = [message for message, before in zip(new, old, strict=True) if message is not before]
+            changed = [
+                message for message, before in zip(new, old, strict=True) if message is not before
+            ]
             return {"messages": changed} if changed else None
 
         call = self._call("run", "agent", state, blocking=blocking, answer=answer)
@@ -90,12 +95,16 @@ class _PolicyMiddleware(AgentMiddleware[Any, Any, Any]):
         return cast("ModelResponse[Any]", drive(self._model_call(request, handler, blocking=True)))
 
     async def awrap_model_call(
-        self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
+        self,
+        request: ModelRequest[Any],
+        handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]],
     ) -> ModelResponse[Any]:
         """Put the policy around a call of the model."""
         return await self._model_call(request, handler, blocking=False)
 
-    async def _model_call(self, request: ModelRequest[Any], handler: Any, *, blocking: bool) -> ModelResponse[Any]:
+    async def _model_call(
+        self, request: ModelRequest[Any], handler: Any, *, blocking: bool
+    ) -> ModelResponse[Any]:
         response: ModelResponse[Any] | None = None
 
         async def answer(call: Call, reply: Any) -> Any:
@@ -108,28 +117,40 @@ class _PolicyMiddleware(AgentMiddleware[Any, Any, Any]):
                 response = served if call.blocking else await served
             return cast("ModelResponse[Any]", response).result
 
-        call = self._call("model", _model_name(request), _messages(request), blocking=blocking, answer=answer)
+        call = self._call(
+            "model", _model_name(request), _messages(request), blocking=blocking, answer=answer
+        )
         result: list[BaseMessage] = await act(self._stack.wraps("model"), call, serve)
         structured = response.structured_response if response is not None else None
         return ModelResponse(result=result, structured_response=structured)
 
     def wrap_tool_call(
-        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]]
+        self,
+        request: ToolCallRequest,
+        handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]],
     ) -> ToolMessage | Command[Any]:
         """Put the policy around a call of a tool."""
-        return cast("ToolMessage | Command[Any]", drive(self._tool_call(request, handler, blocking=True)))
+        return cast(
+            "ToolMessage | Command[Any]", drive(self._tool_call(request, handler, blocking=True))
+        )
 
     async def awrap_tool_call(
-        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
+        self,
+        request: ToolCallRequest,
+        handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]],
     ) -> ToolMessage | Command[Any]:
         """Put the policy around a call of a tool."""
-        return await self._tool_call(request, handler, blocking=False)
+        return cast(
+            "ToolMessage | Command[Any]", await self._tool_call(request, handler, blocking=False)
+        )
 
     async def _tool_call(self, request: ToolCallRequest, handler: Any, *, blocking: bool) -> Any:
         async def answer(call: Call, reply: Any) -> Any:
             if not isinstance(reply, str):
                 return reply
-            return ToolMessage(reply, tool_call_id=request.tool_call["id"], name=request.tool_call["name"])
+            return ToolMessage(
+                reply, tool_call_id=request.tool_call["id"], name=request.tool_call["name"]
+            )
 
         async def serve(call: Call) -> Any:
             with self._stack.watch(call):
@@ -146,11 +167,15 @@ def _messages(request: ModelRequest[Any]) -> list[BaseMessage]:
     return [*system, *request.messages]
 
 
-def _with_messages(request: ModelRequest[Any], messages: Sequence[BaseMessage]) -> ModelRequest[Any]:
+def _with_messages(
+    request: ModelRequest[Any], messages: Sequence[BaseMessage]
+) -> ModelRequest[Any]:
     if request.system_message is None:
-        return request.override(messages=list(messages))  # type: ignore[arg-type]
+        return request.override(messages=cast("list[AnyMessage]", list(messages)))
     system, *others = messages
-    return request.override(system_message=cast(SystemMessage, system), messages=others)  # type: ignore[typeddict-item]
+    return request.override(
+        system_message=cast(SystemMessage, system), messages=cast("list[AnyMessage]", others)
+    )
 
 
 def _model_name(request: ModelRequest[Any]) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from time import perf_counter, sleep, time
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar
 
 from langchain_core.runnables import RunnableConfig
@@ -53,9 +53,17 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's own clock."""
 
-    now = staticmethod(perf_counter)
-    time = staticmethod(time)
-    sleep = staticmethod(sleep)
+    def now(self) -> float:
+        """Seconds on a clock that never goes back."""
+        return time.perf_counter()
+
+    def time(self) -> float:
+        """Seconds since the epoch."""
+        return time.time()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait in this thread."""
+        time.sleep(seconds)
 
     async def asleep(self, seconds: float) -> None:
         """Wait in this task."""

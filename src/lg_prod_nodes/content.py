@@ -18,7 +18,9 @@ from pydantic import BaseModel
 T = TypeVar("T")
 Rewrite = Callable[[str], str]
 
-_NAMING_KEYS = frozenset({"type", "id", "role", "index", "tool_call_id", "mime_type", "source_type", "finish_reason"})
+_NAMING_KEYS = frozenset(
+    {"type", "id", "role", "index", "tool_call_id", "mime_type", "source_type", "finish_reason"}
+)
 """Keys of messages and blocks whose values name things rather than say something."""
 
 _BINARY_KEYS = frozenset({"base64", "data"})
@@ -63,7 +65,7 @@ def texts(value: object) -> list[str]:
     return found
 
 
-def _rewrite(value: Any, change: Rewrite) -> Any:
+def _rewrite(value: Any, change: Rewrite) -> Any:  # noqa: C901 - one branch a shape of content
     match value:
         case str():
             changed = change(value)
@@ -85,7 +87,9 @@ def _rewrite(value: Any, change: Rewrite) -> Any:
         case BaseModel():
             return _model(value, tuple(type(value).model_fields), change)
         case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            return _fields(value, tuple(f.name for f in dataclasses.fields(value) if f.init), change)
+            return _fields(
+                value, tuple(f.name for f in dataclasses.fields(value) if f.init), change
+            )
         case _:
             return value
 
@@ -138,7 +142,8 @@ def _changes(value: Any, names: tuple[str, ...], change: Rewrite) -> dict[str, A
     return {
         name: new
         for name in names
-        if (old := getattr(value, name, None)) is not None and (new := _rewrite(old, change)) is not old
+        if (old := getattr(value, name, None)) is not None
+        and (new := _rewrite(old, change)) is not old
     }
 
 

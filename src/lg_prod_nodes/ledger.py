@@ -48,7 +48,11 @@ class Ledger:
     def add(self, entry: Entry) -> None:
         """Note a call, once, with its price."""
         cost = self._price(entry.model, entry.usage)
-        usage = replace(entry.usage, cost=cost or Decimal(0), unpriced_calls=int(cost is None) * entry.usage.calls)
+        usage = replace(
+            entry.usage,
+            cost=cost or Decimal(0),
+            unpriced_calls=int(cost is None) * entry.usage.calls,
+        )
         with self._lock:
             if entry.id in self._ids:
                 return

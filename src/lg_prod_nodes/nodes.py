@@ -18,7 +18,11 @@ from lg_prod_nodes.policy import Policy, Stack, as_update
 
 
 def as_node(
-    policy: Policy, *, then: str | None = None, otherwise: str | None = None, clock: Clock = SYSTEM_CLOCK
+    policy: Policy,
+    *,
+    then: str | None = None,
+    otherwise: str | None = None,
+    clock: Clock = SYSTEM_CLOCK,
 ) -> Any:
     """Make a node that applies a policy to the state that passes through it.
 
@@ -41,7 +45,9 @@ def as_node(
         builder.add_node("limit", as_node(RateLimit("10/minute", reply="Slow down."), then="agent", otherwise=END))
     """
     if otherwise is not None and then is None:
-        raise ConfigurationError("otherwise=... needs then=...: a node that chooses its way must name both")
+        raise ConfigurationError(
+            "otherwise=... needs then=...: a node that chooses its way must name both"
+        )
     if policy.recovers:
         raise ConfigurationError(
             f"{type(policy).__name__} recovers from the errors of other nodes; attach it with harden(builder, [...])"
@@ -74,8 +80,8 @@ def as_node(
         return await settle(stack.node_call(name, state, blocking=False))
 
     if then is not None:
-        ways = Literal[(then, otherwise)] if otherwise is not None else Literal[(then,)]  # type: ignore[valid-type]
-        node.__annotations__["return"] = anode.__annotations__["return"] = Command[ways]  # type: ignore[valid-type]
+        ways: Any = Literal[(then, otherwise)] if otherwise is not None else Literal[(then,)]
+        node.__annotations__["return"] = anode.__annotations__["return"] = Command[ways]
     return RunnableLambda(node, anode, name=name)
 
 
@@ -85,7 +91,9 @@ def _changes(before: Any, after: Any) -> dict[str, Any] | None:
         return None
     old, new = _fields(before), _fields(after)
     return {
-        key: _changed_messages(old.get(key), value) for key, value in new.items() if value is not old.get(key)
+        key: _changed_messages(old.get(key), value)
+        for key, value in new.items()
+        if value is not old.get(key)
     }
 
 

@@ -82,7 +82,9 @@ class BlockingSaver(PostgresSaver):
         """Like `get_tuple`, in a thread."""
         return await asyncio.to_thread(self.get_tuple, config)
 
-    async def alist(self, config: RunnableConfig | None, **kwargs: Any) -> AsyncIterator[CheckpointTuple]:  # type: ignore[override]
+    async def alist(
+        self, config: RunnableConfig | None, **kwargs: Any
+    ) -> AsyncIterator[CheckpointTuple]:  # type: ignore[override]
         """Like `list`, in a thread."""
         for checkpoint in await asyncio.to_thread(lambda: list(self.list(config, **kwargs))):
             yield checkpoint
@@ -122,7 +124,9 @@ class Saver(AsyncPostgresSaver):
 
 
 @contextmanager
-def open_postgres(dsn: str | None = None, *, pool_size: int = 10) -> Iterator[tuple[BlockingSaver, PostgresStore]]:
+def open_postgres(
+    dsn: str | None = None, *, pool_size: int = 10
+) -> Iterator[tuple[BlockingSaver, PostgresStore]]:
     """A checkpointer and a store for synchronous callers.
 
     Args:
@@ -226,7 +230,11 @@ def _lock(connection: Connection[dict[str, Any]]) -> None:
     # Polled, not waited for: a session that waits for the lock holds a snapshot, and the migrations'
     # CREATE INDEX CONCURRENTLY waits for every snapshot. The lock goes with the connection.
     deadline = time.monotonic() + _SETUP_SECONDS
-    while not connection.execute("SELECT pg_try_advisory_lock(%s) AS got", (_SETUP_LOCK,)).fetchone()["got"]:  # type: ignore[index]
+    while not connection.execute(
+        "SELECT pg_try_advisory_lock(%s) AS got", (_SETUP_LOCK,)
+    ).fetchone()["got"]:  # type: ignore[index]
         if time.monotonic() > deadline:
-            raise StoreUnavailable(f"another process has been setting up the database for {_SETUP_SECONDS:.0f} s")
+            raise StoreUnavailable(
+                f"another process has been setting up the database for {_SETUP_SECONDS:.0f} s"
+            )
         time.sleep(0.05)

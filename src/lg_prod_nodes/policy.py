@@ -103,10 +103,14 @@ class Policy:
 class Stack:
     """Policies in their order, sorted by the kind of call that they wrap at one place of a graph."""
 
-    def __init__(self, placed: Iterable[tuple[Policy, frozenset[Kind]]], clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(
+        self, placed: Iterable[tuple[Policy, frozenset[Kind]]], clock: Clock = SYSTEM_CLOCK
+    ) -> None:
         self.placed = tuple(placed)
         self.clock = clock
-        self.observers: tuple[Observer, ...] = tuple(p for p, _ in self.placed if _overrides(p, "observe"))
+        self.observers: tuple[Observer, ...] = tuple(
+            p for p, _ in self.placed if _overrides(p, "observe")
+        )
 
     @classmethod
     def at(cls, site: Site, policies: Sequence[Policy], clock: Clock = SYSTEM_CLOCK) -> Stack:
@@ -118,13 +122,21 @@ class Stack:
         validate(policies)
         return cls(((policy, policy.kinds_at(site)) for policy in policies), clock)
 
-    def wraps(self, kind: Kind) -> tuple[Wrap, ...]:
-        """The policies' `wrap` for a kind of call, outermost first."""
-        return tuple(p.wrap for p, kinds in self.placed if kind in kinds and _overrides(p, "wrap"))
+    def wraps(self, kind: Kind, *, role: Role | None = None) -> tuple[Wrap, ...]:
+        """The policies' `wrap` for a kind of call, outermost first; of those in a role alone if it is named."""
+        return tuple(
+            p.wrap
+            for p, kinds in self.placed
+            if kind in kinds and role in (None, p.role) and _overrides(p, "wrap")
+        )
 
     def changes(self, kind: Kind) -> bool:
         """Whether a policy may change the result of such a call."""
-        return any(kind in kinds and p.role in (None, "content") for p, kinds in self.placed if _overrides(p, "wrap"))
+        return any(
+            kind in kinds and p.role in (None, "content")
+            for p, kinds in self.placed
+            if _overrides(p, "wrap")
+        )
 
     @property
     def watches_models(self) -> bool:
@@ -134,10 +146,8 @@ class Stack:
     def node_call(self, name: str, state: Any, *, blocking: bool) -> Call:
         """The call of the node that is running, whose config is the ambient one."""
         config, runtime = ambient_config(), ambient_runtime()
-        run = run_of(runtime)
-        if run is None:
-            run = Run()
-            run.start("", config, context=runtime.context if runtime else None)
+        context = runtime.context if runtime is not None else None
+        run = run_of(runtime) or Run.started("", config, context=context)
         return Call(
             kind="node",
             name=name,
@@ -168,7 +178,11 @@ def validate(policies: Sequence[Policy]) -> None:
     inner: Policy | None = None
     for policy in policies:
         if not isinstance(policy, Policy):
-            given = f"the class {policy.__name__}" if isinstance(policy, type) else f"a {type(policy).__name__}"
+            given = (
+                f"the class {policy.__name__}"
+                if isinstance(policy, type)
+                else f"a {type(policy).__name__}"
+            )
             raise ConfigurationError(
                 f"{given} was given as a policy; give instances of Policy, such as RateLimit('10/second')"
             )
@@ -181,10 +195,14 @@ def validate(policies: Sequence[Policy]) -> None:
             inner = inner or policy
     for kind, count in Counter(type(p) for p in policies if p.single).items():
         if count > 1:
-            raise ConfigurationError(f"{count} {kind.__name__} policies were given for the same calls; keep one")
+            raise ConfigurationError(
+                f"{count} {kind.__name__} policies were given for the same calls; keep one"
+            )
 
 
-def guard(*policies: Policy, clock: Clock = SYSTEM_CLOCK) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def guard(
+    *policies: Policy, clock: Clock = SYSTEM_CLOCK
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Attach policies to one node function, the first outermost.
 
     The function keeps its signature, so LangGraph still injects `config`, `runtime`, `store` and `writer`. Its first
@@ -203,7 +221,9 @@ def guard(*policies: Policy, clock: Clock = SYSTEM_CLOCK) -> Callable[[Callable[
         _check_guardable(function, policies)
 
         def call_of(args: tuple[Any, ...], *, blocking: bool) -> Call:
-            return stack.node_call(_function_name(function), args[0] if args else None, blocking=blocking)
+            return stack.node_call(
+                _function_name(function), args[0] if args else None, blocking=blocking
+            )
 
         if _is_async(function):
 
@@ -211,7 +231,9 @@ def guard(*policies: Policy, clock: Clock = SYSTEM_CLOCK) -> Callable[[Callable[
             async def guarded_async(*args: Any, **kwargs: Any) -> Any:
                 async def handler(call: Call) -> Any:
                     with stack.watch(call) as config:
-                        return await cast(Any, function)(*_first(call.input, args), **_with_config(kwargs, config))
+                        return await cast(Any, function)(
+                            *_first(call.input, args), **_with_config(kwargs, config)
+                        )
 
                 return await act(stack.wraps("node"), call_of(args, blocking=False), handler)
 
@@ -221,7 +243,9 @@ def guard(*policies: Policy, clock: Clock = SYSTEM_CLOCK) -> Callable[[Callable[
         def guarded(*args: Any, **kwargs: Any) -> Any:
             async def handler(call: Call) -> Any:
                 with stack.watch(call) as config:
-                    return cast(Any, function)(*_first(call.input, args), **_with_config(kwargs, config))
+                    return cast(Any, function)(
+                        *_first(call.input, args), **_with_config(kwargs, config)
+                    )
 
             return drive(act(stack.wraps("node"), call_of(args, blocking=True), handler))
 
@@ -244,7 +268,8 @@ def _with_config(kwargs: dict[str, Any], config: RunnableConfig | None) -> dict[
 
 
 def _is_async(function: Callable[..., Any]) -> bool:
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))
+    call = type(function).__call__ if not inspect.isroutine(function) else function
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
 
 
 def _check_guardable(function: object, policies: Sequence[Policy]) -> None:

@@ -10,7 +10,9 @@ from lg_prod_nodes.run import Usage
 try:
     import genai_prices
 except ImportError as error:  # pragma: no cover - the extra is installed where this is tested
-    raise ConfigurationError("list prices need an extra: pip install 'lg-prod-nodes[prices]'") from error
+    raise ConfigurationError(
+        "list prices need an extra: pip install 'lg-prod-nodes[prices]'"
+    ) from error
 
 
 def list_price(model: str, usage: Usage) -> Decimal | None:

@@ -69,7 +69,10 @@ class Production:
             raise ConfigurationError(
                 f"{', '.join(compile_options)} given for a graph that is compiled already; give them to its compile()"
             )
-        self._policies = (*policies, *(policy for single in (nodes or {}).values() for policy in single))
+        self._policies = (
+            *policies,
+            *(policy for single in (nodes or {}).values() for policy in single),
+        )
         self._postgres = postgres
         self._pool_size = pool_size
         self._compile_options = compile_options
@@ -79,7 +82,9 @@ class Production:
     def __enter__(self) -> App:
         with ExitStack() as stack:
             self._warm_up()
-            saver, store = stack.enter_context(open_postgres(self._postgres, pool_size=self._pool_size))
+            saver, store = stack.enter_context(
+                open_postgres(self._postgres, pool_size=self._pool_size)
+            )
             app = self._compile(saver, store)
             self._open = stack.pop_all()
         return app
@@ -92,13 +97,18 @@ class Production:
     async def __aenter__(self) -> App:
         async with AsyncExitStack() as stack:
             await asyncio.to_thread(self._warm_up)
-            saver, store = await stack.enter_async_context(aopen_postgres(self._postgres, pool_size=self._pool_size))
+            saver, store = await stack.enter_async_context(
+                aopen_postgres(self._postgres, pool_size=self._pool_size)
+            )
             app = self._compile(saver, store)
             self._aopen = stack.pop_all()
         return app
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         stack, self._aopen = self._aopen, None
         if stack is not None:

@@ -112,8 +112,9 @@ class Run(RunControl):
         headers: What a policy wants handed on with outgoing requests, such as `traceparent`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, control: RunControl | None = None) -> None:
         super().__init__()
+        self._control = control
         self.id = str(uuid.UUID(bytes=os.urandom(16), version=4))
         self.graph = ""
         self.thread_id: str | None = None
@@ -125,13 +126,17 @@ class Run(RunControl):
         self.interrupted = False
         self.reply: Any = None
         self.failure: tuple[BaseException, CapturedError] | None = None
-        self._control: RunControl | None = None
         self._lock = threading.Lock()
         self._model_calls: set[object] = set()
 
-    def start(
-        self, graph: str, config: RunnableConfig, *, context: Any = None, control: RunControl | None = None
-    ) -> None:
+    @classmethod
+    def started(cls, graph: str, config: RunnableConfig, *, context: Any = None) -> Run:
+        """A run of its own for a call outside of any hardened graph."""
+        run = cls()
+        run.start(graph, config, context=context)
+        return run
+
+    def start(self, graph: str, config: RunnableConfig, *, context: Any = None) -> None:
         """Bind the run to a graph and to what the config says of its caller."""
         configurable = config.get("configurable", {})
         self.graph = graph
@@ -139,16 +144,19 @@ class Run(RunControl):
         self.thread_id = _text(configurable.get("thread_id"))
         self.request_id = _text(configurable.get("request_id"))
         self.user_id = user_of(config, context=context)
-        self._control = control
 
     def request_drain(self, reason: str = "shutdown") -> None:
         """Ask the run to stop at its next superstep."""
-        (self._control or super()).request_drain(reason)
+        super().request_drain(reason)
+        if self._control is not None:
+            self._control.request_drain(reason)
 
     @property
     def drain_requested(self) -> bool:
         """Whether the run was asked to stop."""
-        return super().drain_requested or (self._control is not None and self._control.drain_requested)
+        return super().drain_requested or (
+            self._control is not None and self._control.drain_requested
+        )
 
     @property
     def drain_reason(self) -> str | None:
@@ -182,6 +190,8 @@ class Run(RunControl):
                     report.usage += data["usage"]
                 case "error_captured":
                     report.errors.append(data["error"])
+                case _:
+                    pass
 
 
 def current_run() -> Run | None:
@@ -218,7 +228,9 @@ def ambient_runtime() -> Runtime[Any] | None:
     return runtime if isinstance(runtime, Runtime) else None
 
 
-def user_of(config: RunnableConfig, *, runtime: Runtime[Any] | None = None, context: Any = None) -> str | None:
+def user_of(
+    config: RunnableConfig, *, runtime: Runtime[Any] | None = None, context: Any = None
+) -> str | None:
     """Whom a call is for.
 
     Looks, in this order, at `configurable["user_id"]`, the user that LangGraph Server authenticated, `user_id` in the
@@ -231,7 +243,9 @@ def user_of(config: RunnableConfig, *, runtime: Runtime[Any] | None = None, cont
         configurable.get("user_id"),
         configurable.get("langgraph_auth_user_id"),
         getattr(server_user, "identity", None),
-        context.get("user_id") if isinstance(context, Mapping) else getattr(context, "user_id", None),
+        context.get("user_id")
+        if isinstance(context, Mapping)
+        else getattr(context, "user_id", None),
         (config.get("metadata") or {}).get("user_id"),
     )
     return next((str(candidate) for candidate in candidates if candidate), None)

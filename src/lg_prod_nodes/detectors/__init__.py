@@ -1,5 +1,11 @@
 """What finds content: entities and terms in a text, as places and names."""
 
-from lg_prod_nodes.detectors.presidio import DEFAULT_ENTITIES, Detector, Finding, detector_of, term_recognizers
+from lg_prod_nodes.detectors.presidio import (
+    DEFAULT_ENTITIES,
+    Detector,
+    Finding,
+    detector_of,
+    term_recognizers,
+)
 
 __all__ = ["DEFAULT_ENTITIES", "Detector", "Finding", "detector_of", "term_recognizers"]

@@ -7,18 +7,69 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, cast
 
 from presidio_analyzer.nlp_engine import NlpArtifacts, NlpEngine
 
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 _STOP_WORDS = frozenset(
-    "a an and are as at be but by for from had has have he her his i if in is it its me my no not of on or our she so"
-    " that the their them they this to was we were what when which who will with you your".split()
+    [
+        "a",
+        "an",
+        "and",
+        "are",
+        "as",
+        "at",
+        "be",
+        "but",
+        "by",
+        "for",
+        "from",
+        "had",
+        "has",
+        "have",
+        "he",
+        "her",
+        "his",
+        "i",
+        "if",
+        "in",
+        "is",
+        "it",
+        "its",
+        "me",
+        "my",
+        "no",
+        "not",
+        "of",
+        "on",
+        "or",
+        "our",
+        "she",
+        "so",
+        "that",
+        "the",
+        "their",
+        "them",
+        "they",
+        "this",
+        "to",
+        "was",
+        "we",
+        "were",
+        "what",
+        "when",
+        "which",
+        "who",
+        "will",
+        "with",
+        "you",
+        "your",
+    ]
 )
 
 
-class WordEngine(NlpEngine):  # type: ignore[misc]
+class WordEngine(NlpEngine):
     """Splits a text into words."""
 
     def load(self) -> None:
@@ -34,14 +85,21 @@ class WordEngine(NlpEngine):  # type: ignore[misc]
         words = [match[0] for match in found]
         return NlpArtifacts(
             entities=[],
-            tokens=words,
+            tokens=cast(Any, words),  # Presidio needs their text alone
             tokens_indices=[match.start() for match in found],
             lemmas=[word.lower() for word in words],
             nlp_engine=self,
             language=language,
         )
 
-    def process_batch(self, texts: Iterable[str], language: str, **kwargs: Any) -> Iterator[tuple[str, NlpArtifacts]]:
+    def process_batch(
+        self,
+        texts: Iterable[str],
+        language: str,
+        batch_size: int = 1,
+        n_process: int = 1,
+        **kwargs: Any,
+    ) -> Iterator[tuple[str, NlpArtifacts]]:
         """Each text by itself."""
         return ((text, self.process_text(text, language)) for text in texts)
 

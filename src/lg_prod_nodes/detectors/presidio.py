@@ -21,7 +21,14 @@ from lg_prod_nodes.errors import ConfigurationError
 if TYPE_CHECKING:
     from presidio_analyzer import AnalyzerEngine, EntityRecognizer
 
-DEFAULT_ENTITIES = ("CREDIT_CARD", "EMAIL_ADDRESS", "IBAN_CODE", "IP_ADDRESS", "PHONE_NUMBER", "US_SSN")
+DEFAULT_ENTITIES = (
+    "CREDIT_CARD",
+    "EMAIL_ADDRESS",
+    "IBAN_CODE",
+    "IP_ADDRESS",
+    "PHONE_NUMBER",
+    "US_SSN",
+)
 
 _RECOGNIZERS: Mapping[str, str] = {
     "ABA_ROUTING_NUMBER": "AbaRoutingRecognizer",
@@ -72,7 +79,11 @@ class Detector:
     """
 
     def __init__(
-        self, entities: Iterable[str] = (), *, recognizers: Sequence[EntityRecognizer] = (), threshold: float = 0.4
+        self,
+        entities: Iterable[str] = (),
+        *,
+        recognizers: Sequence[EntityRecognizer] = (),
+        threshold: float = 0.4,
     ) -> None:
         self._own = tuple(recognizers)
         named = {entity for recognizer in self._own for entity in recognizer.supported_entities}
@@ -91,7 +102,9 @@ class Detector:
         """What stands where in a text, in order, no two findings overlapping."""
         if len(text) < 2 or text.isspace():
             return ()
-        digest = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16, key=self._key).digest()
+        digest = hashlib.blake2b(
+            text.encode(errors="surrogatepass"), digest_size=16, key=self._key
+        ).digest()
         with self._lock:
             known = self._known.get(digest)
         if known is None:
@@ -123,7 +136,9 @@ class Detector:
         for name in ("presidio-analyzer", "decision_process"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         registry = RecognizerRegistry(recognizers=[*map(_recognizer, self._built_in), *self._own])
-        return AnalyzerEngine(registry=registry, nlp_engine=WordEngine(), supported_languages=["en"])
+        return AnalyzerEngine(
+            registry=registry, nlp_engine=WordEngine(), supported_languages=["en"]
+        )
 
 
 @lru_cache(maxsize=64)
@@ -137,7 +152,9 @@ def term_recognizers(terms: Mapping[str, Iterable[str]]) -> list[EntityRecognize
     from presidio_analyzer import PatternRecognizer
 
     return [
-        PatternRecognizer(supported_entity=category, deny_list=[unicodedata.normalize("NFKC", t) for t in words])
+        PatternRecognizer(
+            supported_entity=category, deny_list=[unicodedata.normalize("NFKC", t) for t in words]
+        )
         for category, words in terms.items()
     ]
 

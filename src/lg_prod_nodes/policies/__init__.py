@@ -8,4 +8,12 @@ from lg_prod_nodes.policies.redact import Redact
 from lg_prod_nodes.policies.token_usage import TokenUsage
 from lg_prod_nodes.policies.tracing import Tracing
 
-__all__ = ["CaptureErrors", "ContentFilter", "Metrics", "RateLimit", "Redact", "TokenUsage", "Tracing"]
+__all__ = [
+    "CaptureErrors",
+    "ContentFilter",
+    "Metrics",
+    "RateLimit",
+    "Redact",
+    "TokenUsage",
+    "Tracing",
+]

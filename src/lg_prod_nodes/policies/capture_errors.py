@@ -93,6 +93,10 @@ class CaptureErrors(Policy):
             captured = CapturedError(call.node, type(error).__name__, call.attempt)
         call.emit("error_captured", policy=type(self).__name__, error=captured)
         structlog.get_logger("lg_prod_nodes").error(
-            "error captured", node=captured.node, error_type=captured.type, attempts=captured.attempts, then=self.then
+            "error captured",
+            node=captured.node,
+            error_type=captured.type,
+            attempts=captured.attempts,
+            then=self.then,
         )
         return captured

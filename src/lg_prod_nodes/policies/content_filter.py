@@ -46,11 +46,15 @@ class ContentFilter(Policy):
         reply: str | Callable[[ContentBlocked], Any] | None = None,
     ) -> None:
         if isinstance(blocked, str):
-            raise ConfigurationError(f"blocked is the text {blocked!r}; give a list of terms, or terms by category")
+            raise ConfigurationError(
+                f"blocked is the text {blocked!r}; give a list of terms, or terms by category"
+            )
         by_category = blocked if isinstance(blocked, Mapping) else {"BLOCKED": blocked}
         terms = tuple((category.upper(), tuple(words)) for category, words in by_category.items())
         if not terms or not all(words and all(map(str.strip, words)) for _, words in terms):
-            raise ConfigurationError("a category without terms, or an empty term, blocks nothing; give at least one word")
+            raise ConfigurationError(
+                "a category without terms, or an empty term, blocks nothing; give at least one word"
+            )
         vars(self).update(blocked=terms, reply=reply)
 
     @cached_property
@@ -65,7 +69,9 @@ class ContentFilter(Policy):
     async def wrap(self, call: Call, handler: Handler) -> Any:
         """Check what goes in, and what comes out."""
         if call.kind in ("run", "update") and (found := self._categories(call, call.input)):
-            return await call.replace(input=rewrite(call.input, self._blank)).refuse(_blocked(found), self.reply)
+            return await call.replace(input=rewrite(call.input, self._blank)).refuse(
+                _blocked(found), self.reply
+            )
         result = await handler(call)
         if found := self._categories(call, result):
             return await call.refuse(_blocked(found), self.reply)

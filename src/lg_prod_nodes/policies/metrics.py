@@ -26,19 +26,34 @@ class _Instruments:
             return kind(f"lg_prod_{name}", text, labels, registry=registry, **options)
 
         self.runs = make(Counter, "runs", "Runs, by how they ended.", ("graph", "outcome"))
-        self.run_seconds = make(Histogram, "run_duration_seconds", "Time of a run.", ("graph",), buckets=_SECONDS)
+        self.run_seconds = make(
+            Histogram, "run_duration_seconds", "Time of a run.", ("graph",), buckets=_SECONDS
+        )
         self.in_flight = make(
             Gauge, "runs_in_flight", "Runs going on.", ("graph",), multiprocess_mode="livesum"
         )
         self.calls = make(
-            Counter, "calls", "Attempts of nodes, models and tools, by how they ended.", ("graph", "kind", "name", "outcome")
+            Counter,
+            "calls",
+            "Attempts of nodes, models and tools, by how they ended.",
+            ("graph", "kind", "name", "outcome"),
         )
         self.call_seconds = make(
-            Histogram, "call_duration_seconds", "Time of an attempt.", ("graph", "kind", "name"), buckets=_SECONDS
+            Histogram,
+            "call_duration_seconds",
+            "Time of an attempt.",
+            ("graph", "kind", "name"),
+            buckets=_SECONDS,
         )
-        self.errors = make(Counter, "errors", "Failed attempts, by type of error.", ("graph", "name", "type"))
-        self.decisions = make(Counter, "decisions", "Decisions of policies.", ("graph", "policy", "decision"))
-        self.tokens = make(Counter, "tokens", "Tokens of model calls.", ("graph", "node", "model", "direction"))
+        self.errors = make(
+            Counter, "errors", "Failed attempts, by type of error.", ("graph", "name", "type")
+        )
+        self.decisions = make(
+            Counter, "decisions", "Decisions of policies.", ("graph", "policy", "decision")
+        )
+        self.tokens = make(
+            Counter, "tokens", "Tokens of model calls.", ("graph", "node", "model", "direction")
+        )
 
     @classmethod
     def of(cls, registry: CollectorRegistry) -> _Instruments:
@@ -72,7 +87,9 @@ class Metrics(Policy):
 
     async def wrap(self, call: Call, handler: Handler) -> Any:
         """Time the call and note how it ends."""
-        in_flight = self._instruments.in_flight.labels(call.run.graph) if call.kind == "run" else None
+        in_flight = (
+            self._instruments.in_flight.labels(call.run.graph) if call.kind == "run" else None
+        )
         if in_flight is not None:
             in_flight.inc()
         start, error = call.now(), None

@@ -59,9 +59,13 @@ class RateLimit(Policy):
         if self.max_wait < 0:
             raise ConfigurationError(f"max_wait is {self.max_wait}; give seconds, 0 or more")
         if not callable(self.by):
-            raise ConfigurationError(f"by is {self.by!r}; give a function of the call, such as by_user")
+            raise ConfigurationError(
+                f"by is {self.by!r}; give a function of the call, such as by_user"
+            )
         if self.store_down not in ("raise", "admit"):
-            raise ConfigurationError(f"store_down is {self.store_down!r}; choose 'raise' or 'admit'")
+            raise ConfigurationError(
+                f"store_down is {self.store_down!r}; choose 'raise' or 'admit'"
+            )
         _ = self._store
 
     @cached_property
@@ -74,7 +78,9 @@ class RateLimit(Policy):
             return await handler(call)
         admission = await self._admit(call)
         if admission is not None and not admission.admitted:
-            rejection = RateLimitExceeded(admission.limit, retry_after=admission.retry_after, policy=self.name)
+            rejection = RateLimitExceeded(
+                admission.limit, retry_after=admission.retry_after, policy=self.name
+            )
             return await call.refuse(rejection, self.reply)
         return await handler(call)
 
@@ -102,5 +108,7 @@ class RateLimit(Policy):
         return admission
 
     def _key(self, call: Call) -> str:
-        place = call.run.graph if call.kind == "run" else f"{call.run.graph}/{call.node or call.name}"
+        place = (
+            call.run.graph if call.kind == "run" else f"{call.run.graph}/{call.node or call.name}"
+        )
         return "|".join((self.name, place, self.by(call) or "*"))

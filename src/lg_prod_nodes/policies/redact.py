@@ -67,7 +67,9 @@ class Redact(Policy):
         recognizers: Sequence[EntityRecognizer] = (),
         threshold: float = 0.4,
     ) -> None:
-        own = tuple(entity for recognizer in recognizers for entity in recognizer.supported_entities)
+        own = tuple(
+            entity for recognizer in recognizers for entity in recognizer.supported_entities
+        )
         chosen = dict(strategies or {})
         vars(self).update(
             entities=entities or (*(() if recognizers else DEFAULT_ENTITIES), *own),
@@ -83,11 +85,15 @@ class Redact(Policy):
                     f"unknown strategy {name!r}; choose one of {', '.join(get_args(Strategy))}"
                 )
         if "hash" in (strategy, *chosen.values()) and not key:
-            raise ConfigurationError("the strategy 'hash' needs key=...; without one the values could be guessed")
+            raise ConfigurationError(
+                "the strategy 'hash' needs key=...; without one the values could be guessed"
+            )
         if not 0 <= threshold <= 1:
             raise ConfigurationError(f"threshold is {threshold}; give a score from 0 to 1")
         if stray := set(chosen) - set(self.entities) - set(own):
-            raise ConfigurationError(f"a strategy is given for {', '.join(sorted(stray))}, which is not looked for")
+            raise ConfigurationError(
+                f"a strategy is given for {', '.join(sorted(stray))}, which is not looked for"
+            )
         _ = self.detector
 
     @cached_property
@@ -125,7 +131,10 @@ class Redact(Policy):
             at, parts = 0, []
             for finding in self.detector.find(text):
                 found[finding.entity] += 1
-                parts += [text[at : finding.start], self._placeholder(finding.entity, text[finding.start : finding.end])]
+                parts += [
+                    text[at : finding.start],
+                    self._placeholder(finding.entity, text[finding.start : finding.end]),
+                ]
                 at = finding.end
             return "".join((*parts, text[at:])) if parts else text
 

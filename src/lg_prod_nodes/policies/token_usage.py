@@ -46,7 +46,12 @@ class TokenUsage(Policy):
             for message in _since_last_human(call.input):
                 model = message.response_metadata.get("model_name") or "unknown"
                 told = call.replace(kind="model", name=model, input=None)
-                told.emit("model_called", id=message.id, usage=Usage.of(dict(message.usage_metadata or {})), seconds=0.0)
+                told.emit(
+                    "model_called",
+                    id=message.id,
+                    usage=Usage.of(dict(message.usage_metadata or {})),
+                    seconds=0.0,
+                )
         return await handler(call)
 
     def observe(self, fact: Fact) -> None:
@@ -69,6 +74,14 @@ class TokenUsage(Policy):
 
 
 def _since_last_human(state: Any) -> list[AIMessage]:
-    messages = state.get("messages", []) if isinstance(state, dict) else getattr(state, "messages", [])
-    last = max((at for at, message in enumerate(messages) if isinstance(message, HumanMessage)), default=-1)
-    return [message for message in messages[last + 1 :] if isinstance(message, AIMessage) and message.usage_metadata]
+    messages = (
+        state.get("messages", []) if isinstance(state, dict) else getattr(state, "messages", [])
+    )
+    last = max(
+        (at for at, message in enumerate(messages) if isinstance(message, HumanMessage)), default=-1
+    )
+    return [
+        message
+        for message in messages[last + 1 :]
+        if isinstance(message, AIMessage) and message.usage_metadata
+    ]

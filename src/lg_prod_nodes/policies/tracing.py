@@ -70,7 +70,9 @@ def trace_headers() -> dict[str, str]:
 def _ids(call: Call) -> dict[str, str]:
     run = call.run
     if "traceparent" not in run.headers:
-        run.headers["traceparent"] = _child_of(call.config.get("configurable", {}).get("traceparent"))
+        run.headers["traceparent"] = _child_of(
+            call.config.get("configurable", {}).get("traceparent")
+        )
     _, trace_id, span_id, _ = run.headers["traceparent"].split("-")
     ids = {
         "graph": call.name,
@@ -86,6 +88,10 @@ def _ids(call: Call) -> dict[str, str]:
 
 def _child_of(traceparent: object) -> str:
     """A new span in the caller's trace, or in a new one when the caller sent none or a malformed one."""
-    match = _TRACEPARENT.fullmatch(traceparent.strip().lower()) if isinstance(traceparent, str) else None
+    match = (
+        _TRACEPARENT.fullmatch(traceparent.strip().lower())
+        if isinstance(traceparent, str)
+        else None
+    )
     trace_id, flags = (match[1], match[3]) if match else (secrets.token_hex(16), "01")
     return f"00-{trace_id}-{secrets.token_hex(8)}-{flags}"

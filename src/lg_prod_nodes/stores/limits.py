@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, cast
 from weakref import WeakKeyDictionary
@@ -21,12 +21,12 @@ from lg_prod_nodes.errors import ConfigurationError, StoreUnavailable
 T = TypeVar("T")
 Strategy = Literal["fixed-window", "moving-window", "sliding-window-counter"]
 
-_BLOCKING = {
+_BLOCKING: dict[str, Callable[[Any], blocking_strategies.RateLimiter]] = {
     "fixed-window": blocking_strategies.FixedWindowRateLimiter,
     "moving-window": blocking_strategies.MovingWindowRateLimiter,
     "sliding-window-counter": blocking_strategies.SlidingWindowCounterRateLimiter,
 }
-_ASYNC = {
+_ASYNC: dict[str, Callable[[Any], async_strategies.RateLimiter]] = {
     "fixed-window": async_strategies.FixedWindowRateLimiter,
     "moving-window": async_strategies.MovingWindowRateLimiter,
     "sliding-window-counter": async_strategies.SlidingWindowCounterRateLimiter,
@@ -64,7 +64,9 @@ def parse_limits(limits: str) -> tuple[RateLimitItem, ...]:
             "several with a semicolon: '10/second;1000/hour', '5 per 2 minutes'"
         ) from error
     if any(item.amount < 1 for item in items):
-        raise ConfigurationError(f"the rate limit {limits!r} allows no call at all; give at least 1")
+        raise ConfigurationError(
+            f"the rate limit {limits!r} allows no call at all; give at least 1"
+        )
     return items
 
 
@@ -83,13 +85,19 @@ class LimitStore:
 
     def __init__(self, url: str = "memory://", *, strategy: Strategy = "moving-window") -> None:
         if strategy not in _BLOCKING:
-            raise ConfigurationError(f"unknown strategy {strategy!r}; choose one of {', '.join(_BLOCKING)}")
+            raise ConfigurationError(
+                f"unknown strategy {strategy!r}; choose one of {', '.join(_BLOCKING)}"
+            )
         self._strategy: Strategy = strategy
         self._url = url.replace("redis", "valkey", 1) if url.startswith("redis") else url
-        self._blocking = _BLOCKING[strategy](cast(Any, _open(self._url)))
-        self._async: WeakKeyDictionary[asyncio.AbstractEventLoop, async_strategies.RateLimiter] = WeakKeyDictionary()
+        self._blocking = _BLOCKING[strategy](_open(self._url))
+        self._async: WeakKeyDictionary[asyncio.AbstractEventLoop, async_strategies.RateLimiter] = (
+            WeakKeyDictionary()
+        )
 
-    async def acquire(self, items: Sequence[RateLimitItem], key: str, *, blocking: bool, cost: int = 1) -> Admission:
+    async def acquire(
+        self, items: Sequence[RateLimitItem], key: str, *, blocking: bool, cost: int = 1
+    ) -> Admission:
         """Count a call against limits that all have room, or count nothing.
 
         Raises:
@@ -105,13 +113,19 @@ class LimitStore:
                     return await self._refusal(limiter, items, item, key)
             remaining = {str(item): (await self._window(limiter, item, key))[1] for item in items}
         except StorageError as error:
-            raise StoreUnavailable(f"the rate limit store ({_scheme(self._url)}) cannot be reached") from error
+            raise StoreUnavailable(
+                f"the rate limit store ({_scheme(self._url)}) cannot be reached"
+            ) from error
         return Admission(True, min(remaining, key=lambda limit: remaining[limit]), remaining)
 
-    async def _refusal(self, limiter: Any, items: Sequence[RateLimitItem], refusing: RateLimitItem, key: str) -> Admission:
+    async def _refusal(
+        self, limiter: Any, items: Sequence[RateLimitItem], refusing: RateLimitItem, key: str
+    ) -> Admission:
         remaining = {str(item): (await self._window(limiter, item, key))[1] for item in items}
         reset, _ = await self._window(limiter, refusing, key)
-        return Admission(False, str(refusing), remaining, retry_after=max(reset - time.time(), 0.001))
+        return Admission(
+            False, str(refusing), remaining, retry_after=max(reset - time.time(), 0.001)
+        )
 
     async def _window(self, limiter: Any, item: RateLimitItem, key: str) -> tuple[float, int]:
         return cast(tuple[float, int], await _settled(limiter.get_window_stats(item, key)))
@@ -120,7 +134,7 @@ class LimitStore:
         """The limiter of the running event loop, whose connections belong to that loop."""
         loop = asyncio.get_running_loop()
         if loop not in self._async:
-            self._async[loop] = _ASYNC[self._strategy](cast(Any, _open(f"async+{self._url}")))
+            self._async[loop] = _ASYNC[self._strategy](_open(f"async+{self._url}"))
         return self._async[loop]
 
 
@@ -128,8 +142,14 @@ def _open(url: str) -> object:
     try:
         return storage_from_string(url, wrap_exceptions=True)
     except LimitsConfigurationError as error:
-        hint = "pip install 'lg-prod-nodes[redis]'" if "valkey" in url else "use memory://, redis:// or valkey://"
-        raise ConfigurationError(f"cannot use {_scheme(url)}:// as a rate limit store; {hint}") from error
+        hint = (
+            "pip install 'lg-prod-nodes[redis]'"
+            if "valkey" in url
+            else "use memory://, redis:// or valkey://"
+        )
+        raise ConfigurationError(
+            f"cannot use {_scheme(url)}:// as a rate limit store; {hint}"
+        ) from error
 
 
 def _scheme(url: str) -> str:
@@ -137,4 +157,4 @@ def _scheme(url: str) -> str:
 
 
 async def _settled(value: T | Awaitable[T]) -> T:
-    return await value if isinstance(value, Awaitable) else value
+    return await cast("Awaitable[T]", value) if isinstance(value, Awaitable) else value

@@ -1,0 +1,90 @@
+# One entry point for people and CI. Needs Python 3.11 or newer with pip; the rest lands in .tools, .venv and .cache.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+MAKEFLAGS += --no-print-directory --no-builtin-rules
+
+PYTHON ?= python3
+UV     := .tools/bin/uv
+BIN    := .venv/bin
+WHEEL  := .cache/wheel-venv
+PYTEST := pytest -q --numprocesses logical
+header := @printf '\n== %s\n'
+
+unexport VIRTUAL_ENV PYTHONPATH
+export UV_PYTHON_DOWNLOADS := never
+export UV_SYSTEM_CERTS     ?= true
+export UV_HTTP_TIMEOUT     ?= 300
+export PIP_DEFAULT_TIMEOUT ?= 300
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+export NO_MKDOCS_2_WARNING := 1
+
+.PHONY: help test format lint types layers tests examples docs wheel demo conformance bench coverage fix lock clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+
+test: format lint types layers tests examples docs wheel ## Run the next eight, stop at the first that fails
+
+format: .venv/ready ## Check the formatting
+	$(header) 'format'
+	@$(BIN)/ruff format --check --quiet
+lint: .venv/ready ## Lint
+	$(header) 'lint'
+	@$(BIN)/ruff check --quiet
+types: .venv/ready ## Check the types, by mypy and by pyright
+	$(header) 'types: mypy'
+	@$(BIN)/mypy
+	$(header) 'types: pyright'
+	@$(BIN)/pyright
+layers: .venv/ready ## Check which way imports point
+	$(header) 'import layers'
+	@$(BIN)/lint-imports --no-logo
+tests: .venv/ready ## Run the tests
+	$(header) 'tests'
+	@$(BIN)/$(PYTEST) --ignore tests/docs --ignore tests/test_notebooks.py
+examples: .venv/ready ## Run the code of README, docs and notebooks
+	$(header) 'code of README, docs and notebooks'
+	@$(BIN)/$(PYTEST) tests/docs tests/test_notebooks.py
+docs: .venv/ready ## Build the documentation into site/, fit to be read from disk
+	$(header) 'documentation'
+	@$(BIN)/mkdocs build --strict
+	@! grep -rnoE '<(script|link|img)[^>]+(src|href)="?(https?:)?//[^">]*' site --include '*.html'
+wheel: .venv/ready $(WHEEL)/locked ## Run all tests on the built wheel
+	$(header) 'tests on the built wheel'
+	@rm -rf dist && $(UV) build --quiet --wheel --no-build-isolation --python $(BIN)/python
+	@$(UV) pip install --quiet --python $(WHEEL) --no-deps --reinstall dist/*.whl
+	@$(WHEEL)/bin/python -c 'import lg_prod_nodes as it; assert "$(WHEEL)" in it.__file__, it.__file__'
+	@$(WHEEL)/bin/$(PYTEST)
+
+demo: .venv/ready ## Run the support desk [DSN=postgresql://...] [CONVERSATIONS=file.jsonl]
+	@$(BIN)/python examples/support_desk/demo.py $(if $(DSN),--dsn '$(DSN)') \
+		$(if $(CONVERSATIONS),--conversations '$(CONVERSATIONS)')
+conformance: .venv/ready ## Run LangGraph's own tests on hardened graphs
+	@$(BIN)/python tests/conformance/run.py
+bench: .venv/ready ## Run the benchmarks
+	@for bench in benchmarks/bench_*.py; do printf '\n== %s\n' $$bench; $(BIN)/python $$bench; done
+coverage: .venv/ready ## Show the lines that no test runs
+	@$(BIN)/$(PYTEST) --cov
+fix: .venv/ready ## Format, and mend what the linter can mend
+	@$(BIN)/ruff check --fix --exit-zero --quiet; $(BIN)/ruff format --quiet
+lock: $(UV) ## Resolve the dependencies anew into requirements.lock
+	@$(UV) pip compile --quiet --upgrade pyproject.toml --universal --all-extras --group dev \
+		--generate-hashes --no-emit-index-url --no-header --no-annotate -o requirements.lock
+clean: ## Remove everything that make has made
+	@rm -rf .tools .venv .cache site dist .{pytest,mypy,ruff,import_linter}_cache .hypothesis .coverage*
+
+$(UV):
+	$(header) 'uv'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action ignore --target .tools uv
+.venv/locked $(WHEEL)/locked: %/locked: requirements.lock | $(UV)
+	$(header) 'dependencies into $* (some minutes the first time)'
+	@test -x $*/bin/python || $(UV) venv --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $*
+	@$(UV) pip install --quiet --python $* --require-hashes -r requirements.lock || \
+		$(PYTHON) -m pip --python $*/bin/python install --quiet --require-hashes -r requirements.lock # knows its mirror
+	@touch $@
+.venv/ready: .venv/locked pyproject.toml
+	@$(UV) pip install --quiet --python .venv --no-deps --no-build-isolation -e .
+	@touch $@

@@ -1,0 +1,203 @@
+"""The boundary of a hardened graph: every run and every update of its state passes here.
+
+Every public entry point of a compiled graph ends in `stream`, `astream`, `bulk_update_state` or `abulk_update_state`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, closing
+from copy import copy
+from functools import cache
+from typing import Any, cast
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.constants import START
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.runtime import Runtime
+from langgraph.types import Command
+
+from lg_prod_nodes._engine import Chunk, act, drive, drive_astream, drive_stream
+from lg_prod_nodes._hardening import Hardening
+from lg_prod_nodes._langgraph import ensure_config, runtime_in, without_defaults
+from lg_prod_nodes._watch import watched
+from lg_prod_nodes.call import Call, outcome_of
+from lg_prod_nodes.policy import as_update
+from lg_prod_nodes.run import Run, run_of
+
+_REPLY_NODE = "__reply__"
+
+
+def set_boundary(graph: Any, hardening: Hardening, *, plain: Any, drawn_nodes: Any) -> None:
+    """Make a compiled graph's runs pass through its policies.
+
+    Args:
+        graph: A compiled graph of one's own, which is changed.
+        hardening: Its policies.
+        plain: The graph as it was before.
+        drawn_nodes: The nodes to show in drawings.
+    """
+    vars(graph).update(_hardening=hardening, _plain=plain, _drawn_nodes=drawn_nodes)
+    graph.__class__ = _bounded(cast(Any, type(graph)))
+
+
+def hardening_of(graph: object) -> Hardening | None:
+    """The policies of a hardened graph or builder, `None` for any other."""
+    return vars(graph).get("_hardening")
+
+
+@cache
+def _bounded(cls: Any) -> type[Any]:
+    # The class derives from the graph's own alone: with a mixin before it the object's layout would differ, and
+    # `graph.__class__ = ...` would be refused. So the methods are taken from a class that is no base.
+    methods = {name: method for name, method in vars(_Boundary).items() if callable(method)}
+    return type(cls.__name__, (cls,), {**methods, "__module__": cls.__module__, "_native": cls})
+
+
+class _Boundary:
+    """The methods that a hardened graph has in place of its class's own."""
+
+    _native: Any
+    _hardening: Hardening
+    _drawn_nodes: Any
+
+    def stream(
+        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> Iterator[Any]:
+        if not self._hardening.own:
+            return cast(Iterator[Any], self._native.stream(self, input, config, **kwargs))
+        return drive_stream(lambda: Passage(self, input, config, kwargs, blocking=True).run())
+
+    def astream(
+        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> AsyncIterator[Any]:
+        if not self._hardening.own:
+            return cast(AsyncIterator[Any], self._native.astream(self, input, config, **kwargs))
+        return drive_astream(lambda: Passage(self, input, config, kwargs, blocking=False).run())
+
+    def bulk_update_state(self, config: RunnableConfig, supersteps: Any) -> Any:
+        async def handler(call: Call) -> Any:
+            return self._native.bulk_update_state(self, config, call.input)
+
+        return drive(Passage(self, supersteps, config, {}, blocking=True).update(handler))
+
+    async def abulk_update_state(self, config: RunnableConfig, supersteps: Any) -> Any:
+        async def handler(call: Call) -> Any:
+            return await self._native.abulk_update_state(self, config, call.input)
+
+        return await Passage(self, supersteps, config, {}, blocking=False).update(handler)
+
+    def copy(self, update: dict[str, Any] | None = None) -> Any:
+        clone = self._native.copy(self, update)
+        for name in ("_hardening", "_plain", "_drawn_nodes"):
+            vars(clone)[name] = vars(self)[name]
+        return clone
+
+    def get_graph(self, *args: Any, **kwargs: Any) -> Any:
+        drawn = copy(self)
+        vars(drawn)["nodes"] = self._drawn_nodes
+        return self._native.get_graph(drawn, *args, **kwargs)
+
+    async def aget_graph(self, *args: Any, **kwargs: Any) -> Any:
+        drawn = copy(self)
+        vars(drawn)["nodes"] = self._drawn_nodes
+        return await self._native.aget_graph(drawn, *args, **kwargs)
+
+
+class Passage:
+    """One run, or one update of state, on its way through the boundary."""
+
+    def __init__(
+        self,
+        graph: Any,
+        input: Any,
+        config: RunnableConfig | None,
+        kwargs: dict[str, Any],
+        *,
+        blocking: bool,
+    ) -> None:
+        self._graph, self._native = graph, graph._native
+        self._stack = graph._hardening.run
+        full = ensure_config(graph.config, config)
+        runtime = runtime_in(full)
+        outer = run_of(runtime)
+        self._is_root = outer is None
+        self._run = outer or self._begin(full, **kwargs)
+        self._call = Call(
+            kind="run",
+            name=graph.get_name(),
+            input=input,
+            run=self._run,
+            config=full,
+            runtime=runtime,
+            resumed=input is None or (isinstance(input, Command) and input.resume is not None),
+            blocking=blocking,
+            clock=self._stack.clock,
+            observers=self._stack.observers,
+            answer_with=self._answer if isinstance(graph, CompiledStateGraph) else None,
+        )
+        self._config = watched(config, self._call) if self._is_root else config
+        self._kwargs = {**kwargs, "control": self._run} if self._is_root else kwargs
+
+    def _begin(
+        self, config: RunnableConfig, *, context: Any = None, control: Any = None, **_: Any
+    ) -> Run:
+        run = control if isinstance(control, Run) else Run(control)
+        run.start(self._graph.get_name(), config, context=context)
+        run.observers = self._stack.observers
+        return run
+
+    async def run(self) -> None:
+        """Send a run through the policies, and note how it ended."""
+        error: BaseException | None = None
+        try:
+            await act(self._stack.wraps("run"), self._call, self._serve)
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            if self._is_root:
+                self._run.report.outcome = self._run.outcome(outcome_of(error))
+
+    async def update(self, handler: Any) -> Any:
+        """Send an update of state through the policies."""
+        call = self._call.replace(kind="update", answer_with=None)
+        return await act(self._stack.wraps("update"), call, handler)
+
+    async def _serve(self, call: Call) -> None:
+        arguments = (self._graph, call.input, self._config)
+        if call.blocking:
+            with closing(self._native.stream(*arguments, **self._kwargs)) as chunks:
+                for chunk in chunks:
+                    await Chunk(chunk)
+        else:
+            async with aclosing(self._native.astream(*arguments, **self._kwargs)) as chunks:
+                async for chunk in chunks:
+                    await Chunk(chunk)
+
+    async def _answer(self, call: Call, reply: Any) -> None:
+        """Serve the reply in the run's stead, as a run of the same thread: its input and the reply land in state."""
+        self._run.reply = await as_update(call, reply)
+        self._graph, self._native = _reply_graph(self._graph), cast(Any, CompiledStateGraph)
+        for name in ("interrupt_before", "interrupt_after"):
+            self._kwargs.pop(name, None)
+        await act(self._stack.wraps("run", role="content"), call, self._serve)
+
+
+def _reply_graph(graph: Any) -> Any:
+    """A graph of the same state whose only way from the start is a node that replies what the run says."""
+    if "_replying" not in vars(graph):
+        builder = without_defaults(graph.builder)
+        builder.edges = {(start, end) for start, end in builder.edges if start != START}
+        builder.branches.pop(START, None)
+        builder.add_node(_REPLY_NODE, cast(Any, _reply))
+        builder.add_edge(START, _REPLY_NODE)
+        vars(graph)["_replying"] = builder.compile(name=graph.name)
+    replying = copy(vars(graph)["_replying"])
+    replying.checkpointer, replying.store = graph.checkpointer, graph.store
+    replying.config = graph.config
+    return replying
+
+
+def _reply(_: Any, runtime: Runtime[Any]) -> Any:
+    return cast(Run, runtime.control).reply

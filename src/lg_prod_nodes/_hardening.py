@@ -1,0 +1,80 @@
+"""Which policies stand where: those of a graph, of single nodes, and of the graphs around it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from lg_prod_nodes.call import SYSTEM_CLOCK, Clock
+from lg_prod_nodes.policy import Policy, Stack, validate
+
+
+@dataclass(frozen=True)
+class Hardening:
+    """The policies of one graph.
+
+    Attributes:
+        own: Those given for the whole graph, the first outermost.
+        nodes: Those given for single nodes, inside of the graph's.
+        inherited: Those of the graphs around a subgraph, outside of its own.
+        path: Where a subgraph stands in the graphs around it, as in `"research/"`.
+        clock: Where policies take the time from.
+    """
+
+    own: tuple[Policy, ...] = ()
+    nodes: Mapping[str, tuple[Policy, ...]] = field(default_factory=dict)
+    inherited: tuple[Policy, ...] = ()
+    path: str = ""
+    clock: Clock = SYSTEM_CLOCK
+
+    def check(self) -> None:
+        """Check that the policies can stand together.
+
+        Raises:
+            ConfigurationError: They cannot.
+        """
+        validate(self.own)
+        for policies in self.nodes.values():
+            validate(policies)
+
+    def inside_of(self, outer: Hardening) -> Hardening:
+        """Both for the same graph: what is here already is not put around it again."""
+        nodes = {
+            name: _joined(outer.nodes.get(name, ()), self.nodes.get(name, ()))
+            for name in {**self.nodes, **outer.nodes}
+        }
+        own = _joined(outer.own, self.own)
+        return dataclasses.replace(self, own=own, nodes=nodes, clock=outer.clock)
+
+    def as_subgraph(self, outer: Hardening, name: str) -> Hardening:
+        """This graph's hardening as a node of another: it keeps its own policies and gets those that it lacks."""
+        kept = {type(policy) for policy in self.own}
+        inherited = tuple(p for p in outer.inherited + outer.own if type(p) not in kept)
+        path = f"{outer.path}{name}/"
+        return dataclasses.replace(self, inherited=inherited, path=path, clock=outer.clock)
+
+    @cached_property
+    def run(self) -> Stack:
+        """The stack at the boundary of a run."""
+        return Stack.at("graph", self.own, self.clock)
+
+    def node(self, name: str, *, is_error_handler: bool = False) -> Stack:
+        """The stack at a node; the user's error handlers are never asked for admission."""
+        graph_wide = [
+            (p, p.kinds_at("graph") - {"run", "update"}) for p in self.inherited + self.own
+        ]
+        placed = graph_wide + [(p, p.kinds_at("node")) for p in self.nodes.get(name, ())]
+        if is_error_handler:
+            placed = [(policy, kinds) for policy, kinds in placed if policy.role != "admit"]
+        return Stack(placed, self.clock)
+
+    def recoverer(self, name: str) -> Policy | None:
+        """The policy that takes over when a node has failed for good: the innermost that recovers."""
+        candidates = reversed(self.inherited + self.own + self.nodes.get(name, ()))
+        return next((policy for policy in candidates if policy.recovers), None)
+
+
+def _joined(outer: tuple[Policy, ...], inner: tuple[Policy, ...]) -> tuple[Policy, ...]:
+    return tuple(policy for policy in outer if policy not in inner) + inner

@@ -1,0 +1,72 @@
+# pyright: reportPrivateUsage=false
+"""LangGraph's private parts: the one file that names them.
+
+`tests/test_langgraph_private.py` says what each is relied upon for, and fails when LangGraph changes it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from copy import copy
+from typing import Any
+
+from langchain_core.runnables import Runnable, RunnableConfig
+from langgraph._internal._config import ensure_config
+from langgraph._internal._constants import CONF, CONFIG_KEY_RUNTIME
+from langgraph._internal._runnable import RunnableCallable
+from langgraph.graph._node import StateNodeSpec
+from langgraph.graph.state import StateGraph, _NodeDefaults
+from langgraph.pregel._read import DEFAULT_BOUND, PregelNode
+from langgraph.pregel._utils import _runnable_has_native_async
+from langgraph.runtime import Runtime
+
+__all__ = [
+    "PregelNode",
+    "RunnableCallable",
+    "StateNodeSpec",
+    "copy_builder",
+    "does_nothing",
+    "ensure_config",
+    "has_native_async",
+    "runtime_in",
+    "without_defaults",
+]
+
+AnyBuilder = StateGraph[Any, Any, Any, Any]
+
+
+def runtime_in(config: RunnableConfig) -> Runtime[Any] | None:
+    """The runtime that LangGraph carries in a config."""
+    return config.get(CONF, {}).get(CONFIG_KEY_RUNTIME)
+
+
+def does_nothing(node: PregelNode) -> bool:
+    """Whether a node has no runnable of its own, as the start node."""
+    return node.bound is DEFAULT_BOUND
+
+
+def has_native_async(runnable: Runnable[Any, Any]) -> bool:
+    """Whether a runnable is asynchronous by itself; LangGraph refuses timeouts for those that are not."""
+    return _runnable_has_native_async(runnable)
+
+
+def copy_builder(builder: AnyBuilder, cls: type[Any]) -> AnyBuilder:
+    """A builder of its own: `compile` changes the one that it is called on, and a second call may raise."""
+    clone = copy(builder)
+    clone.__class__ = cls
+    clone.nodes = {name: dataclasses.replace(spec) for name, spec in builder.nodes.items()}
+    clone.edges, clone.waiting_edges = set(builder.edges), set(builder.waiting_edges)
+    branches = {start: dict(named) for start, named in builder.branches.items()}
+    clone.branches = type(builder.branches)(dict, branches)
+    clone.schemas = {schema: dict(channels) for schema, channels in builder.schemas.items()}
+    clone.channels, clone.managed = dict(builder.channels), dict(builder.managed)
+    clone._node_defaults = dataclasses.replace(builder._node_defaults)
+    return clone
+
+
+def without_defaults(builder: AnyBuilder) -> AnyBuilder:
+    """A compiled graph's builder made ready for another compile: its defaults have been applied to the nodes."""
+    clone = copy_builder(builder, type(builder))
+    clone._node_defaults = _NodeDefaults()
+    clone.compiled = False
+    return clone

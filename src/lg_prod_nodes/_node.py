@@ -1,0 +1,139 @@
+"""A node's runnable with policies around it, in every other way like the one inside."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import aclosing
+from typing import Any
+
+from langchain_core.runnables import Runnable, RunnableConfig
+
+from lg_prod_nodes._engine import Chunk, act, drive, drive_astream, drive_stream
+from lg_prod_nodes._langgraph import RunnableCallable, has_native_async, runtime_in
+from lg_prod_nodes.call import Call, Handler
+from lg_prod_nodes.policy import Stack, as_update
+from lg_prod_nodes.run import Run, attempt_of, run_of
+
+
+class GuardedNode(RunnableCallable):
+    """Sends each attempt of a node through a stack of policies.
+
+    LangGraph drives nodes through `invoke` and `ainvoke`, and through `stream` and `astream` where events are read, so
+    all four are guarded. A policy that may change a result gets it whole before a stream passes it on.
+    """
+
+    def __init__(self, inner: Runnable[Any, Any], name: str, path: str, stack: Stack) -> None:
+        if isinstance(inner, RunnableCallable):
+            vars(self).update(vars(inner))
+        else:
+            # LangGraph finds a node's subgraphs in the closure of `func`, and a lack of `afunc` tells it that the node
+            # is not asynchronous.
+            def func(input: Any, config: RunnableConfig) -> Any:
+                return inner.invoke(input, config)
+
+            async def afunc(input: Any, config: RunnableConfig) -> Any:
+                return await inner.ainvoke(input, config)
+
+            native = afunc if has_native_async(inner) else None
+            super().__init__(func, native, name=inner.get_name(), trace=False)
+        self._inner = inner
+        self._node_name = name
+        self._path = path
+        self._stack = stack
+        self._wraps = stack.wraps("node")
+        self._buffers = stack.changes("node")
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or "_inner" not in vars(self):
+            raise AttributeError(name)
+        return getattr(self._inner, name)
+
+    def __repr__(self) -> str:
+        return repr(self._inner)
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        """Run an attempt."""
+
+        async def handler(call: Call) -> Any:
+            return self._inner.invoke(call.input, config, **kwargs)
+
+        return drive(self._act(input, config, handler, blocking=True))
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        """Run an attempt."""
+
+        async def handler(call: Call) -> Any:
+            return await self._inner.ainvoke(call.input, config, **kwargs)
+
+        return await self._act(input, config, handler, blocking=False)
+
+    def stream(
+        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> Iterator[Any]:
+        """Run an attempt whose output is read as a stream."""
+
+        async def handler(call: Call) -> Any:
+            last = None
+            for last in self._inner.stream(call.input, config, **kwargs):
+                if not self._buffers:
+                    await Chunk(last)
+            return last
+
+        if self._buffers:
+            yield drive(self._act(input, config, handler, blocking=True))
+        else:
+            yield from drive_stream(lambda: self._act(input, config, handler, blocking=True))
+
+    async def astream(
+        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> AsyncIterator[Any]:
+        """Run an attempt whose output is read as a stream."""
+
+        async def handler(call: Call) -> Any:
+            last = None
+            async for last in self._inner.astream(call.input, config, **kwargs):
+                if not self._buffers:
+                    await Chunk(last)
+            return last
+
+        if self._buffers:
+            yield await self._act(input, config, handler, blocking=False)
+        else:
+            chain = drive_astream(lambda: self._act(input, config, handler, blocking=False))
+            async with aclosing(chain) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+
+    def _act(
+        self, input: Any, config: RunnableConfig | None, handler: Handler, *, blocking: bool
+    ) -> Coroutine[Any, Any, Any]:
+        call = node_call(self._stack, self._node_name, self._path, input, config, blocking=blocking)
+        return act(self._wraps, call, handler)
+
+
+def node_call(
+    stack: Stack,
+    name: str,
+    path: str,
+    input: Any,
+    config: RunnableConfig | None,
+    *,
+    blocking: bool,
+) -> Call:
+    """The call of a node that LangGraph runs with this config."""
+    config = config if config is not None else RunnableConfig()
+    runtime = runtime_in(config)
+    return Call(
+        kind="node",
+        name=name,
+        input=input,
+        run=run_of(runtime) or Run.started("", config),
+        config=config,
+        runtime=runtime,
+        node=path,
+        attempt=attempt_of(runtime),
+        blocking=blocking,
+        clock=stack.clock,
+        observers=stack.observers,
+        answer_with=as_update,
+    )

