@@ -64,14 +64,14 @@ class _Boundary:
     def stream(
         self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Iterator[Any]:
-        if not self._hardening.own:
+        if not self._hardening.guards_runs:
             return cast(Iterator[Any], self._native.stream(self, input, config, **kwargs))
         return drive_stream(lambda: Passage(self, input, config, kwargs, blocking=True).run())
 
     def astream(
         self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[Any]:
-        if not self._hardening.own:
+        if not self._hardening.guards_runs:
             return cast(AsyncIterator[Any], self._native.astream(self, input, config, **kwargs))
         return drive_astream(lambda: Passage(self, input, config, kwargs, blocking=False).run())
 
@@ -136,7 +136,8 @@ class Passage:
             observers=self._stack.observers,
             answer_with=self._answer if isinstance(graph, CompiledStateGraph) else None,
         )
-        self._config = watched(config, self._call) if self._is_root else config
+        watches = self._is_root or self._stack.watches_models
+        self._config = watched(config, self._call) if watches else config
         self._kwargs = {**kwargs, "control": self._run} if self._is_root else kwargs
 
     def _begin(

@@ -70,6 +70,15 @@ class Hardening:
             placed = [(policy, kinds) for policy, kinds in placed if policy.role != "admit"]
         return Stack(placed, self.clock)
 
+    @property
+    def guards_runs(self) -> bool:
+        """Whether this graph has policies of its own, so that its runs are theirs to see."""
+        return bool(self.own or self.nodes)
+
+    def watches_models(self, name: str) -> bool:
+        """Whether a policy of a single node wants to know of the model calls in it."""
+        return any("model" in policy.kinds_at("node") for policy in self.nodes.get(name, ()))
+
     def recoverer(self, name: str) -> Policy | None:
         """The policy that takes over when a node has failed for good: the innermost that recovers."""
         candidates = reversed(self.inherited + self.own + self.nodes.get(name, ()))

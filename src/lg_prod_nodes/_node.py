@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Coroutine, Iterator
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing, nullcontext
 from typing import Any
 
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from lg_prod_nodes._engine import Chunk, act, drive, drive_astream, drive_stream
 from lg_prod_nodes._langgraph import RunnableCallable, has_native_async, runtime_in
+from lg_prod_nodes._watch import watching
 from lg_prod_nodes.call import Call, Handler
 from lg_prod_nodes.policy import Stack, as_update
 from lg_prod_nodes.run import Run, attempt_of, run_of
@@ -22,7 +23,15 @@ class GuardedNode(RunnableCallable):
     all four are guarded. A policy that may change a result gets it whole before a stream passes it on.
     """
 
-    def __init__(self, inner: Runnable[Any, Any], name: str, path: str, stack: Stack) -> None:
+    def __init__(
+        self,
+        inner: Runnable[Any, Any],
+        name: str,
+        path: str,
+        stack: Stack,
+        *,
+        watches: bool = False,
+    ) -> None:
         if isinstance(inner, RunnableCallable):
             vars(self).update(vars(inner))
         else:
@@ -40,6 +49,7 @@ class GuardedNode(RunnableCallable):
         self._node_name = name
         self._path = path
         self._stack = stack
+        self._watches = watches
         self._wraps = stack.wraps("node")
         self._buffers = stack.changes("node")
 
@@ -55,7 +65,8 @@ class GuardedNode(RunnableCallable):
         """Run an attempt."""
 
         async def handler(call: Call) -> Any:
-            return self._inner.invoke(call.input, config, **kwargs)
+            with self._watched(call, config) as watched:
+                return self._inner.invoke(call.input, watched, **kwargs)
 
         return drive(self._act(input, config, handler, blocking=True))
 
@@ -63,7 +74,8 @@ class GuardedNode(RunnableCallable):
         """Run an attempt."""
 
         async def handler(call: Call) -> Any:
-            return await self._inner.ainvoke(call.input, config, **kwargs)
+            with self._watched(call, config) as watched:
+                return await self._inner.ainvoke(call.input, watched, **kwargs)
 
         return await self._act(input, config, handler, blocking=False)
 
@@ -74,9 +86,10 @@ class GuardedNode(RunnableCallable):
 
         async def handler(call: Call) -> Any:
             last = None
-            for last in self._inner.stream(call.input, config, **kwargs):
-                if not self._buffers:
-                    await Chunk(last)
+            with self._watched(call, config) as watched:
+                for last in self._inner.stream(call.input, watched, **kwargs):
+                    if not self._buffers:
+                        await Chunk(last)
             return last
 
         if self._buffers:
@@ -91,9 +104,10 @@ class GuardedNode(RunnableCallable):
 
         async def handler(call: Call) -> Any:
             last = None
-            async for last in self._inner.astream(call.input, config, **kwargs):
-                if not self._buffers:
-                    await Chunk(last)
+            with self._watched(call, config) as watched:
+                async for last in self._inner.astream(call.input, watched, **kwargs):
+                    if not self._buffers:
+                        await Chunk(last)
             return last
 
         if self._buffers:
@@ -103,6 +117,11 @@ class GuardedNode(RunnableCallable):
             async with aclosing(chain) as chunks:
                 async for chunk in chunks:
                     yield chunk
+
+    def _watched(
+        self, call: Call, config: RunnableConfig | None
+    ) -> AbstractContextManager[RunnableConfig | None]:
+        return watching(call) if self._watches else nullcontext(config)
 
     def _act(
         self, input: Any, config: RunnableConfig | None, handler: Handler, *, blocking: bool

@@ -92,11 +92,11 @@ class RunWatch(GraphCallbackHandler):
             name, node, start = self._open.pop(
                 run_id, ("unknown", self._call.node, self._call.now())
             )
-        if self._call.run.first_sight(run_id):
-            told = self._call.replace(
-                kind="model", name=model or name, node=node or self._call.node, input=None
-            )
-            told.emit("model_called", id=run_id, usage=usage, seconds=self._call.now() - start)
+        told = self._call.replace(
+            kind="model", name=model or name, node=node or self._call.node, input=None
+        )
+        seconds = self._call.now() - start
+        told.emit("model_called", once=run_id, id=str(run_id), usage=usage, seconds=seconds)
 
 
 def watched(config: RunnableConfig | None, call: Call) -> RunnableConfig:

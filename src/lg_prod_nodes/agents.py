@@ -22,7 +22,9 @@ except ImportError as error:  # pragma: no cover - the extra is installed where 
     ) from error
 
 
-def as_middleware(policy: Policy, *, clock: Clock = SYSTEM_CLOCK) -> AgentMiddleware[Any, Any, Any]:
+def as_middleware(
+    policy: Policy, *, name: str | None = None, clock: Clock = SYSTEM_CLOCK
+) -> AgentMiddleware[Any, Any, Any]:
     """Make a middleware for `create_agent(middleware=[...])` of a policy.
 
     What acts on runs acts before the agent's first step; the rest on each call of its model and tools. What middleware
@@ -31,6 +33,7 @@ def as_middleware(policy: Policy, *, clock: Clock = SYSTEM_CLOCK) -> AgentMiddle
 
     Args:
         policy: What to apply.
+        name: Tells two policies of a kind in one agent apart; the kind's name by default.
         clock: Where the policy takes the time from.
 
     Raises:
@@ -44,20 +47,20 @@ def as_middleware(policy: Policy, *, clock: Clock = SYSTEM_CLOCK) -> AgentMiddle
             f"{type(policy).__name__} recovers from the errors of nodes, which middleware cannot; "
             "use harden(create_agent(...), [...])"
         )
-    return _PolicyMiddleware(policy, Stack.at("agent", [policy], clock))
+    return _PolicyMiddleware(name or type(policy).__name__, Stack.at("agent", [policy], clock))
 
 
 class _PolicyMiddleware(AgentMiddleware[Any, Any, Any]):
-    def __init__(self, policy: Policy, stack: Stack) -> None:
+    def __init__(self, name: str, stack: Stack) -> None:
         super().__init__()
-        self._policy = policy
+        self._name = name
         self._stack = stack
         self.tools = []
 
     @property
     def name(self) -> str:
-        """The policy's name; several of a kind in one agent differ by their settings."""
-        return repr(self._policy)
+        """What tells it apart from an agent's other middleware."""
+        return self._name
 
     def _call(self, kind: Kind, name: str, input: Any, *, blocking: bool, answer: Any) -> Call:
         call = self._stack.node_call(name, input, blocking=blocking)

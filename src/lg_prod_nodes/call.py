@@ -178,15 +178,20 @@ class Call:
         outcome = outcome_of(error)
         return self.run.outcome(outcome) if self.kind == "run" else outcome
 
-    def emit(self, name: str, **data: Any) -> None:
-        """Tell a fact to the run and to every policy that observes."""
+    def emit(self, name: str, *, once: object = None, **data: Any) -> None:
+        """Tell a fact to the run's report and to every policy that observes.
+
+        Args:
+            name: What happened.
+            once: Tells the fact apart; who has heard it in this run does not hear it again.
+            **data: Names and numbers, never content.
+        """
         fact = Fact(name, self, data)
-        self.run.record(fact)
-        told: set[int] = set()
-        for observer in (*self.observers, *self.run.observers):
-            if id(observer) not in told:
-                told.add(id(observer))
-                observer.observe(fact)
+        listeners = {id(o): o.observe for o in (*self.observers, *self.run.observers)}
+        listeners[id(self.run)] = self.run.record
+        for listener, hear in listeners.items():
+            if once is None or self.run.first_time(listener, once):
+                hear(fact)
 
 
 def outcome_of(error: BaseException | None) -> Outcome:

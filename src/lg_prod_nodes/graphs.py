@@ -144,8 +144,9 @@ def _guarded(name: str, node: PregelNode, hardening: Hardening) -> PregelNode:
         inner = _subgraph(inner, hardening, name)
         subgraphs = [inner] if subgraphs else []
     stack = hardening.node(name, is_error_handler=node.is_error_handler)
-    if stack.wraps("node"):
-        inner = GuardedNode(inner, name, hardening.path + name, stack)
+    if stack.wraps("node") or hardening.watches_models(name):
+        watches = hardening.watches_models(name)
+        inner = GuardedNode(inner, name, hardening.path + name, stack, watches=watches)
     return node if inner is node.bound else node.copy({"bound": inner, "subgraphs": subgraphs})
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
@@ -18,10 +18,10 @@ from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.store.postgres import AsyncPostgresStore, PostgresStore
-from psycopg import Connection, OperationalError
+from psycopg import AsyncConnection, Connection, OperationalError, ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import dict_row
-from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
+from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 from lg_prod_nodes.embedded import EmbeddedPostgres
 from lg_prod_nodes.errors import ConfigurationError, StoreUnavailable
@@ -30,23 +30,37 @@ _CONNECT_SECONDS = 10
 _SETUP_SECONDS = 60.0
 _SETUP_LOCK = 0x1C_9809  # any number that nobody else uses for an advisory lock
 
+_RUN_INDEX = """CREATE INDEX CONCURRENTLY IF NOT EXISTS lg_prod_nodes_checkpoints_run ON checkpoints
+    ((metadata->>'run_id')) WHERE metadata->>'run_id' IS NOT NULL"""
 _DELETE_RUNS = (
+    """DELETE FROM checkpoint_blobs b USING checkpoints c
+       WHERE c.metadata->>'run_id' = ANY(%(runs)s) AND b.thread_id = c.thread_id
+       AND b.checkpoint_ns = c.checkpoint_ns AND b.version = c.checkpoint->'channel_versions'->>b.channel
+       AND NOT EXISTS (
+           SELECT FROM checkpoints kept WHERE kept.thread_id = b.thread_id AND kept.checkpoint_ns = b.checkpoint_ns
+           AND b.version = kept.checkpoint->'channel_versions'->>b.channel
+           AND (kept.metadata->>'run_id' = ANY(%(runs)s)) IS NOT TRUE)""",
     """DELETE FROM checkpoint_writes w USING checkpoints c
        WHERE c.metadata->>'run_id' = ANY(%(runs)s) AND w.thread_id = c.thread_id
        AND w.checkpoint_ns = c.checkpoint_ns AND w.checkpoint_id = c.checkpoint_id""",
     "DELETE FROM checkpoints WHERE metadata->>'run_id' = ANY(%(runs)s)",
 )
 _COPY_THREAD = (
-    """INSERT INTO checkpoints (thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata)
-       SELECT %(target)s, checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata
+    """INSERT INTO checkpoints
+       (thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata)
+       SELECT %(target)s, checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint,
+           jsonb_set(metadata, '{thread_id}', to_jsonb(%(target)s::text), false)
        FROM checkpoints WHERE thread_id = %(source)s ON CONFLICT DO NOTHING""",
     """INSERT INTO checkpoint_blobs (thread_id, checkpoint_ns, channel, version, type, blob)
        SELECT %(target)s, checkpoint_ns, channel, version, type, blob
        FROM checkpoint_blobs WHERE thread_id = %(source)s ON CONFLICT DO NOTHING""",
-    """INSERT INTO checkpoint_writes (thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, blob)
+    """INSERT INTO checkpoint_writes
+       (thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, blob)
        SELECT %(target)s, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, blob
        FROM checkpoint_writes WHERE thread_id = %(source)s ON CONFLICT DO NOTHING""",
 )
+
+_Row = dict[str, Any]
 
 
 class _NoLock:
@@ -58,15 +72,24 @@ class _NoLock:
     async def __aexit__(self, *_: object) -> None: ...
 
 
+def _in_thread(name: str) -> Any:
+    """An asynchronous method that calls the blocking one of that name in a thread."""
+
+    async def method(self: object, *args: Any, **kwargs: Any) -> Any:
+        return await asyncio.to_thread(getattr(self, name), *args, **kwargs)
+
+    return method
+
+
 class BlockingSaver(PostgresSaver):
     """A checkpointer for synchronous callers that serves asynchronous ones through threads."""
 
-    def __init__(self, pool: ConnectionPool[Connection[dict[str, Any]]]) -> None:
+    def __init__(self, pool: ConnectionPool[Connection[_Row]]) -> None:
         super().__init__(pool)
         self.lock = cast(Any, _NoLock())
 
     def delete_for_runs(self, run_ids: Sequence[str]) -> None:
-        """Delete the checkpoints that runs have made, and what was written on top of them."""
+        """Delete the checkpoints that runs have made, with what only these hold."""
         self._execute(_DELETE_RUNS, {"runs": list(run_ids)})
 
     def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
@@ -78,28 +101,21 @@ class BlockingSaver(PostgresSaver):
             for statement in statements:
                 cursor.execute(cast(Any, statement), values)
 
-    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        """Like `get_tuple`, in a thread."""
-        return await asyncio.to_thread(self.get_tuple, config)
-
     async def alist(
         self, config: RunnableConfig | None, **kwargs: Any
-    ) -> AsyncIterator[CheckpointTuple]:  # type: ignore[override]
+    ) -> AsyncIterator[CheckpointTuple]:
         """Like `list`, in a thread."""
         for checkpoint in await asyncio.to_thread(lambda: list(self.list(config, **kwargs))):
             yield checkpoint
 
-    async def aput(self, *args: Any) -> RunnableConfig:
-        """Like `put`, in a thread."""
-        return await asyncio.to_thread(self.put, *args)
-
-    async def aput_writes(self, *args: Any) -> None:
-        """Like `put_writes`, in a thread."""
-        await asyncio.to_thread(self.put_writes, *args)
-
-    async def adelete_thread(self, thread_id: str) -> None:
-        """Like `delete_thread`, in a thread."""
-        await asyncio.to_thread(self.delete_thread, thread_id)
+    aget_tuple = _in_thread("get_tuple")
+    aput = _in_thread("put")
+    aput_writes = _in_thread("put_writes")
+    adelete_thread = _in_thread("delete_thread")
+    adelete_for_runs = _in_thread("delete_for_runs")
+    acopy_thread = _in_thread("copy_thread")
+    aprune = _in_thread("prune")
+    aget_delta_channel_history = _in_thread("get_delta_channel_history")
 
 
 class Saver(AsyncPostgresSaver):
@@ -110,7 +126,7 @@ class Saver(AsyncPostgresSaver):
         self.lock = cast(Any, _NoLock())
 
     async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
-        """Delete the checkpoints that runs have made, and what was written on top of them."""
+        """Delete the checkpoints that runs have made, with what only these hold."""
         await self._execute(_DELETE_RUNS, {"runs": list(run_ids)})
 
     async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
@@ -126,7 +142,7 @@ class Saver(AsyncPostgresSaver):
 @contextmanager
 def open_postgres(
     dsn: str | None = None, *, pool_size: int = 10
-) -> Iterator[tuple[BlockingSaver, PostgresStore]]:
+) -> Generator[tuple[BlockingSaver, PostgresStore]]:
     """A checkpointer and a store for synchronous callers.
 
     Args:
@@ -139,52 +155,54 @@ def open_postgres(
     """
     with database(dsn) as url:
         _set_up(url)
-        with ConnectionPool(
-            url,
-            min_size=1,
-            max_size=pool_size,
-            kwargs=_connection_settings(),
-            check=ConnectionPool.check_connection,
-            connection_class=Connection[dict[str, Any]],
+        with ConnectionPool[Connection[_Row]](
+            **_pool_settings(url, pool_size, ConnectionPool)
         ) as pool:
-            yield BlockingSaver(pool), PostgresStore(pool)
+            store = PostgresStore(pool)
+            store.lock = cast(Any, _NoLock())
+            yield BlockingSaver(pool), store
 
 
 @asynccontextmanager
 async def aopen_postgres(
     dsn: str | None = None, *, pool_size: int = 10
-) -> AsyncIterator[tuple[Saver, AsyncPostgresStore]]:
+) -> AsyncGenerator[tuple[Saver, AsyncPostgresStore]]:
     """A checkpointer and a store for asynchronous callers, see `open_postgres`."""
-    with ExitStack() as stack:
-        url = await asyncio.to_thread(stack.enter_context, database(dsn))
-        await asyncio.to_thread(_set_up, url)
-        async with AsyncConnectionPool(
-            url,
-            min_size=1,
-            max_size=pool_size,
-            kwargs=_connection_settings(),
-            check=AsyncConnectionPool.check_connection,
-        ) as pool:
-            store = AsyncPostgresStore(cast(Any, pool))
-            yield Saver(pool), store
+    async with _open_pool(dsn, pool_size) as pool:
+        yield Saver(pool), AsyncPostgresStore(pool)
 
 
 @asynccontextmanager
-async def checkpointer() -> AsyncIterator[Saver]:
+async def checkpointer() -> AsyncGenerator[Saver]:
     """The checkpointer of LangGraph Server, on `DATABASE_URL`: see `examples/langgraph.json`."""
-    async with aopen_postgres() as (saver, _):
-        yield saver
+    async with _open_pool() as pool:
+        yield Saver(pool)
 
 
 @asynccontextmanager
-async def store() -> AsyncIterator[AsyncPostgresStore]:
+async def store() -> AsyncGenerator[AsyncPostgresStore]:
     """The store of LangGraph Server, on `DATABASE_URL`: see `examples/langgraph.json`."""
-    async with aopen_postgres() as (_, store):
-        yield store
+    async with _open_pool() as pool:
+        yield AsyncPostgresStore(pool)
+
+
+@asynccontextmanager
+async def _open_pool(
+    dsn: str | None = None, pool_size: int = 10
+) -> AsyncGenerator[AsyncConnectionPool[AsyncConnection[_Row]]]:
+    async with AsyncExitStack() as stack:
+        blocking = ExitStack()
+        stack.push_async_callback(asyncio.to_thread, blocking.close)  # a server takes time to stop
+        url = await asyncio.to_thread(blocking.enter_context, database(dsn))
+        await asyncio.to_thread(_set_up, url)
+        pool = AsyncConnectionPool[AsyncConnection[_Row]](
+            **_pool_settings(url, pool_size, AsyncConnectionPool)
+        )
+        yield await stack.enter_async_context(pool)
 
 
 @contextmanager
-def database(dsn: str | None = None) -> Iterator[str]:
+def database(dsn: str | None = None) -> Generator[str]:
     """The database to use: the one given, else `DATABASE_URL`, else an embedded PostgreSQL for as long as needed.
 
     Raises:
@@ -195,44 +213,74 @@ def database(dsn: str | None = None) -> Iterator[str]:
         with EmbeddedPostgres() as embedded:
             yield embedded
         return
-    try:
-        conninfo_to_dict(dsn)
-    except Exception as error:
+    if not _is_plain(dsn):
         raise ConfigurationError(
-            "the Postgres DSN cannot be read; write postgresql://user:password@host:5432/database"
-        ) from error
+            "the Postgres DSN cannot be read; write postgresql://user:password@host:5432/database, "
+            "with special characters of the password percent-encoded"
+        )
     yield dsn
 
 
-def _connection_settings() -> dict[str, Any]:
+def _is_plain(dsn: str) -> bool:
+    """Whether a DSN can be read, and as it was meant.
+
+    Errors name the host, port and database, which a bare `@` or `/` in a password makes a part of it.
+    """
+    try:
+        parts = conninfo_to_dict(dsn)
+    except ProgrammingError:  # whose text quotes the DSN
+        return False
+    host, port = str(parts.get("host", "")), str(parts.get("port", ""))
+    database = "" if "user" in parts else str(parts.get("dbname", ""))
+    return "@" not in host[1:] + database and all(
+        number.isdecimal() for number in port.split(",") if number
+    )
+
+
+def _pool_settings(url: str, pool_size: int, pool: Any) -> dict[str, Any]:
+    return {
+        "conninfo": url,
+        "min_size": 1,
+        "max_size": pool_size,
+        "open": False,
+        "kwargs": _connection_settings(url),
+        "check": pool.check_connection,  # or each connection that a restart cut would fail a run
+    }
+
+
+def _connection_settings(url: str) -> dict[str, Any]:
+    timeouts = {
+        "connect_timeout": _CONNECT_SECONDS,
+        "tcp_user_timeout": _CONNECT_SECONDS * 1000,  # a silent link must not hold a run for ever
+    }
+    chosen = conninfo_to_dict(url)
     return {
         "autocommit": True,  # the savers' set-up and pipelines need it
         "prepare_threshold": 0,
         "row_factory": dict_row,
-        "connect_timeout": _CONNECT_SECONDS,
-        "tcp_user_timeout": _CONNECT_SECONDS * 1000,  # a silent link must not hold a run for ever
+        **{name: seconds for name, seconds in timeouts.items() if name not in chosen},
     }
 
 
 def _set_up(url: str) -> None:
     """Make or migrate the tables, one process at a time."""
     try:
-        with Connection.connect(url, **_connection_settings()) as connection:
+        with Connection[_Row].connect(url, **_connection_settings(url)) as connection:
             _lock(connection)
             PostgresSaver(connection).setup()
             PostgresStore(connection).setup()
-    except (OperationalError, PoolTimeout) as error:
+            connection.execute(_RUN_INDEX)
+    except OperationalError as error:
         host = conninfo_to_dict(url).get("host", "the local socket")
         raise StoreUnavailable(f"the Postgres at {host} cannot be reached or set up") from error
 
 
-def _lock(connection: Connection[dict[str, Any]]) -> None:
+def _lock(connection: Connection[_Row]) -> None:
     # Polled, not waited for: a session that waits for the lock holds a snapshot, and the migrations'
     # CREATE INDEX CONCURRENTLY waits for every snapshot. The lock goes with the connection.
     deadline = time.monotonic() + _SETUP_SECONDS
-    while not connection.execute(
-        "SELECT pg_try_advisory_lock(%s) AS got", (_SETUP_LOCK,)
-    ).fetchone()["got"]:  # type: ignore[index]
+    query = "SELECT pg_try_advisory_lock(%s) AS got"
+    while not cast(Any, connection.execute(query, (_SETUP_LOCK,)).fetchone())["got"]:
         if time.monotonic() > deadline:
             raise StoreUnavailable(
                 f"another process has been setting up the database for {_SETUP_SECONDS:.0f} s"

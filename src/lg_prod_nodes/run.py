@@ -127,7 +127,7 @@ class Run(RunControl):
         self.reply: Any = None
         self.failure: tuple[BaseException, CapturedError] | None = None
         self._lock = threading.Lock()
-        self._model_calls: set[object] = set()
+        self._heard: set[tuple[int, object]] = set()
 
     @classmethod
     def started(cls, graph: str, config: RunnableConfig, *, context: Any = None) -> Run:
@@ -169,12 +169,12 @@ class Run(RunControl):
             return outcome
         return "interrupt" if self.interrupted else "rejected" if self.reply is not None else "ok"
 
-    def first_sight(self, model_call: object) -> bool:
-        """Whether this model call has not been counted yet, whoever else watches it."""
+    def first_time(self, listener: int, fact: object) -> bool:
+        """Whether a listener has not heard a fact of this run yet."""
         with self._lock:
-            seen = model_call in self._model_calls
-            self._model_calls.add(model_call)
-        return not seen
+            heard = (listener, fact) in self._heard
+            self._heard.add((listener, fact))
+        return not heard
 
     def record(self, fact: Fact) -> None:
         """Fold a fact into the report."""

@@ -16,7 +16,7 @@ from lg_prod_nodes.policy import Policy, Role
 
 @dataclass(frozen=True, init=False)
 class ContentFilter(Policy):
-    """Refuses runs whose input holds blocked terms, and results of nodes, models and tools that do.
+    """Refuses calls whose input or result holds blocked terms.
 
     Terms match whole words and phrases, whatever their case or width. A refusal names categories, never the text.
 
@@ -68,7 +68,7 @@ class ContentFilter(Policy):
 
     async def wrap(self, call: Call, handler: Handler) -> Any:
         """Check what goes in, and what comes out."""
-        if call.kind in ("run", "update") and (found := self._categories(call, call.input)):
+        if found := self._categories(call, call.input):
             return await call.replace(input=rewrite(call.input, self._blank)).refuse(
                 _blocked(found), self.reply
             )
