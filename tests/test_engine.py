@@ -47,9 +47,9 @@ def test_awaiting_what_needs_a_loop_is_refused_with_advice() -> None:
     async def impatient() -> None:
         await asyncio.sleep(0)
 
-    with pytest.raises(ConfigurationError, match="call.run_blocking"):
+    with pytest.raises(ConfigurationError, match=r"call\.run_blocking"):
         drive(impatient())
-    with pytest.raises(ConfigurationError, match="call.run_blocking"):
+    with pytest.raises(ConfigurationError, match=r"call\.run_blocking"):
         list(drive_stream(impatient))
 
 

@@ -17,6 +17,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
+from pydantic import Field
 
 from lg_prod_nodes import (
     ContentFilter,
@@ -42,7 +43,7 @@ SLOW_DOWN, CANNOT = "Slow down.", "I cannot help with that."
 class ScriptedModel(BaseChatModel):
     """Says what the scenario has for the latest message, and keeps what it was asked."""
 
-    asked: list[str] = []
+    asked: list[str] = Field(default_factory=list)
 
     @property
     def _llm_type(self) -> str:
@@ -80,7 +81,7 @@ class Stage:
     """The policies of one test, and the model they guard."""
 
     ledger: Ledger = field(default_factory=Ledger)
-    model: ScriptedModel = field(default_factory=lambda: ScriptedModel(asked=[]))
+    model: ScriptedModel = field(default_factory=ScriptedModel)
 
     def policies(self) -> list[Policy]:
         return [
@@ -184,7 +185,9 @@ async def ainvoke(graph: Any) -> list[Any]:
 
 
 async def astream(graph: Any) -> list[Any]:
-    return [[part async for part in graph.astream(*call, stream_mode="values")][-1] for call in CALLS]
+    return [
+        [part async for part in graph.astream(*call, stream_mode="values")][-1] for call in CALLS
+    ]
 
 
 async def events_v2(graph: Any) -> list[Any]:

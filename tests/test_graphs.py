@@ -77,8 +77,10 @@ def says(word: str) -> Callable[[State], dict[str, list[str]]]:
 
 
 def line(*words: str) -> StateGraph[State]:
-    return StateGraph(State).add_sequence([(word, says(word)) for word in words]).add_edge(
-        START, words[0]
+    return (
+        StateGraph(State)
+        .add_sequence([(word, says(word)) for word in words])
+        .add_edge(START, words[0])
     )
 
 
@@ -219,7 +221,9 @@ def test_commands_sends_and_retries_pass_through() -> None:
     tries: list[int] = []
 
     def fan_out(state: State) -> Command[Any]:
-        return Command(update={"said": ["out"]}, goto=[Send("flaky", {"said": [n]}) for n in (1, 2)])
+        return Command(
+            update={"said": ["out"]}, goto=[Send("flaky", {"said": [n]}) for n in (1, 2)]
+        )
 
     def flaky(state: State) -> dict[str, list[Any]]:
         tries.append(state["said"][0])

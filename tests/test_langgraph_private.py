@@ -130,6 +130,7 @@ class Marked(CompiledStateGraph[Any, Any, Any, Any]):
 
 
 @pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
+@pytest.mark.filterwarnings("ignore:astream_log:DeprecationWarning")
 def test_every_entry_point_ends_in_one_of_four_methods_and_a_subclass_can_take_them_over() -> None:
     graph: Any = built().compile(InMemorySaver())
     graph.__class__ = Marked

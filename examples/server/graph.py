@@ -21,7 +21,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode, ToolRuntime
 from langgraph.types import Command, interrupt
 
-from lg_prod_nodes import CaptureErrors, RateLimit, Redact, TokenUsage, by_user, harden
+from lg_prod_nodes import CaptureErrors, RateLimit, Redact, by_user, harden
 
 
 class ScriptedModel(BaseChatModel):
@@ -42,8 +42,8 @@ class ScriptedModel(BaseChatModel):
         reply = _reply(messages[-1])
         for word in re.findall(r"\s*\S+", reply.text):
             await asyncio.sleep(self.seconds_per_word)
-            yield ChatGenerationChunk(message=AIMessageChunk(word))
-        last = AIMessageChunk("", tool_calls=reply.tool_calls, chunk_position="last")
+            yield ChatGenerationChunk(message=AIMessageChunk(content=word))
+        last = AIMessageChunk(content="", tool_calls=reply.tool_calls, chunk_position="last")
         yield ChatGenerationChunk(message=last)
 
 
@@ -83,5 +83,7 @@ builder.add_node("refund", ToolNode([refund]))
 builder.add_edge(START, "answer")
 builder.add_edge("refund", "answer")
 
-policies = [CaptureErrors(), TokenUsage(), RateLimit("5/minute", by=by_user), Redact()]
+policies = [CaptureErrors(), RateLimit("5/minute", by=by_user), Redact()]
+for policy in policies:
+    policy.warm_up()  # here, where the server waits for it, and not in its event loop
 graph = harden(builder, policies)

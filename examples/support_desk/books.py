@@ -1,0 +1,78 @@
+"""What is written down while the desk is at work, to be read by the report."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from langchain_core.callbacks import BaseCallbackHandler
+from prometheus_client import CollectorRegistry
+
+from lg_prod_nodes import Call, Fact, Handler, Ledger, Policy, Run
+from lg_prod_nodes.prices import list_price
+
+
+@dataclass(frozen=True)
+class Diary(Policy):
+    """A policy of our own: how long runs and nodes take, and what the other policies tell."""
+
+    kinds = frozenset({"run", "node"})
+    role = "observe"
+
+    seconds: dict[str, list[float]] = field(
+        default_factory=lambda: defaultdict(list), compare=False
+    )
+    told: Counter[str] = field(default_factory=Counter, compare=False)
+    found: dict[str, Counter[str]] = field(
+        default_factory=lambda: defaultdict(Counter), compare=False
+    )
+
+    async def wrap(self, call: Call, handler: Handler) -> Any:
+        start = call.now()
+        try:
+            return await handler(call)
+        finally:
+            self.seconds[call.node or "run"].append(call.now() - start)
+
+    def observe(self, fact: Fact) -> None:
+        policy = fact.data.get("policy", "")
+        self.told[f"{policy} {fact.name}".strip()] += 1
+        if fact.name == "content_found":
+            self.found[policy].update(fact.data["found"])
+
+
+class Wire(BaseCallbackHandler):
+    """Listens in on the line to the model's provider."""
+
+    def __init__(self) -> None:
+        self.prompts: list[str] = []
+
+    def on_chat_model_start(
+        self, serialized: Any, messages: list[list[Any]], **kwargs: Any
+    ) -> None:
+        self.prompts += [repr(message) for batch in messages for message in batch]
+
+
+@dataclass(frozen=True)
+class Books:
+    """All that a demo writes down."""
+
+    log: Path
+    diary: Diary = field(default_factory=Diary)
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+    ledger: Ledger = field(default_factory=lambda: Ledger(price=list_price))
+    wire: Wire = field(default_factory=Wire)
+    runs: list[Run] = field(default_factory=list)
+    updates: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+    def texts(self) -> dict[str, list[str]]:
+        """Everything that left a run for somewhere else than the database."""
+        return {
+            "messages sent to the model": self.wire.prompts,
+            "updates streamed to callers": self.updates,
+            "errors raised to callers": self.errors,
+            "log lines": self.log.read_text(encoding="utf-8").splitlines(),
+        }

@@ -1,0 +1,177 @@
+"""`Production` on a real Postgres: in scripts, in running loops, in several processes at once."""
+
+from __future__ import annotations
+
+import asyncio
+import operator
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import psycopg
+import pytest
+from langchain_core.runnables import RunnableConfig
+from langgraph.graph import START, StateGraph
+from langgraph.runtime import Runtime
+from langgraph.types import Command, interrupt
+from typing_extensions import TypedDict
+
+from lg_prod_nodes import ConfigurationError, Production, Redact, StoreUnavailable
+
+PROGRAM = Path(__file__).parent / "programs/count.py"
+
+
+class State(TypedDict):
+    said: Annotated[list[str], operator.add]
+
+
+def ask(state: State) -> dict[str, list[str]]:
+    return {"said": [interrupt("go on?")]}
+
+
+def remember(state: State, runtime: Runtime[Any]) -> dict[str, list[str]]:
+    assert runtime.store is not None
+    runtime.store.put(("notes",), "last", {"text": state["said"][-1]})
+    return {"said": ["remembered"]}
+
+
+async def aremember(state: State, runtime: Runtime[Any]) -> dict[str, list[str]]:
+    assert runtime.store is not None
+    await runtime.store.aput(("notes",), "last", {"text": state["said"][-1]})
+    return {"said": ["remembered"]}
+
+
+def builder(node: Any = remember) -> StateGraph[State]:
+    graph = StateGraph(State).add_node("ask", ask).add_node("remember", node)
+    return graph.add_edge(START, "ask").add_edge("ask", "remember")
+
+
+THREAD: RunnableConfig = {"configurable": {"thread_id": "1"}}
+DONE = {"said": ["hi", "yes", "remembered"]}
+
+
+def rows(dsn: str) -> Iterator[str]:
+    with psycopg.connect(dsn) as connection:
+        tables = connection.execute(
+            "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+        ).fetchall()
+        for (table,) in tables:
+            for (row,) in connection.execute(f"SELECT t::text FROM {table} t"):  # type: ignore[arg-type]
+                yield row
+
+
+def test_a_thread_outlives_the_block(dsn: str) -> None:
+    with Production(builder(), postgres=dsn) as app:
+        assert app.invoke({"said": ["hi"]}, THREAD)["__interrupt__"]
+    with Production(builder(), postgres=dsn) as app:
+        assert app.invoke(Command(resume="yes"), THREAD) == DONE
+
+
+async def test_an_asynchronous_block_does_the_same(dsn: str) -> None:
+    async with Production(builder(aremember), postgres=dsn) as app:
+        assert (await app.ainvoke({"said": ["hi"]}, THREAD))["__interrupt__"]
+    async with Production(builder(aremember), postgres=dsn) as app:
+        assert await app.ainvoke(Command(resume="yes"), THREAD) == DONE
+        assert app.store is not None
+        note = await app.store.aget(("notes",), "last")
+        assert note is not None
+        assert note.value == {"text": "yes"}
+
+
+async def test_a_synchronous_block_serves_a_running_loop_too(dsn: str) -> None:
+    with Production(builder(), postgres=dsn) as app:
+        assert app.invoke({"said": ["hi"]}, THREAD)["__interrupt__"]
+        assert await app.ainvoke(Command(resume="yes"), THREAD) == DONE
+        states = [state async for state in app.aget_state_history(THREAD)]
+        assert len(states) == 4
+
+
+def test_one_production_can_be_entered_again(dsn: str) -> None:
+    production = Production(builder(), postgres=dsn)
+    with production as app:
+        app.invoke({"said": ["hi"]}, THREAD)
+    with production as app:
+        assert app.invoke(Command(resume="yes"), THREAD) == DONE
+
+
+def test_a_compiled_graph_is_persisted_and_itself_left_alone(dsn: str) -> None:
+    compiled = builder().compile()
+    with Production(compiled, postgres=dsn) as app:
+        app.invoke({"said": ["hi"]}, THREAD)
+        assert app.invoke(Command(resume="yes"), THREAD) == DONE
+    assert compiled.checkpointer is None
+
+
+def test_database_url_is_used_where_no_dsn_is_given(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", dsn)
+    with Production(builder()) as app:
+        app.invoke({"said": ["hello there"]}, THREAD)
+    assert [row for row in rows(dsn) if b"hello there".hex() in row]
+
+
+def test_nothing_that_is_redacted_is_in_any_row(dsn: str) -> None:
+    with Production(builder(), [Redact("EMAIL_ADDRESS")], postgres=dsn) as app:
+        app.invoke({"said": ["I am ada@example.com"]}, THREAD)
+        app.update_state(THREAD, {"said": ["or bob@example.com"]}, as_node="ask")
+        app.invoke({"said": ["anew"]}, THREAD)
+        app.invoke(Command(resume="ask carol@example.com"), THREAD)
+
+    found = list(rows(dsn))
+    secrets = ("ada@example", "bob@example", "carol@example")
+    binary = ["".join(f"{ord(char):02x}" for char in secret) for secret in secrets]
+    assert found
+    assert not [row for row in found if any(value in row for value in (*secrets, *binary))]
+    assert [row for row in found if b"[EMAIL_ADDRESS]".hex() in row]
+
+
+def test_two_processes_share_a_database_from_the_start(dsn: str) -> None:
+    programs = [
+        subprocess.Popen([sys.executable, PROGRAM, dsn, name], stdout=subprocess.PIPE, text=True)
+        for name in ("sync", "async")
+    ]
+    printed = [program.communicate(timeout=60)[0].strip() for program in programs]
+    assert printed == ["20 turns", "20 turns"]
+
+
+def test_without_a_dsn_a_postgres_of_its_own_comes_and_goes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory, postgres_server: str
+) -> None:
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    folder = tmp_path_factory.mktemp("own") / "postgres"
+    for above in (folder.parent, *folder.parent.parents[:2]):
+        above.chmod(0o711)
+    monkeypatch.setenv("LG_PROD_NODES_DATA", str(folder))
+
+    async def resume() -> Any:
+        async with Production(builder(aremember)) as app:
+            return await app.ainvoke(Command(resume="yes"), THREAD)
+
+    with Production(builder()) as app:
+        app.invoke({"said": ["hi"]}, THREAD)
+    assert asyncio.run(resume()) == DONE
+    assert not (folder / "data/postmaster.pid").exists()
+
+
+def test_what_cannot_work_is_refused_before_anything_is_opened() -> None:
+    for options, complaint in (
+        ({"checkpointer": None}, "makes its own in Postgres"),
+        ({"pool_size": 0}, "at least 1"),
+    ):
+        with pytest.raises(ConfigurationError, match=complaint):
+            Production(builder(), **options)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="compiled already"):
+        Production(builder().compile(), name="desk")
+
+
+def test_an_unreachable_database_is_named_without_its_password() -> None:
+    dsn = "postgresql://ada:s3cret@127.0.0.1:1/none"
+    with (
+        pytest.raises(StoreUnavailable, match=r"127\.0\.0\.1") as raised,
+        Production(builder(), postgres=dsn),
+    ):
+        pass
+    assert "s3cret" not in str(raised.value)

@@ -1,0 +1,98 @@
+"""What type checkers say of the public names; checked, never run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, assert_type
+
+from langchain.agents import create_agent
+from langgraph.graph import START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.runtime import Runtime
+from typing_extensions import TypedDict
+
+from lg_prod_nodes import (
+    Call,
+    Handler,
+    Metrics,
+    Policy,
+    Production,
+    RateLimit,
+    RateLimitExceeded,
+    Redact,
+    Run,
+    Usage,
+    as_middleware,
+    as_node,
+    by_user,
+    current_run,
+    guard,
+    harden,
+)
+from lg_prod_nodes.call import Kind
+
+
+class State(TypedDict):
+    text: str
+
+
+class Context(TypedDict):
+    user_id: str
+
+
+@guard(
+    Metrics(), RateLimit("10/second", by=by_user, reply=lambda refused: str(refused.retry_after))
+)
+def guarded(state: State, runtime: Runtime[Context]) -> State:
+    return {"text": state["text"] + runtime.context["user_id"]}
+
+
+@RateLimit("1/minute")
+async def decorated(state: State) -> State:
+    return state
+
+
+builder = StateGraph(State, Context)
+builder.add_node("guarded", guarded)
+builder.add_node("decorated", decorated)
+builder.add_node("redact", as_node(Redact()))
+builder.add_edge(START, "guarded")
+
+assert_type(guarded({"text": ""}, Runtime(context={"user_id": "ada"})), State)
+assert_type(harden(builder, [Metrics()]), StateGraph[State, Context, State, State])
+assert_type(
+    harden(builder.compile(), nodes={"guarded": [Redact("URL")]}),
+    CompiledStateGraph[State, Context, State, State],
+)
+
+
+@dataclass(frozen=True)
+class SlowCalls(Policy):
+    kinds: ClassVar[frozenset[Kind]] = frozenset({"run", "model"})
+
+    threshold: float = 2.0
+
+    async def wrap(self, call: Call, handler: Handler) -> Any:
+        start = call.now()
+        result = await handler(call)
+        if (seconds := call.now() - start) >= self.threshold:
+            call.emit("slow_call", seconds=seconds)
+        return result
+
+
+async def service() -> None:
+    async with Production(builder, [SlowCalls(0.5)], postgres="postgresql://") as app:
+        run = Run()
+        await app.ainvoke({"text": "hi"}, control=run, context={"user_id": "ada"})
+        assert_type(run.report.usage, Usage)
+    with Production(builder) as app:
+        app.invoke({"text": "hi"})
+
+
+def in_a_node() -> None:
+    assert_type(current_run(), Run | None)
+    create_agent("openai:gpt-5", middleware=[as_middleware(Redact())])
+
+
+def refused(error: RateLimitExceeded) -> float | None:
+    return error.retry_after
