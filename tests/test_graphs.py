@@ -393,6 +393,8 @@ def test_a_drain_asked_through_the_caller_s_own_control_is_seen() -> None:
         ([RateLimit], {}, "the class RateLimit was given as a policy"),
         (["10/second"], {}, "a str was given as a policy"),
         ([], {"a": [Redact(), CaptureErrors()]}, "CaptureErrors stands after Redact"),
+        ([RateLimit("1/second", reply="Slow down.")], {}, "writes to messages, which"),
+        ([CaptureErrors(then="end", state_key="errors")], {}, "writes to errors, which"),
     ],
 )
 def test_a_set_up_that_cannot_work_is_refused_while_building(

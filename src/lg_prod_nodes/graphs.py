@@ -84,6 +84,7 @@ def harden(
     if (existing := hardening_of(graph)) is not None:
         hardening = existing.inside_of(hardening)
     hardening.check()
+    _check_writes(graph, hardening)
     if isinstance(graph, Pregel):
         return _hardened(_plain(graph), hardening)
     builder = copy_builder(graph, _hardened_class(cast(Any, _plain_class(type(graph)))))
@@ -97,6 +98,15 @@ def _check_nodes(graph: Any, names: Mapping[str, Any]) -> None:
         raise ConfigurationError(
             f"no node named {', '.join(map(repr, unknown))}; the graph has {', '.join(known)}"
         )
+
+
+def _check_writes(graph: Any, hardening: Hardening) -> None:
+    for policy in (*hardening.own, *(p for given in hardening.nodes.values() for p in given)):
+        if missing := sorted(policy.writes - set(graph.channels)):
+            raise ConfigurationError(
+                f"{type(policy).__name__} writes to {', '.join(missing)}, which the graph's state lacks; add the "
+                "field, or give a function that returns an update of the fields it has"
+            )
 
 
 @cache

@@ -71,6 +71,11 @@ class Policy:
         """Hear a fact that any policy of the run tells. Must neither block nor raise."""
 
     @property
+    def writes(self) -> frozenset[str]:
+        """Fields of the state that the policy may write, which a graph that it is attached to must have."""
+        return frozenset()
+
+    @property
     def recovers(self) -> Recovery | None:
         """Whether the policy takes over from a node that has failed for good, and where the graph goes then."""
         return None

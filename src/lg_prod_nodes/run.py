@@ -139,6 +139,7 @@ class Run(RunControl):
     def start(self, graph: str, config: RunnableConfig, *, context: Any = None) -> None:
         """Bind the run to a graph and to what the config says of its caller."""
         configurable = config.get("configurable", {})
+        self.interrupted, self.reply = False, None
         self.graph = graph
         self.id = str(config.get("run_id") or configurable.get("run_id") or self.id)
         self.thread_id = _text(configurable.get("thread_id"))

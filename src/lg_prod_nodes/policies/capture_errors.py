@@ -53,6 +53,12 @@ class CaptureErrors(Policy):
             )
 
     @property
+    def writes(self) -> frozenset[str]:
+        """Where the run goes on: `state_key`, and `messages` for a reply."""
+        fields = (self.state_key, "messages" if self.reply else None)
+        return frozenset(name for name in fields if name)
+
+    @property
     def recovers(self) -> Recovery | None:
         """Where the graph goes after a failed node."""
         return None if self.then == "raise" else self.then

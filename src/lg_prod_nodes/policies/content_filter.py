@@ -62,6 +62,11 @@ class ContentFilter(Policy):
         """What finds the terms."""
         return Detector(recognizers=term_recognizers(dict(self.blocked)))
 
+    @property
+    def writes(self) -> frozenset[str]:
+        """`messages`, for a reply that is a text."""
+        return frozenset({"messages"} if isinstance(self.reply, str) else ())
+
     def warm_up(self) -> None:
         """Load the recognizers."""
         self.detector.warm_up()

@@ -13,7 +13,12 @@ from lg_prod_nodes.call import Call, Fact, Handler, Kind
 from lg_prod_nodes.policy import Policy, Role
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
-_DECISIONS = {"call_rejected": "rejected", "call_delayed": "delayed", "content_found": "found"}
+_DECISIONS = {
+    "call_rejected": "rejected",
+    "call_delayed": "delayed",
+    "content_found": "found",
+    "error_captured": "captured",
+}
 
 
 class _Instruments:

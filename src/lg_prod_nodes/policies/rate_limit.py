@@ -72,6 +72,11 @@ class RateLimit(Policy):
     def _store(self) -> LimitStore:
         return LimitStore(self.store) if isinstance(self.store, str) else self.store
 
+    @property
+    def writes(self) -> frozenset[str]:
+        """`messages`, for a reply that is a text."""
+        return frozenset({"messages"} if isinstance(self.reply, str) else ())
+
     async def wrap(self, call: Call, handler: Handler) -> Any:
         """Count the call, or refuse it."""
         if call.resumed or call.attempt > 1:
