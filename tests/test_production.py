@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import psycopg
@@ -137,13 +138,17 @@ def test_two_processes_share_a_database_from_the_start(dsn: str) -> None:
     assert printed == ["20 turns", "20 turns"]
 
 
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with TemporaryDirectory(prefix="lg-prod-nodes-") as folder:
+        Path(folder).chmod(0o711)  # for root, the server runs as somebody else
+        yield Path(folder) / "postgres"
+
+
 def test_without_a_dsn_a_postgres_of_its_own_comes_and_goes(
-    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory, postgres_server: str
+    monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
     monkeypatch.delenv("DATABASE_URL", raising=False)
-    folder = tmp_path_factory.mktemp("own") / "postgres"
-    for above in (folder.parent, *folder.parent.parents[:2]):
-        above.chmod(0o711)
     monkeypatch.setenv("LG_PROD_NODES_DATA", str(folder))
 
     async def resume() -> Any:

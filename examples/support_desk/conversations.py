@@ -49,19 +49,19 @@ def read(path: Path) -> list[Conversation]:
     problems = [
         f"line {n}: {problem}" for n, record in records.items() for problem in _problems(record)
     ]
-    problems = problems or [*_repeated(records)]
+    problems = problems or [*_contradictions(records)]
     if problems or not records:
         said = "\n  ".join(problems or ["it is empty"])
         raise BadFile(f"{path} cannot be played:\n  {said}\n\n{HELP}")
-    return [_conversation(record) for record in records.values()]
+    return [_conversation(record) for record in records.values() if isinstance(record, dict)]
 
 
 def _record(line: str) -> dict[str, Any] | str:
     """What a line holds, or why it holds nothing."""
     try:
         record = json.loads(line)
-    except ValueError as error:
-        return f"this is not JSON: {error}"
+    except json.JSONDecodeError as error:
+        return f"this is not JSON: {error.msg} at column {error.colno}"
     return record if isinstance(record, dict) else "this is not an object: write {...}"
 
 
@@ -83,7 +83,8 @@ def _problems(record: dict[str, Any] | str) -> Iterator[str]:
             yield '"turns" is empty'
 
 
-def _repeated(records: dict[int, Any]) -> Iterator[str]:
+def _contradictions(records: dict[int, Any]) -> Iterator[str]:
+    """What is wrong between lines, or between the fields of one."""
     first: dict[str, int] = {}
     for number, record in records.items():
         if (line := first.setdefault(record["thread"], number)) != number:
@@ -94,4 +95,5 @@ def _repeated(records: dict[int, Any]) -> Iterator[str]:
 
 
 def _conversation(record: dict[str, Any]) -> Conversation:
-    return Conversation(**{name: tuple(v) if name in _LISTS else v for name, v in record.items()})
+    fields: dict[str, Any] = {n: tuple(v) if n in _LISTS else v for n, v in record.items()}
+    return Conversation(**fields)

@@ -69,9 +69,8 @@ def policies(books: Books) -> list[Policy]:
     ]
 
 
-NODES = {
-    "carrier": [CaptureErrors(then="continue")]
-}  # when the carrier fails for good, the agent goes on without it
+# When the carrier has failed for good, the agent goes on without it; any other error ends its run.
+NODES = {"carrier": [CaptureErrors(then="continue")]}
 
 
 async def serve(
@@ -95,7 +94,7 @@ async def serve(
 
 
 def search(conversations: Sequence[Conversation], dsn: str, books: Books) -> report.Verdict:
-    """Look for every personal datum that went in, and to see that looking works, for what is none."""
+    """Look for all personal data that went in; and, to show that looking works, for harmless turns."""
     personal = shop.personal_data() | {value for c in conversations for value in c.pii}
     harmless = {turn for c in conversations if not c.pii for turn in c.turns}
     needles = Needles(personal)
@@ -120,12 +119,12 @@ def demo(
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
     books = Books(log=log_file())
     with Screen(console, books, len(conversations), AT_ONCE) as screen, ExitStack() as stack:
-        screen.announce("Starting PostgreSQL")
+        screen.announce("Connecting to PostgreSQL")
         url = stack.enter_context(database(dsn))
         start = time.perf_counter()
         verdict = asyncio.run(serve(conversations, url, books, policies(books), screen))
         seconds = time.perf_counter() - start
-        screen.announce("Stopping PostgreSQL")
+        screen.announce("Closing")
     report.show(console, books, verdict, len(conversations), seconds)
     return 0 if verdict.clean else 1
 

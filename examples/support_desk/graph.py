@@ -53,7 +53,7 @@ PROMPT = SystemMessage(
     "You are the support desk of a small shop. Be brief and kind. Look things up before you answer; never guess. "
     "Ask for a refund only when the customer does."
 )
-TOOLS = [look_up_order, look_up_customer, track_parcel, search_handbook, refund]
+TOOLS: list[Any] = [look_up_order, look_up_customer, track_parcel, search_handbook, refund]
 PLACES = {"track_parcel": "carrier", "search_handbook": "research", "refund": "approval"}
 
 model = chat_model()
@@ -78,13 +78,19 @@ def settled(messages: list[AnyMessage]) -> Iterator[AnyMessage]:
 
 def place(state: MessagesState) -> str:
     """Where the tool that the model has chosen is."""
-    calls = state["messages"][-1].tool_calls  # type: ignore[union-attr]
-    return PLACES.get(calls[0]["name"], "tools") if calls else END
+    call = asked(state)
+    return PLACES.get(call["name"], "tools") if call else END
+
+
+def asked(state: MessagesState) -> Any:
+    """The tool call that the model has just made, if any."""
+    last = state["messages"][-1]
+    return last.tool_calls[0] if isinstance(last, AIMessage) and last.tool_calls else None
 
 
 async def approval(state: MessagesState) -> Command[Literal["agent", "refund"]]:
     """Wait until a person has said yes or no, for as long as it takes."""
-    call = state["messages"][-1].tool_calls[0]  # type: ignore[union-attr]
+    call = asked(state)
     answer = interrupt({"question": "Pay this order back?", **call["args"]})
     if answer.startswith("yes"):
         return Command(goto="refund")
@@ -100,13 +106,13 @@ class Research(MessagesState):
 
 async def search(state: Research) -> dict[str, Any]:
     """Find the passages of the handbook that the question is about."""
-    call = state["messages"][-1].tool_calls[0]  # type: ignore[union-attr]
+    call = asked(state)
     return {"passages": shop.passages(call["args"]["question"])}
 
 
 async def summarize(state: Research) -> dict[str, Any]:
     """Answer the question from the passages."""
-    call = state["messages"][-1].tool_calls[0]  # type: ignore[union-attr]
+    call = asked(state)
     prompt = SystemMessage("Answer in two sentences. Handbook:\n" + "\n".join(state["passages"]))
     answer = await model.ainvoke([prompt, HumanMessage(call["args"]["question"])])
     return {"messages": [ToolMessage(answer.text, name=call["name"], tool_call_id=call["id"])]}
@@ -123,6 +129,7 @@ def tools(*chosen: BaseTool) -> ToolNode:
 
 
 def unknown(error: LookupError) -> str:
+    """What the model is told."""
     return str(error)
 
 

@@ -22,7 +22,10 @@ from langchain_core.runnables import Runnable
 
 
 def chat_model() -> BaseChatModel:
-    """The model behind every node. For a real one: `return init_chat_model("openai:gpt-4o-mini")`."""
+    """The model of every node. A real one (`init_chat_model` is in `langchain.chat_models`) takes one line:
+
+    return init_chat_model("openai:gpt-4o-mini")
+    """
     return ScriptedModel()
 
 

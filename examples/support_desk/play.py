@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from books import Books
 from conversations import Conversation
+from langchain_core.runnables import RunnableConfig
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command
 from screen import Screen
@@ -31,9 +32,13 @@ class Play:
     async def all(self, conversations: Sequence[Conversation]) -> None:
         """Hold all conversations, a few at a time."""
         seats = asyncio.Semaphore(AT_ONCE)
-        async with asyncio.TaskGroup() as group:
-            for conversation in conversations:
-                group.create_task(self._hold(conversation, seats))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for conversation in conversations:
+                    group.create_task(self._hold(conversation, seats))
+        except asyncio.CancelledError:  # by Ctrl-C
+            await self.forget(conversations)
+            raise
 
     async def forget(self, conversations: Sequence[Conversation]) -> None:
         """Delete the threads."""
@@ -53,15 +58,13 @@ class Play:
     async def _run(self, conversation: Conversation, seat: int, given: Any) -> Run:
         run = Run()  # what the policies know of the run is in here, beside its result
         self.books.runs.append(run)
-        config = {
-            "configurable": {"thread_id": self._thread(conversation), "user_id": conversation.user},
-            "callbacks": [self.books.wire],
-        }
+        config = RunnableConfig(
+            configurable={"thread_id": self._thread(conversation), "user_id": conversation.user},
+            callbacks=[self.books.wire],
+        )
+        stream = self.app.astream(given, config, stream_mode=["messages", "updates"], control=run)
         try:
-            modes = ["messages", "updates"]
-            async for mode, chunk in self.app.astream(
-                given, config, stream_mode=modes, control=run
-            ):
+            async for mode, chunk in stream:
                 if mode == "messages":
                     self.screen.say(seat, chunk[0])
                 else:

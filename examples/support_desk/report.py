@@ -14,7 +14,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from lg_prod_nodes import Usage
+from lg_prod_nodes import Ledger, Usage
 
 
 @dataclass(frozen=True)
@@ -36,27 +36,18 @@ def show(
     console: Console, books: Books, verdict: Verdict, conversations: int, seconds: float
 ) -> None:
     """Print the whole report."""
-    users = len(books.ledger.total(by="user"))
-    head = (
-        f"{conversations} conversations of {users} users, {len(books.runs)} runs in {seconds:.1f} s"
-    )
+    callers = len({run.user_id for run in books.runs})
+    held = f"{conversations} conversations of {callers} users"
+    head = f"{held}, {len(books.runs)} runs in {seconds:.1f} s"
     console.print(Text.assemble(("\nSupport desk", "bold"), ("  " + head, "dim")))
     console.print(_section("What each policy did", _policies(books)))
-    console.print(
-        _beside(
-            _section("Runs by outcome", _outcomes(books)),
-            _section("Errors captured", _errors(books)),
-        )
-    )
+    outcomes = _section("Runs by outcome", _outcomes(books))
+    console.print(_beside(outcomes, _section("Errors captured", _errors(books))))
     console.print(_section("Latency in milliseconds", _latency(books)))
-    console.print(
-        _beside(
-            _section("Tokens and cost by user, top 10", _usage(books.ledger.total(by="user"), 10)),
-            _section("Tokens and cost by node", _usage(books.ledger.total(by="node"))),
-        )
-    )
+    users = _section("Tokens and cost by user, top 10", _by_user(books.ledger))
+    console.print(_beside(users, _section("Tokens and cost by node", _by_node(books.ledger))))
     console.print(_section("Search for the personal data that went in", _searched(verdict)))
-    console.print(Text(f"The log is in {books.log}\n", style="dim"), soft_wrap=True)
+    console.print(Text(f"\nThe log is in {books.log}", style="dim"), soft_wrap=True)
 
 
 def _policies(books: Books) -> RenderableType:
@@ -109,50 +100,42 @@ def _latency(books: Books) -> RenderableType:
         return (name, f"{len(ms):,}", f"{p50:,.0f}", f"{p95:,.0f}", f"{ms[-1]:,.0f}")
 
     spans = sorted(books.diary.seconds.items(), key=lambda span: (span[0] != "run", span[0]))
-    spans = [
-        span for span in spans if not span[0].startswith("__")
-    ]  # LangGraph's own error handlers
-    return _table(("run, nodes", "times", "p50", "p95", "max"), (row(*span) for span in spans))
+    rows = (row(*span) for span in spans if not span[0].startswith("__"))  # error handlers
+    return _table(("run, nodes", "times", "p50", "p95", "max"), rows)
 
 
-def _usage(total: dict[str | None, Usage], most: int | None = None) -> RenderableType:
-    rows = (
-        (name or "nobody", f"{u.calls}", f"{u.total_tokens:,}", _dollars(u))
-        for name, u in total.items()
-    )
-    return _table(("", "calls", "tokens", "cost"), [*rows][:most])
+def _by_user(ledger: Ledger) -> RenderableType:
+    total = [*ledger.total(by="user").items()][:10]
+    rows = ((user or "nobody", f"{u.total_tokens:,}", _dollars(u)) for user, u in total)
+    return _table(("user", "tokens", "cost"), rows)
+
+
+def _by_node(ledger: Ledger) -> RenderableType:
+    total = ledger.total(by="node").items()
+    rows = ((n or "", f"{u.calls}", f"{u.total_tokens:,}", _dollars(u)) for n, u in total)
+    return _table(("node", "calls", "tokens", "cost"), rows)
 
 
 def _searched(verdict: Verdict) -> RenderableType:
     where, control = verdict.database, verdict.control
-    lines = [
-        _line(
-            f"searched {verdict.values} values in {where.tables} tables, {where.rows:,} rows",
-            where.found.total(),
-        ),
-        *(
-            _line(f"searched {texts:,} {name}", hits)
-            for name, (texts, hits) in verdict.elsewhere.items()
-        ),
-    ]
-    if where.found:
-        lines.append(
-            Text(
-                f"in {_counts(where.found)} rows; the threads are left there to be looked at",
-                style="red",
-            )
-        )
-    lines.append(
+    searched = f"{verdict.values} values in {where.tables} tables, {where.rows:,} rows"
+    end = "The demo's threads are deleted again."
+    if not verdict.clean:
+        end = f"Rows by table: {_counts(where.found) or 'none'}. The threads are left for you to look at."
+    return Group(
+        _line(searched, where.found.total()),
+        *(_line(f"{texts:,} {name}", hits) for name, (texts, hits) in verdict.elsewhere.items()),
         Text(
-            f"as a control, what holds no personal data is found in {control.found.total():,} rows",
+            f"As a control, harmless turns are found in {control.found.total():,} rows.",
             style="dim",
-        )
+        ),
+        Text(end, style="dim" if verdict.clean else "red"),
     )
-    return Group(*lines)
 
 
 def _line(text: str, found: int) -> Text:
-    return Text.assemble(f"{text}: ", (f"{found:,} found", "bold red" if found else "bold green"))
+    style = "bold red" if found else "bold green"
+    return Text.assemble(f"searched {text}: ", (f"{found:,} found", style))
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, texts: int = 1) -> Table:

@@ -7,7 +7,7 @@ from typing import Self
 
 from books import Books
 from conversations import Conversation
-from langchain_core.messages import AIMessageChunk, BaseMessage
+from langchain_core.messages import AIMessageChunk
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -71,7 +71,7 @@ class Screen:
         self._seats[at] = _Seat(conversation)
         return at
 
-    def say(self, at: int, message: BaseMessage) -> None:
+    def say(self, at: int, message: object) -> None:
         """Show a token that the desk says, or the tool that it uses."""
         if (seat := self._seats[at]) is None or not isinstance(message, AIMessageChunk):
             return

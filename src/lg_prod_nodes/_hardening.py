@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from lg_prod_nodes.call import SYSTEM_CLOCK, Clock
+from lg_prod_nodes.call import SYSTEM_CLOCK, Clock, Kind
 from lg_prod_nodes.policy import Policy, Stack, validate
 
 
@@ -62,13 +62,22 @@ class Hardening:
 
     def node(self, name: str, *, is_error_handler: bool = False) -> Stack:
         """The stack at a node; the user's error handlers are never asked for admission."""
-        graph_wide = [
-            (p, p.kinds_at("graph") - {"run", "update"}) for p in self.inherited + self.own
-        ]
-        placed = graph_wide + [(p, p.kinds_at("node")) for p in self.nodes.get(name, ())]
+        placed = self._placed(name)
         if is_error_handler:
             placed = [(policy, kinds) for policy, kinds in placed if policy.role != "admit"]
         return Stack(placed, self.clock)
+
+    def recovery(self, name: str) -> Stack:
+        """The stack at a policy's recovery of a node: what it writes is content like any other."""
+        placed = [(p, kinds) for p, kinds in self._placed(name) if p.role == "content"]
+        return Stack(placed, self.clock)
+
+    def _placed(self, name: str) -> list[tuple[Policy, frozenset[Kind]]]:
+        graph_wide = self.inherited + self.own
+        return [
+            *((p, p.kinds_at("graph") - {"run", "update"}) for p in graph_wide),
+            *((p, p.kinds_at("node")) for p in self.nodes.get(name, ())),
+        ]
 
     @property
     def guards_runs(self) -> bool:

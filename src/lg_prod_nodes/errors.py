@@ -42,7 +42,10 @@ class RateLimitExceeded(CallRejected):
 
     Attributes:
         limit: The limit in words, such as `"10 per 1 second"`.
+        retry_after: Seconds until there is room again.
     """
+
+    retry_after: float
 
     def __init__(self, limit: str, *, retry_after: float, policy: str = "RateLimit") -> None:
         super().__init__(

@@ -147,7 +147,7 @@ def _plain(graph: Any) -> Any:
 
 
 def _guarded(name: str, node: PregelNode, hardening: Hardening) -> PregelNode:
-    if does_nothing(node):
+    if does_nothing(node) or isinstance(node.bound, GuardedNode):
         return node
     inner, subgraphs = node.bound, node.subgraphs
     if isinstance(inner, Pregel):
@@ -182,8 +182,9 @@ def _add_recovery(graph: Any, name: str, hardening: Hardening) -> None:
         return policy.recover(call, error.error)
 
     handler = f"__error_handler__{name}"
+    recovery = RunnableCallable(recover, name=handler, trace=False)
     spec = StateNodeSpec(
-        RunnableCallable(recover, name=handler, trace=False),
+        GuardedNode(recovery, name, path, hardening.recovery(name)),
         metadata=None,
         input_schema=graph.builder.nodes[name].input_schema,
         retry_policy=None,

@@ -45,21 +45,23 @@ class Ledger:
         self._ids: set[str] = set()
         self._lock = threading.Lock()
 
-    def add(self, entry: Entry) -> None:
-        """Note a call, once, with its price."""
+    def add(self, entry: Entry) -> Decimal | None:
+        """Note a call, once.
+
+        Returns:
+            Its price in US dollars, `None` where it is not known.
+        """
         cost = self._price(entry.model, entry.usage)
-        usage = replace(
-            entry.usage,
-            cost=cost or Decimal(0),
-            unpriced_calls=int(cost is None) * entry.usage.calls,
-        )
+        if cost is not None:
+            usage = replace(entry.usage, cost=cost, unpriced_calls=0)
+            entry = replace(entry, usage=usage)
         with self._lock:
-            if entry.id in self._ids:
-                return
-            if len(self._entries) == self._entries.maxlen:
-                self._ids.discard(self._entries[0].id)
-            self._ids.add(entry.id)
-            self._entries.append(replace(entry, usage=usage))
+            if entry.id not in self._ids:
+                if len(self._entries) == self._entries.maxlen:
+                    self._ids.discard(self._entries[0].id)
+                self._ids.add(entry.id)
+                self._entries.append(entry)
+        return cost
 
     def entries(self) -> tuple[Entry, ...]:
         """The entries kept, oldest first."""

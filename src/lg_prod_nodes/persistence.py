@@ -156,7 +156,7 @@ def open_postgres(
     with database(dsn) as url:
         _set_up(url)
         with ConnectionPool[Connection[_Row]](
-            **_pool_settings(url, pool_size, ConnectionPool)
+            **_pool_settings(url, pool_size), check=lambda connection: _check(pool, connection)
         ) as pool:
             store = PostgresStore(pool)
             store.lock = cast(Any, _NoLock())
@@ -196,7 +196,7 @@ async def _open_pool(
         url = await asyncio.to_thread(blocking.enter_context, database(dsn))
         await asyncio.to_thread(_set_up, url)
         pool = AsyncConnectionPool[AsyncConnection[_Row]](
-            **_pool_settings(url, pool_size, AsyncConnectionPool)
+            **_pool_settings(url, pool_size), check=lambda connection: _acheck(pool, connection)
         )
         yield await stack.enter_async_context(pool)
 
@@ -237,14 +237,35 @@ def _is_plain(dsn: str) -> bool:
     )
 
 
-def _pool_settings(url: str, pool_size: int, pool: Any) -> dict[str, Any]:
+def _check(pool: ConnectionPool[Any], connection: Connection[_Row]) -> None:
+    """Test a connection before a run gets it, and replace all when it is dead: a restart cuts every one.
+
+    Left alone, a pool tries one after the other and waits longer each time: the sixth dead one fails the run.
+    """
+    try:
+        connection.execute("")
+    except OperationalError:
+        pool.drain()
+        raise
+
+
+async def _acheck(pool: AsyncConnectionPool[Any], connection: AsyncConnection[_Row]) -> None:
+    """Like `_check`."""
+    try:
+        await connection.execute("")
+    except OperationalError:
+        await pool.drain()
+        raise
+
+
+def _pool_settings(url: str, pool_size: int) -> dict[str, Any]:
+    settings = _connection_settings(url)
     return {
         "conninfo": url,
         "min_size": 1,
         "max_size": pool_size,
         "open": False,
-        "kwargs": _connection_settings(url),
-        "check": pool.check_connection,  # or each connection that a restart cut would fail a run
+        "kwargs": settings,
     }
 
 

@@ -14,7 +14,7 @@ from langgraph.graph.state import CompiledStateGraph, StateGraph
 from lg_prod_nodes.call import SYSTEM_CLOCK, Clock
 from lg_prod_nodes.errors import ConfigurationError
 from lg_prod_nodes.graphs import harden
-from lg_prod_nodes.persistence import aopen_postgres, open_postgres
+from lg_prod_nodes.persistence import aopen_postgres, database, open_postgres
 from lg_prod_nodes.policy import Policy
 
 App = CompiledStateGraph[Any, Any, Any, Any]
@@ -36,6 +36,9 @@ class Production:
         pool_size: The most database connections to hold.
         clock: Where policies take the time from.
         **compile_options: For `StateGraph.compile`, such as `interrupt_before`, `cache` or `name`.
+
+    Attributes:
+        dsn: The database in use, inside of the block.
 
     Raises:
         ConfigurationError: A setting cannot work; from the constructor, before anything is opened.
@@ -76,15 +79,15 @@ class Production:
         self._postgres = postgres
         self._pool_size = pool_size
         self._compile_options = compile_options
+        self.dsn: str | None = None
         self._open: ExitStack | None = None
         self._aopen: AsyncExitStack | None = None
 
     def __enter__(self) -> App:
         with ExitStack() as stack:
             self._warm_up()
-            saver, store = stack.enter_context(
-                open_postgres(self._postgres, pool_size=self._pool_size)
-            )
+            self.dsn = stack.enter_context(database(self._postgres))
+            saver, store = stack.enter_context(open_postgres(self.dsn, pool_size=self._pool_size))
             app = self._compile(saver, store)
             self._open = stack.pop_all()
         return app
@@ -97,8 +100,9 @@ class Production:
     async def __aenter__(self) -> App:
         async with AsyncExitStack() as stack:
             await asyncio.to_thread(self._warm_up)
+            self.dsn = await asyncio.to_thread(stack.enter_context, database(self._postgres))
             saver, store = await stack.enter_async_context(
-                aopen_postgres(self._postgres, pool_size=self._pool_size)
+                aopen_postgres(self.dsn, pool_size=self._pool_size)
             )
             app = self._compile(saver, store)
             self._aopen = stack.pop_all()

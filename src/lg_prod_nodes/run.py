@@ -55,6 +55,7 @@ class Usage:
         metadata = metadata or {}
         return cls(
             calls=1,
+            unpriced_calls=1,
             input_tokens=metadata.get("input_tokens", 0),
             output_tokens=metadata.get("output_tokens", 0),
             cache_read_tokens=(metadata.get("input_token_details") or {}).get("cache_read") or 0,
@@ -189,6 +190,8 @@ class Run(RunControl):
                     report.found.update(data["found"])
                 case "model_called":
                     report.usage += data["usage"]
+                case "model_priced":
+                    report.usage += Usage(cost=data["cost"], unpriced_calls=-1)
                 case "error_captured":
                     report.errors.append(data["error"])
                 case _:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Literal
 
 import structlog
+from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 
 from lg_prod_nodes.call import Call, Handler, Kind
 from lg_prod_nodes.errors import CallRejected, ConfigurationError
@@ -23,9 +25,9 @@ class CaptureErrors(Policy):
     Args:
         then: What follows: `"raise"` the error, `"continue"` along the failed node's edges, or `"end"` its branch
             there. The latter two are LangGraph's own error handlers, for each node that has none of the user's.
-        state_key: A state field that gets a `CapturedError` as a list of one, to be used with a list reducer; only
-            where the run goes on.
-        reply: A message for `messages`, where the run goes on.
+        state_key: A state field that gets the error's names as a list of one, to be used with a list reducer:
+            `[{"node": ..., "type": ..., "attempts": ...}]`; only where the run goes on.
+        reply: A message for `messages`, where the run goes on. Tool calls that wait for an answer get it as theirs.
         critical: Types that are always raised.
 
     Raises:
@@ -79,9 +81,9 @@ class CaptureErrors(Policy):
         captured = self._record(call, error)
         update: dict[str, Any] = {}
         if self.state_key:
-            update[self.state_key] = [captured]
+            update[self.state_key] = [asdict(captured)]
         if self.reply:
-            update["messages"] = [("assistant", self.reply)]
+            update["messages"] = _replies(call.input, self.reply)
         return update
 
     def _note(self, call: Call, error: Exception) -> None:
@@ -106,3 +108,24 @@ class CaptureErrors(Policy):
             then=self.then,
         )
         return captured
+
+
+def _replies(state: Any, reply: str) -> list[BaseMessage]:
+    """The reply as the answer of each tool call that waits for one, else as the assistant's."""
+    messages = (
+        state.get("messages") if isinstance(state, Mapping) else getattr(state, "messages", None)
+    )
+    answered = {m.tool_call_id for m in messages or () if isinstance(m, ToolMessage)}
+    open_calls = [
+        call
+        for message in messages or ()
+        if isinstance(message, AIMessage)
+        for call in message.tool_calls
+        if call["id"] not in answered
+    ]
+    if not open_calls:
+        return [AIMessage(reply)]
+    return [
+        ToolMessage(reply, tool_call_id=call["id"], name=call["name"], status="error")
+        for call in open_calls
+    ]

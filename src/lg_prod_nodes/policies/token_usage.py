@@ -59,7 +59,7 @@ class TokenUsage(Policy):
         if fact.name != "model_called":
             return
         call, run = fact.call, fact.call.run
-        self.ledger.add(
+        cost = self.ledger.add(
             Entry(
                 id=str(fact.data["id"]),
                 run=run.id,
@@ -71,6 +71,8 @@ class TokenUsage(Policy):
                 usage=fact.data["usage"],
             )
         )
+        if cost is not None:
+            call.emit("model_priced", once=("price", fact.data["id"]), cost=cost)
 
 
 def _since_last_human(state: Any) -> list[AIMessage]:
