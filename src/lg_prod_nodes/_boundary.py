@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, closing
+from contextvars import ContextVar
 from copy import copy
 from functools import cache
 from typing import Any, cast
@@ -14,18 +15,18 @@ from typing import Any, cast
 from langchain_core.runnables import RunnableConfig
 from langgraph.constants import START
 from langgraph.graph.state import CompiledStateGraph
-from langgraph.runtime import Runtime
 from langgraph.types import Command
 
 from lg_prod_nodes._engine import Chunk, act, drive, drive_astream, drive_stream
 from lg_prod_nodes._hardening import Hardening
 from lg_prod_nodes._langgraph import ensure_config, runtime_in, without_defaults
 from lg_prod_nodes._watch import watched
-from lg_prod_nodes.call import Call, outcome_of
+from lg_prod_nodes.call import Call, PausedThread, outcome_of
 from lg_prod_nodes.policy import as_update
 from lg_prod_nodes.run import Run, run_of
 
 _REPLY_NODE = "__reply__"
+_REPLY: ContextVar[Any] = ContextVar("reply")
 
 
 def set_boundary(graph: Any, hardening: Hardening, *, plain: Any, drawn_nodes: Any) -> None:
@@ -162,8 +163,15 @@ class Passage:
 
     async def update(self, handler: Any) -> Any:
         """Send an update of state through the policies."""
+        config = None  # what comes back is the thread's new place, no content for the policies
+
+        async def kept(call: Call) -> None:
+            nonlocal config
+            config = await handler(call)
+
         call = self._call.replace(kind="update", answer_with=None)
-        return await act(self._stack.wraps("update"), call, handler)
+        await act(self._stack.wraps("update"), call, kept)
+        return config
 
     async def _serve(self, call: Call) -> None:
         arguments = (self._graph, call.input, self._config)
@@ -178,15 +186,30 @@ class Passage:
 
     async def _answer(self, call: Call, reply: Any) -> None:
         """Serve the reply in the run's stead, as a run of the same thread: its input and the reply land in state."""
-        self._run.reply = await as_update(call, reply)
+        if await self._is_paused(call):
+            raise PausedThread
+        self._run.answered = self._run.answered or self._is_root
         self._graph, self._native = _reply_graph(self._graph), cast(Any, CompiledStateGraph)
         for name in ("interrupt_before", "interrupt_after"):
             self._kwargs.pop(name, None)
-        await act(self._stack.wraps("run", role="content"), call, self._serve)
+        token = _REPLY.set(await as_update(call, reply))
+        try:
+            await act(self._stack.wraps("run", role="content"), call, self._serve)
+        finally:
+            _REPLY.reset(token)
+
+    async def _is_paused(self, call: Call) -> bool:
+        if not self._is_root or not self._graph.checkpointer:
+            return False
+        if call.blocking:
+            state = self._graph.get_state(call.config)
+        else:
+            state = await self._graph.aget_state(call.config)
+        return bool(state.next) and not any(task.error for task in state.tasks)
 
 
 def _reply_graph(graph: Any) -> Any:
-    """A graph of the same state whose only way from the start is a node that replies what the run says."""
+    """A graph of the same state whose only way from the start is a node that replies."""
     if "_replying" not in vars(graph):
         builder = without_defaults(graph.builder)
         builder.edges = {(start, end) for start, end in builder.edges if start != START}
@@ -200,5 +223,5 @@ def _reply_graph(graph: Any) -> Any:
     return replying
 
 
-def _reply(_: Any, runtime: Runtime[Any]) -> Any:
-    return cast(Run, runtime.control).reply
+def _reply(_: Any) -> Any:
+    return _REPLY.get()

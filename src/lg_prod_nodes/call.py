@@ -82,6 +82,10 @@ class Fact:
     data: Mapping[str, Any]
 
 
+class PausedThread(Exception):
+    """A call cannot be answered, because its thread waits for a person."""
+
+
 class Observer(Protocol):
     """Whoever wants to hear facts."""
 
@@ -125,6 +129,15 @@ class Call:
         """The same call with some attributes changed."""
         return replace(self, **changes)
 
+    @property
+    def task(self) -> str | None:
+        """LangGraph's task that the call is an attempt of: the same over retries, resumption and re-runs after a crash.
+
+        `None` for a root run, and outside of a graph.
+        """
+        info = self.runtime.execution_info if self.runtime is not None else None
+        return f"{info.thread_id}:{info.task_id}" if info is not None else None
+
     def now(self) -> float:
         """Seconds on a clock that never goes back."""
         return self.clock.now()
@@ -159,7 +172,8 @@ class Call:
     async def refuse(self, rejection: CallRejected, reply: Any = None) -> Any:
         """Refuse the call: answer it with a reply where there is one, else raise.
 
-        A run that goes on with earlier work is never answered, since that would use up what it waits for.
+        A thread that waits for a person is never answered, since that would use up the interrupt: the refusal is
+        raised, and the interrupt stays.
 
         Args:
             rejection: Why; raised unless there is a reply.
@@ -171,7 +185,10 @@ class Call:
         self.emit("call_rejected", policy=rejection.policy, answered=reply is not None)
         if reply is None or self.resumed or self.answer_with is None:
             raise rejection
-        return await self.answer(reply(rejection) if callable(reply) else reply)
+        try:
+            return await self.answer(reply(rejection) if callable(reply) else reply)
+        except PausedThread:
+            raise rejection from None
 
     def outcome(self, error: BaseException | None) -> Outcome:
         """How the call ended, given what it raised."""

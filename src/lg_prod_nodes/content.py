@@ -53,6 +53,33 @@ def rewrite(value: T, change: Rewrite) -> T:
     return _rewrite(value, change)  # type: ignore[no-any-return]
 
 
+def rewrite_error(error: BaseException, change: Rewrite) -> None:
+    """Apply `change` to every text that an exception holds, in place: its arguments, attributes, notes and causes.
+
+    An exception is the one thing that is changed and not copied, since it is on its way already.
+    """
+    seen: set[int] = set()
+    errors: list[BaseException | None] = [error]
+    for current in errors:
+        if current is None or id(current) in seen:
+            continue
+        seen.add(id(current))
+        _rewrite_one_error(current, change)
+        errors += [current.__cause__, current.__context__]
+        if isinstance(current, BaseExceptionGroup):
+            errors += current.exceptions
+
+
+def _rewrite_one_error(error: BaseException, change: Rewrite) -> None:
+    if not isinstance(error, BaseExceptionGroup):
+        error.args = _rewrite(error.args, change)
+    for name, old in list(vars(error).items()):
+        if (new := _rewrite(old, change)) is not old:
+            setattr(error, name, new)
+    if isinstance(error, OSError):
+        error.filename = _rewrite(error.filename, change)
+
+
 def texts(value: object) -> list[str]:
     """Every text inside of a value, in the order of the walk."""
     found: list[str] = []

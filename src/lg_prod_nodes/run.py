@@ -125,7 +125,7 @@ class Run(RunControl):
         self.headers: dict[str, str] = {}
         self.observers: tuple[Observer, ...] = ()
         self.interrupted = False
-        self.reply: Any = None
+        self.answered = False
         self.failure: tuple[BaseException, CapturedError] | None = None
         self._lock = threading.Lock()
         self._heard: set[tuple[int, object]] = set()
@@ -140,7 +140,7 @@ class Run(RunControl):
     def start(self, graph: str, config: RunnableConfig, *, context: Any = None) -> None:
         """Bind the run to a graph and to what the config says of its caller."""
         configurable = config.get("configurable", {})
-        self.interrupted, self.reply = False, None
+        self.interrupted, self.answered = False, False
         self.graph = graph
         self.id = str(config.get("run_id") or configurable.get("run_id") or self.id)
         self.thread_id = _text(configurable.get("thread_id"))
@@ -169,7 +169,7 @@ class Run(RunControl):
         """How the run ended, given how its stream did: one that pauses, or is answered instead, ends it in order."""
         if outcome != "ok":
             return outcome
-        return "interrupt" if self.interrupted else "rejected" if self.reply is not None else "ok"
+        return "interrupt" if self.interrupted else "rejected" if self.answered else "ok"
 
     def first_time(self, listener: int, fact: object) -> bool:
         """Whether a listener has not heard a fact of this run yet."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 import threading
 import unicodedata
 from collections import OrderedDict
@@ -100,7 +101,7 @@ class Detector:
 
     def find(self, text: str) -> tuple[Finding, ...]:
         """What stands where in a text, in order, no two findings overlapping."""
-        if len(text) < 2 or text.isspace():
+        if not text or text.isspace():
             return ()
         digest = hashlib.blake2b(
             text.encode(errors="surrogatepass"), digest_size=16, key=self._key
@@ -120,10 +121,9 @@ class Detector:
         _ = self._engine
 
     def _analyze(self, text: str) -> list[Finding]:
-        # Widths and ligatures are folded only where that keeps every character in its place.
-        folded = unicodedata.normalize("NFKC", text)
-        scanned = folded if len(folded) == len(text) else text
-        results = self._engine.analyze(scanned, language="en", score_threshold=self._threshold)
+        results = self._engine.analyze(
+            _folded(text), language="en", score_threshold=self._threshold
+        )
         return [Finding(r.start, r.end, r.entity_type, r.score) for r in results]
 
     @cached_property
@@ -148,15 +148,29 @@ def detector_of(entities: tuple[str, ...], threshold: float) -> Detector:
 
 
 def term_recognizers(terms: Mapping[str, Iterable[str]]) -> list[EntityRecognizer]:
-    """Recognizers of whole words and phrases, by the category that they stand for; upper and lower case are one."""
-    from presidio_analyzer import PatternRecognizer
+    """Recognizers of whole words and phrases, by the category that they stand for.
+
+    Upper and lower case are one, and so is any white space between the words of a phrase.
+    """
+    from presidio_analyzer import Pattern, PatternRecognizer
+
+    def pattern(words: Iterable[str]) -> Pattern:
+        phrases = (r"\s+".join(map(re.escape, _folded(term).split())) for term in words)
+        return Pattern("terms", rf"(?<!\w)(?:{'|'.join(phrases)})(?!\w)", 1.0)
 
     return [
-        PatternRecognizer(
-            supported_entity=category, deny_list=[unicodedata.normalize("NFKC", t) for t in words]
-        )
+        PatternRecognizer(supported_entity=category, patterns=[pattern(words)])
         for category, words in terms.items()
     ]
+
+
+def _folded(text: str) -> str:
+    """The text with widths and the like folded, each character in its place."""
+    if text.isascii():
+        return text
+    return "".join(
+        folded if len(folded := unicodedata.normalize("NFKC", char)) == 1 else char for char in text
+    )
 
 
 def _recognizer(entity: str) -> EntityRecognizer:

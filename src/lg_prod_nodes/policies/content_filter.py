@@ -93,7 +93,9 @@ class ContentFilter(Policy):
 
     def _blank(self, text: str) -> str:
         for finding in reversed(self.detector.find(text)):
-            text = f"{text[: finding.start]}[{finding.entity}]{text[finding.end :]}"
+            name = f"[{finding.entity}]"
+            stand_in = "[...]" if self.detector.find(name) else name
+            text = f"{text[: finding.start]}{stand_in}{text[finding.end :]}"
         return text
 
 

@@ -13,6 +13,8 @@ from lg_prod_nodes.keys import Key, together
 from lg_prod_nodes.policy import Policy, Role
 from lg_prod_nodes.stores.limits import Admission, LimitStore, parse_limits
 
+_MARGIN = 0.001  # at the very end of a window it is still full
+
 
 @dataclass(frozen=True)
 class RateLimit(Policy):
@@ -48,7 +50,7 @@ class RateLimit(Policy):
 
     limits: str
     by: Key = field(default=together, kw_only=True)
-    store: str | LimitStore = field(default="memory://", kw_only=True)
+    store: str | LimitStore = field(default="memory://", kw_only=True, repr=False)
     max_wait: float = field(default=0.0, kw_only=True)
     reply: str | Callable[[RateLimitExceeded], Any] | None = field(default=None, kw_only=True)
     name: str = field(default="RateLimit", kw_only=True)
@@ -56,8 +58,12 @@ class RateLimit(Policy):
 
     def __post_init__(self) -> None:
         parse_limits(self.limits)
-        if self.max_wait < 0:
+        if not self.max_wait >= 0:
             raise ConfigurationError(f"max_wait is {self.max_wait}; give seconds, 0 or more")
+        if not (self.reply is None or isinstance(self.reply, str) or callable(self.reply)):
+            raise ConfigurationError(f"reply is {self.reply!r}; give a text or a function")
+        if not isinstance(self.store, (str, LimitStore)):
+            raise ConfigurationError("store is neither a URL nor a LimitStore; give 'memory://'")
         if not callable(self.by):
             raise ConfigurationError(
                 f"by is {self.by!r}; give a function of the call, such as by_user"
@@ -79,7 +85,7 @@ class RateLimit(Policy):
 
     async def wrap(self, call: Call, handler: Handler) -> Any:
         """Count the call, or refuse it."""
-        if call.resumed or call.attempt > 1:
+        if call.resumed:
             return await handler(call)
         admission = await self._admit(call)
         if admission is not None and not admission.admitted:
@@ -94,7 +100,10 @@ class RateLimit(Policy):
         while True:
             try:
                 admission = await self._store.acquire(
-                    parse_limits(self.limits), self._key(call), blocking=call.blocking
+                    parse_limits(self.limits),
+                    self._key(call),
+                    blocking=call.blocking,
+                    once=call.task,
                 )
             except StoreUnavailable:
                 call.emit("store_unavailable", policy=self.name)
@@ -107,13 +116,11 @@ class RateLimit(Policy):
                 break
             patience -= admission.retry_after
             waited += admission.retry_after
-            await call.sleep(admission.retry_after)
+            await call.sleep(admission.retry_after + _MARGIN)
         if waited:
             call.emit("call_delayed", policy=self.name, seconds=waited)
         return admission
 
     def _key(self, call: Call) -> str:
-        place = (
-            call.run.graph if call.kind == "run" else f"{call.run.graph}/{call.node or call.name}"
-        )
+        place = call.name if call.kind == "run" else f"{call.run.graph}/{call.node or call.name}"
         return "|".join((self.name, place, self.by(call) or "*"))

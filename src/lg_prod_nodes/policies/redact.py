@@ -11,8 +11,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from lg_prod_nodes.call import Call, Handler, Kind
-from lg_prod_nodes.content import rewrite
-from lg_prod_nodes.detectors import DEFAULT_ENTITIES, Detector, detector_of
+from lg_prod_nodes.content import rewrite, rewrite_error
+from lg_prod_nodes.detectors import DEFAULT_ENTITIES, Detector, Finding, detector_of
 from lg_prod_nodes.errors import ConfigurationError, ContentBlocked
 from lg_prod_nodes.policy import Policy, Role
 
@@ -21,13 +21,16 @@ if TYPE_CHECKING:
 
 Strategy = Literal["redact", "mask", "hash", "block"]
 
+_ROUNDS = 5
+"""How often a text is looked at again: what was replaced can lay open what stood beside it."""
+
 
 @dataclass(frozen=True, init=False)
 class Redact(Policy):
     """Replaces personal data wherever content crosses into or out of a graph and its nodes.
 
     Acts on a run's input before its first checkpoint, on `update_state` and resume values, on what nodes, models and
-    tools return before it is written, on interrupts, and on the arguments of exceptions. Messages keep their shape, id
+    tools return before it is written, on interrupts, and on exceptions. Messages keep their shape, id
     and type; what nothing was found in stays the very same object.
 
     Args:
@@ -113,9 +116,15 @@ class Redact(Policy):
         try:
             result = await handler(cleaned)
         except Exception as error:
-            error.args = self._clean(call, error.args)
+            self._clean_error(call, error)
             raise
         return self._clean(call, result)
+
+    def _clean_error(self, call: Call, error: BaseException) -> None:
+        found: Counter[str] = Counter()
+        rewrite_error(error, self._rewriter(found))
+        if found:
+            call.emit("content_found", policy=type(self).__name__, found=dict(found))
 
     def _clean(self, call: Call, value: Any) -> Any:
         found: Counter[str] = Counter()
@@ -128,22 +137,29 @@ class Redact(Policy):
 
     def _rewriter(self, found: Counter[str]) -> Callable[[str], str]:
         def change(text: str) -> str:
-            at, parts = 0, []
-            for finding in self.detector.find(text):
-                found[finding.entity] += 1
-                parts += [
-                    text[at : finding.start],
-                    self._placeholder(finding.entity, text[finding.start : finding.end]),
-                ]
-                at = finding.end
-            return "".join((*parts, text[at:])) if parts else text
+            for round in range(_ROUNDS):
+                findings = self.detector.find(text)
+                if not findings:
+                    break
+                found.update(finding.entity for finding in findings)
+                text = self._replaced(text, findings, by_name=round > 0)
+            return text
 
         return change
+
+    def _replaced(self, text: str, findings: Sequence[Finding], *, by_name: bool) -> str:
+        at, parts = 0, list[str]()
+        for finding in findings:
+            value = text[finding.start : finding.end]
+            stand_in = f"[{finding.entity}]" if by_name else self._stand_in(finding.entity, value)
+            parts += [text[at : finding.start], stand_in]
+            at = finding.end
+        return "".join((*parts, text[at:]))
 
     def _strategy_of(self, entity: str) -> Strategy:
         return self.strategies.get(entity, self.strategy)
 
-    def _placeholder(self, entity: str, value: str) -> str:
+    def _stand_in(self, entity: str, value: str) -> str:
         match self._strategy_of(entity):
             case "mask":
                 return "*" * max(len(value) - 4, 4) + (value[-4:] if len(value) > 4 else "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, cast
 from weakref import WeakKeyDictionary
@@ -19,6 +20,7 @@ from limits.storage import storage_from_string
 from lg_prod_nodes.errors import ConfigurationError, StoreUnavailable
 
 T = TypeVar("T")
+_REMEMBERED = 10_000
 Strategy = Literal["fixed-window", "moving-window", "sliding-window-counter"]
 
 _BLOCKING: dict[str, Callable[[Any], blocking_strategies.RateLimiter]] = {
@@ -91,41 +93,65 @@ class LimitStore:
         self._strategy: Strategy = strategy
         self._url = url.replace("redis", "valkey", 1) if url.startswith("redis") else url
         self._blocking = _BLOCKING[strategy](_open(self._url))
+        self._counted: dict[tuple[str, str | None], None] = {}
         self._async: WeakKeyDictionary[asyncio.AbstractEventLoop, async_strategies.RateLimiter] = (
             WeakKeyDictionary()
         )
 
     async def acquire(
-        self, items: Sequence[RateLimitItem], key: str, *, blocking: bool, cost: int = 1
+        self,
+        items: Sequence[RateLimitItem],
+        key: str,
+        *,
+        blocking: bool,
+        cost: int = 1,
+        once: str | None = None,
     ) -> Admission:
         """Count a call against limits that all have room, or count nothing.
+
+        Args:
+            items: The limits.
+            key: Whom the call counts for.
+            blocking: Whether the caller is synchronous.
+            cost: How much the call counts.
+            once: Tells a call apart that may come again; it is counted the first time, as far as this store remembers.
 
         Raises:
             StoreUnavailable: The place cannot be reached.
         """
         limiter = self._blocking if blocking or self._url.startswith("memory") else self._limiter()
         try:
-            for item in items:
-                if not await _settled(limiter.test(item, key, cost=cost)):
-                    return await self._refusal(limiter, items, item, key)
-            for item in items:
-                if not await _settled(limiter.hit(item, key, cost=cost)):
-                    return await self._refusal(limiter, items, item, key)
-            remaining = {str(item): (await self._window(limiter, item, key))[1] for item in items}
+            refusing = (
+                [] if (key, once) in self._counted else await self._count(limiter, items, key, cost)
+            )
+            windows = {item: await self._window(limiter, item, key) for item in items}
         except StorageError as error:
             raise StoreUnavailable(
                 f"the rate limit store ({_scheme(self._url)}) cannot be reached"
             ) from error
+        remaining = {str(item): left for item, (_, left) in windows.items()}
+        if refusing:
+            last = max(refusing, key=lambda item: windows[item][0])
+            retry_after = max(windows[last][0] - time.time(), 0.0)
+            return Admission(False, str(last), remaining, retry_after)
+        if once is not None:
+            self._remember((key, once))
         return Admission(True, min(remaining, key=lambda limit: remaining[limit]), remaining)
 
-    async def _refusal(
-        self, limiter: Any, items: Sequence[RateLimitItem], refusing: RateLimitItem, key: str
-    ) -> Admission:
-        remaining = {str(item): (await self._window(limiter, item, key))[1] for item in items}
-        reset, _ = await self._window(limiter, refusing, key)
-        return Admission(
-            False, str(refusing), remaining, retry_after=max(reset - time.time(), 0.001)
-        )
+    async def _count(
+        self, limiter: Any, items: Sequence[RateLimitItem], key: str, cost: int
+    ) -> list[RateLimitItem]:
+        """Count a call; gives the limits that refuse it."""
+        full = [i for i in items if not await _settled(limiter.test(i, key, cost=cost))]
+        if full:
+            return full
+        return [i for i in items if not await _settled(limiter.hit(i, key, cost=cost))]
+
+    def _remember(self, counted: tuple[str, str | None]) -> None:
+        self._counted[counted] = None
+        if len(self._counted) > _REMEMBERED:
+            with suppress(StopIteration, KeyError):  # another thread was faster
+                del self._counted[next(iter(self._counted))]
 
     async def _window(self, limiter: Any, item: RateLimitItem, key: str) -> tuple[float, int]:
         return cast(tuple[float, int], await _settled(limiter.get_window_stats(item, key)))
