@@ -20,11 +20,13 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 from pydantic import Field
 
 from lg_prod_nodes import (
+    ContentBlocked,
     ContentFilter,
     Ledger,
     Policy,
     RateLimit,
     Redact,
+    Run,
     TokenUsage,
     as_middleware,
     as_node,
@@ -235,3 +237,63 @@ def test_the_same_decisions_texts_and_sums_through(face: Any, way: Any) -> None:
     assert [result["messages"][-1].text for result in results] == SAID
     spent = stage.ledger.total(by="user")
     assert {user: usage.total_tokens for user, usage in spent.items()} == SPENT
+
+
+def test_a_refusal_outside_and_one_inside_give_one_reply() -> None:
+    stage = Stage()
+    policies: list[Policy] = [
+        RateLimit("1/minute", reply=SLOW_DOWN),
+        ContentFilter(["pipe bomb"], reply=CANNOT),
+    ]
+    builder = StateGraph(MessagesState).add_node("agent", stage.agent(asynchronous=False))
+    graph = harden(builder.add_edge(START, "agent"), policies).compile(InMemorySaver())
+    graph.invoke(*CALLS[0])
+
+    result = graph.invoke(*CALLS[2])
+
+    assert [message.text for message in result["messages"]] == [
+        "#3 How do I build a [BLOCKED]?",
+        CANNOT,
+    ]
+
+
+def test_a_node_s_reply_is_in_the_events_too() -> None:
+    builder = StateGraph(MessagesState).add_node("agent", Stage().agent(asynchronous=True))
+    limit = RateLimit("1/minute", reply=SLOW_DOWN)
+    graph = harden(builder.add_edge(START, "agent"), nodes={"agent": [limit]}).compile()
+
+    async def last(call: Any) -> str:
+        events = [event async for event in graph.astream_events(*call, version="v2")]
+        return events[-1]["data"]["output"]["messages"][-1].text
+
+    assert asyncio.run(last(CALLS[0])) == SCENARIO[0]["model_says"]
+    assert asyncio.run(last(CALLS[1])) == SLOW_DOWN
+
+
+def test_a_prebuilt_node_s_two_ways_are_drawn() -> None:
+    limit = as_node(RateLimit("1/minute", reply=SLOW_DOWN), then="agent", otherwise=END)
+    builder = StateGraph(MessagesState).add_node("limit", limit)
+    builder.add_node("agent", Stage().agent(asynchronous=False)).add_edge(START, "limit")
+
+    edges = builder.compile().get_graph().edges
+
+    assert {(edge.source, edge.target) for edge in edges} >= {("limit", "agent"), ("limit", END)}
+
+
+def test_a_decorator_on_a_plain_graph_knows_whom_the_caller_s_run_is_for() -> None:
+    limited = RateLimit("1/minute", by=by_user)(Stage().agent(asynchronous=False))
+    graph = StateGraph(MessagesState).add_node("agent", limited).add_edge(START, "agent").compile()
+
+    for call in CALLS[:2]:  # of two users
+        graph.invoke(*call, control=Run())
+
+
+def test_a_blocked_value_is_told_as_a_refusal() -> None:
+    builder = StateGraph(MessagesState).add_node("agent", Stage().agent(asynchronous=False))
+    policy = Redact("CREDIT_CARD", strategy="block")
+    graph = harden(builder.add_edge(START, "agent"), [policy]).compile()
+    run = Run()
+
+    with pytest.raises(ContentBlocked):
+        graph.invoke(*CALLS[1], control=run)
+    assert (run.report.outcome, run.report.facts["call_rejected"]) == ("rejected", 1)

@@ -117,7 +117,8 @@ class Passage:
         *,
         blocking: bool,
     ) -> None:
-        self._graph, self._native = graph, graph._native
+        self._graph = graph
+        self._server, self._native = graph, graph._native
         self._stack = graph._hardening.run
         full = ensure_config(graph.config, config)
         runtime = runtime_in(full)
@@ -174,7 +175,7 @@ class Passage:
         return config
 
     async def _serve(self, call: Call) -> None:
-        arguments = (self._graph, call.input, self._config)
+        arguments = (self._server, call.input, self._config)
         if call.blocking:
             with closing(self._native.stream(*arguments, **self._kwargs)) as chunks:
                 for chunk in chunks:
@@ -189,7 +190,7 @@ class Passage:
         if await self._is_paused(call):
             raise PausedThread
         self._run.answered = self._run.answered or self._is_root
-        self._graph, self._native = _reply_graph(self._graph), cast(Any, CompiledStateGraph)
+        self._server, self._native = _reply_graph(self._graph), cast(Any, CompiledStateGraph)
         for name in ("interrupt_before", "interrupt_after"):
             self._kwargs.pop(name, None)
         token = _REPLY.set(await as_update(call, reply))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from lg_prod_nodes.call import SYSTEM_CLOCK, Clock, Kind
-from lg_prod_nodes.policy import Policy, Stack, validate
+from lg_prod_nodes.policy import Policy, Stack
 
 
 @dataclass(frozen=True)
@@ -29,15 +29,14 @@ class Hardening:
     path: str = ""
     clock: Clock = SYSTEM_CLOCK
 
-    def check(self) -> None:
-        """Check that the policies can stand together.
+    def prepare(self) -> None:
+        """Check that the policies can stand together, and let them load what takes time.
 
         Raises:
             ConfigurationError: They cannot.
         """
-        validate(self.own)
-        for policies in self.nodes.values():
-            validate(policies)
+        for policies in (self.own, *self.nodes.values()):
+            Stack.at("graph", policies, self.clock)
 
     def inside_of(self, outer: Hardening) -> Hardening:
         """Both for the same graph: what is here already is not put around it again."""

@@ -13,7 +13,7 @@ from lg_prod_nodes._langgraph import RunnableCallable, has_native_async, runtime
 from lg_prod_nodes._watch import watching
 from lg_prod_nodes.call import Call, Handler
 from lg_prod_nodes.policy import Stack, as_update
-from lg_prod_nodes.run import Run, attempt_of, run_of
+from lg_prod_nodes.run import attempt_of, run_for
 
 
 class GuardedNode(RunnableCallable):
@@ -83,40 +83,53 @@ class GuardedNode(RunnableCallable):
         self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Iterator[Any]:
         """Run an attempt whose output is read as a stream."""
+        passed: list[Any] = []
 
         async def handler(call: Call) -> Any:
             last = None
             with self._watched(call, config) as watched:
                 for last in self._inner.stream(call.input, watched, **kwargs):
-                    if not self._buffers:
-                        await Chunk(last)
+                    await self._pass_on(last, passed)
             return last
 
-        if self._buffers:
-            yield drive(self._act(input, config, handler, blocking=True))
-        else:
-            yield from drive_stream(lambda: self._act(input, config, handler, blocking=True))
+        flow = drive_stream(lambda: self._flow(input, config, handler, passed, blocking=True))
+        yield from flow
 
     async def astream(
         self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[Any]:
         """Run an attempt whose output is read as a stream."""
+        passed: list[Any] = []
 
         async def handler(call: Call) -> Any:
             last = None
             with self._watched(call, config) as watched:
                 async for last in self._inner.astream(call.input, watched, **kwargs):
-                    if not self._buffers:
-                        await Chunk(last)
+                    await self._pass_on(last, passed)
             return last
 
-        if self._buffers:
-            yield await self._act(input, config, handler, blocking=False)
-        else:
-            chain = drive_astream(lambda: self._act(input, config, handler, blocking=False))
-            async with aclosing(chain) as chunks:
-                async for chunk in chunks:
-                    yield chunk
+        flow = drive_astream(lambda: self._flow(input, config, handler, passed, blocking=False))
+        async with aclosing(flow) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def _pass_on(self, chunk: Any, passed: list[Any]) -> None:
+        if not self._buffers:
+            passed[:] = [chunk]
+            await Chunk(chunk)
+
+    async def _flow(
+        self,
+        input: Any,
+        config: RunnableConfig | None,
+        handler: Handler,
+        passed: list[Any],
+        *,
+        blocking: bool,
+    ) -> None:
+        result = await self._act(input, config, handler, blocking=blocking)
+        if not (passed and passed[0] is result):
+            await Chunk(result)  # held back, changed, or an answer in the node's stead
 
     def _watched(
         self, call: Call, config: RunnableConfig | None
@@ -146,7 +159,7 @@ def node_call(
         kind="node",
         name=name,
         input=input,
-        run=run_of(runtime) or Run.started("", config),
+        run=run_for(config, runtime),
         config=config,
         runtime=runtime,
         node=path,

@@ -40,7 +40,9 @@ def as_middleware(
         ConfigurationError: The policy cannot be middleware.
 
     Example:
+        ```python
         create_agent(model, tools, middleware=[as_middleware(RateLimit("10/minute", reply="Slow down."))])
+        ```
     """
     if policy.recovers:
         raise ConfigurationError(

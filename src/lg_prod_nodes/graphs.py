@@ -83,7 +83,7 @@ def harden(
     hardening = Hardening(tuple(policies), single, clock=clock)
     if (existing := hardening_of(graph)) is not None:
         hardening = existing.inside_of(hardening)
-    hardening.check()
+    hardening.prepare()
     _check_writes(graph, hardening)
     if isinstance(graph, Pregel):
         return _hardened(_plain(graph), hardening)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from langchain_core.messages import BaseMessage
-from langchain_core.runnables import RunnableLambda
 from langgraph.types import Command
 from pydantic import BaseModel
 
@@ -17,13 +16,21 @@ from lg_prod_nodes.errors import ConfigurationError
 from lg_prod_nodes.policy import Policy, Stack, as_update
 
 
+class PrebuiltNode(Protocol):
+    """A node function."""
+
+    def __call__(self, state: Any) -> Any:
+        """Apply the policy to the state."""
+        ...
+
+
 def as_node(
     policy: Policy,
     *,
     then: str | None = None,
     otherwise: str | None = None,
     clock: Clock = SYSTEM_CLOCK,
-) -> Any:
+) -> PrebuiltNode:
     """Make a node that applies a policy to the state that passes through it.
 
     The node writes only what the policy changed: redacted fields and messages (replaced by their ids), or the reply
@@ -42,7 +49,9 @@ def as_node(
         ConfigurationError: The policy cannot be a node.
 
     Example:
+        ```python
         builder.add_node("limit", as_node(RateLimit("10/minute", reply="Slow down."), then="agent", otherwise=END))
+        ```
     """
     if otherwise is not None and then is None:
         raise ConfigurationError(
@@ -55,7 +64,7 @@ def as_node(
     stack = Stack.at("node", [policy], clock)
     name = type(policy).__name__
 
-    def settle(call: Call) -> Any:
+    async def through(call: Call) -> Any:
         answers: list[Any] = []
 
         async def answer(call: Call, reply: Any) -> Any:
@@ -65,24 +74,20 @@ def as_node(
         async def passed(call: Call) -> Any:
             return call.input
 
-        async def through() -> Any:
-            state = await act((policy.wrap,), call.replace(answer_with=answer), passed)
-            update = answers[0] if answers else _changes(call.input, state)
-            goto = otherwise if answers and otherwise is not None else then
-            return update if goto is None else Command(update=update, goto=goto)
-
-        return through()
+        state = await act((policy.wrap,), call.replace(answer_with=answer), passed)
+        update = answers[0] if answers else _changes(call.input, state)
+        goto = otherwise if answers and otherwise is not None else then
+        return update if goto is None else Command(update=update, goto=goto)
 
     def node(state: Any) -> Any:
-        return drive(settle(stack.node_call(name, state, blocking=True)))
+        return drive(through(stack.node_call(name, state, blocking=True)))
 
-    async def anode(state: Any) -> Any:
-        return await settle(stack.node_call(name, state, blocking=False))
-
+    node.__name__ = name
     if then is not None:
+        # LangGraph reads where a node may go from what it says that it returns.
         ways: Any = Literal[(then, otherwise)] if otherwise is not None else Literal[(then,)]
-        node.__annotations__["return"] = anode.__annotations__["return"] = Command[ways]
-    return RunnableLambda(node, anode, name=name)
+        node.__annotations__["return"] = Command[ways]
+    return node
 
 
 def _changes(before: Any, after: Any) -> dict[str, Any] | None:

@@ -288,6 +288,9 @@ def _set_up(url: str) -> None:
     try:
         with Connection[_Row].connect(url, **_connection_settings(url)) as connection:
             _lock(connection)
+            connection.execute(
+                "SELECT set_config('lock_timeout', %s, false)", [f"{_SETUP_SECONDS}s"]
+            )
             PostgresSaver(connection).setup()
             PostgresStore(connection).setup()
             connection.execute(_RUN_INDEX)

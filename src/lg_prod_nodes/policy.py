@@ -30,7 +30,7 @@ from lg_prod_nodes._engine import Wrap, act, drive
 from lg_prod_nodes._watch import node_path, watching
 from lg_prod_nodes.call import SYSTEM_CLOCK, Call, Clock, Fact, Handler, Kind, Observer
 from lg_prod_nodes.errors import ConfigurationError
-from lg_prod_nodes.run import Run, ambient_config, ambient_runtime, attempt_of, run_of
+from lg_prod_nodes.run import ambient_config, ambient_runtime, attempt_of, run_for
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -88,7 +88,7 @@ class Policy:
         raise error
 
     def warm_up(self) -> None:
-        """Load what takes time before the first call comes."""
+        """Load what takes time. Called while building, so that the first call does not wait for it."""
 
     def kinds_at(self, site: Site) -> frozenset[Kind]:
         """The calls that the policy wraps where it is attached."""
@@ -98,7 +98,9 @@ class Policy:
             return (self.kinds - {"run", "update"}) or frozenset({"node"})
         if self.role in ("admit", "content"):
             return (self.kinds & {"run", "model", "tool"}) or frozenset({"model"})
-        return (self.kinds & {"model", "tool"}) or frozenset({"model", "tool"})
+        if "node" in self.kinds:  # an agent's nodes are its model and its tools
+            return frozenset({"model", "tool"})
+        return self.kinds & {"model", "tool"}
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """Attach the policy to one node function: `@RateLimit("10/second")`."""
@@ -125,6 +127,8 @@ class Stack:
             ConfigurationError: The policies cannot stand together, see `validate`.
         """
         validate(policies)
+        for policy in policies:
+            policy.warm_up()
         return cls(((policy, policy.kinds_at(site)) for policy in policies), clock)
 
     def wraps(self, kind: Kind, *, role: Role | None = None) -> tuple[Wrap, ...]:
@@ -151,13 +155,11 @@ class Stack:
     def node_call(self, name: str, state: Any, *, blocking: bool) -> Call:
         """The call of the node that is running, whose config is the ambient one."""
         config, runtime = ambient_config(), ambient_runtime()
-        context = runtime.context if runtime is not None else None
-        run = run_of(runtime) or Run.started("", config, context=context)
         return Call(
             kind="node",
             name=name,
             input=state,
-            run=run,
+            run=run_for(config, runtime),
             config=config,
             runtime=runtime,
             node=node_path(config.get("metadata") or {}) or name,
@@ -217,8 +219,10 @@ def guard(
         ConfigurationError: The policies cannot stand together, or what is decorated is not a plain function.
 
     Example:
+        ```python
         @guard(Metrics(), RateLimit("10/second"))
         async def agent(state: State) -> dict: ...
+        ```
     """
     stack = Stack.at("node", policies, clock)
 

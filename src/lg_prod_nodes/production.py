@@ -41,12 +41,14 @@ class Production:
         dsn: The database in use, inside of the block.
 
     Raises:
-        ConfigurationError: A setting cannot work; from the constructor, before anything is opened.
+        ConfigurationError: A setting cannot work; from the constructor, but for a DSN that cannot be read.
         StoreUnavailable: On entering, when the database cannot be reached.
 
     Example:
+        ```python
         with Production(builder, [Metrics(), Redact()], postgres=DSN) as app:
             app.invoke({"messages": [("user", "hi")]}, {"configurable": {"thread_id": "1"}})
+        ```
     """
 
     def __init__(
@@ -72,10 +74,6 @@ class Production:
             raise ConfigurationError(
                 f"{', '.join(compile_options)} given for a graph that is compiled already; give them to its compile()"
             )
-        self._policies = (
-            *policies,
-            *(policy for single in (nodes or {}).values() for policy in single),
-        )
         self._postgres = postgres
         self._pool_size = pool_size
         self._compile_options = compile_options
@@ -85,7 +83,6 @@ class Production:
 
     def __enter__(self) -> App:
         with ExitStack() as stack:
-            self._warm_up()
             self.dsn = stack.enter_context(database(self._postgres))
             saver, store = stack.enter_context(open_postgres(self.dsn, pool_size=self._pool_size))
             app = self._compile(saver, store)
@@ -99,7 +96,6 @@ class Production:
 
     async def __aenter__(self) -> App:
         async with AsyncExitStack() as stack:
-            await asyncio.to_thread(self._warm_up)
             self.dsn = await asyncio.to_thread(stack.enter_context, database(self._postgres))
             saver, store = await stack.enter_async_context(
                 aopen_postgres(self.dsn, pool_size=self._pool_size)
@@ -124,7 +120,3 @@ class Production:
         app = copy(self._graph)
         app.checkpointer, app.store = saver, store
         return app
-
-    def _warm_up(self) -> None:
-        for policy in self._policies:
-            policy.warm_up()

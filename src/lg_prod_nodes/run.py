@@ -118,6 +118,7 @@ class Run(RunControl):
         self._control = control
         self.id = str(uuid.UUID(bytes=os.urandom(16), version=4))
         self.graph = ""
+        self.is_started = False
         self.thread_id: str | None = None
         self.user_id: str | None = None
         self.request_id: str | None = None
@@ -130,16 +131,10 @@ class Run(RunControl):
         self._lock = threading.Lock()
         self._heard: set[tuple[int, object]] = set()
 
-    @classmethod
-    def started(cls, graph: str, config: RunnableConfig, *, context: Any = None) -> Run:
-        """A run of its own for a call outside of any hardened graph."""
-        run = cls()
-        run.start(graph, config, context=context)
-        return run
-
     def start(self, graph: str, config: RunnableConfig, *, context: Any = None) -> None:
         """Bind the run to a graph and to what the config says of its caller."""
         configurable = config.get("configurable", {})
+        self.is_started = True
         self.interrupted, self.answered = False, False
         self.graph = graph
         self.id = str(config.get("run_id") or configurable.get("run_id") or self.id)
@@ -207,6 +202,14 @@ def run_of(runtime: Runtime[Any] | None) -> Run | None:
     """The run that a runtime belongs to, if its graph is hardened."""
     control = getattr(runtime, "control", None)
     return control if isinstance(control, Run) else None
+
+
+def run_for(config: RunnableConfig, runtime: Runtime[Any] | None) -> Run:
+    """The run that a node's call belongs to; one of its own where the graph is not hardened."""
+    run = run_of(runtime) or Run()
+    if not run.is_started:
+        run.start("", config, context=runtime.context if runtime is not None else None)
+    return run
 
 
 def attempt_of(runtime: Runtime[Any] | None) -> int:

@@ -34,7 +34,9 @@ class CaptureErrors(Policy):
         ConfigurationError: While building, when `state_key` or `reply` is given but errors are raised.
 
     Example:
+        ```python
         CaptureErrors(then="continue", state_key="errors", critical=(PermissionError,))
+        ```
     """
 
     kinds: ClassVar[frozenset[Kind]] = frozenset({"run", "node"})

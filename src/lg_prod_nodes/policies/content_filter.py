@@ -30,7 +30,9 @@ class ContentFilter(Policy):
         ConfigurationError: While building, when there is nothing to block.
 
     Example:
+        ```python
         ContentFilter(blocked={"weapons": ["pipe bomb"]}, reply="I cannot help with that.")
+        ```
     """
 
     kinds: ClassVar[frozenset[Kind]] = frozenset({"run", "update", "node", "model", "tool"})

@@ -77,7 +77,9 @@ class Metrics(Policy):
         registry: The Prometheus registry to report to.
 
     Example:
+        ```python
         harden(builder, [Metrics()])
+        ```
     """
 
     kinds: ClassVar[frozenset[Kind]] = frozenset({"run", "node", "model"})
@@ -114,7 +116,7 @@ class Metrics(Policy):
             told.runs.labels(graph, outcome).inc()
             told.run_seconds.labels(graph).observe(seconds)
             return
-        name = call.node or call.name
+        name = (call.node or call.name) if call.kind == "node" else call.name
         told.calls.labels(graph, call.kind, name, outcome).inc()
         told.call_seconds.labels(graph, call.kind, name).observe(seconds)
         if outcome == "error":

@@ -42,7 +42,9 @@ class RateLimit(Policy):
         ConfigurationError: While building, when a setting cannot work.
 
     Example:
+        ```python
         RateLimit("10/second;1000/hour", by=by_user, store="redis://localhost:6379", max_wait=2.0)
+        ```
     """
 
     kinds: ClassVar[frozenset[Kind]] = frozenset({"run"})

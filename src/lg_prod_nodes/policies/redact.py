@@ -48,7 +48,9 @@ class Redact(Policy):
         ConfigurationError: While building, when an entity or strategy is not known, or a key is missing.
 
     Example:
+        ```python
         Redact("EMAIL_ADDRESS", "CREDIT_CARD", strategies={"CREDIT_CARD": "mask"})
+        ```
     """
 
     kinds: ClassVar[frozenset[Kind]] = frozenset({"run", "update", "node", "model", "tool"})
@@ -75,7 +77,7 @@ class Redact(Policy):
         )
         chosen = dict(strategies or {})
         vars(self).update(
-            entities=entities or (*(() if recognizers else DEFAULT_ENTITIES), *own),
+            entities=(*(entities or (() if recognizers else DEFAULT_ENTITIES)), *own),
             strategy=strategy,
             strategies=chosen,
             key=key,
@@ -93,7 +95,7 @@ class Redact(Policy):
             )
         if not 0 <= threshold <= 1:
             raise ConfigurationError(f"threshold is {threshold}; give a score from 0 to 1")
-        if stray := set(chosen) - set(self.entities) - set(own):
+        if stray := set(chosen) - set(self.entities):
             raise ConfigurationError(
                 f"a strategy is given for {', '.join(sorted(stray))}, which is not looked for"
             )
@@ -112,28 +114,27 @@ class Redact(Policy):
 
     async def wrap(self, call: Call, handler: Handler) -> Any:
         """Clean what goes in, what comes out, and what is raised."""
-        cleaned = call.replace(input=self._clean(call, call.input))
+        cleaned = call.replace(input=await self._clean(call, call.input))
         try:
             result = await handler(cleaned)
         except Exception as error:
-            self._clean_error(call, error)
+            found: Counter[str] = Counter()
+            rewrite_error(error, self._rewriter(found))
+            self._tell(call, found)
             raise
-        return self._clean(call, result)
+        return await self._clean(call, result)
 
-    def _clean_error(self, call: Call, error: BaseException) -> None:
+    async def _clean(self, call: Call, value: Any) -> Any:
         found: Counter[str] = Counter()
-        rewrite_error(error, self._rewriter(found))
-        if found:
-            call.emit("content_found", policy=type(self).__name__, found=dict(found))
-
-    def _clean(self, call: Call, value: Any) -> Any:
-        found: Counter[str] = Counter()
-        result = rewrite(value, self._rewriter(found))
-        if found:
-            call.emit("content_found", policy=type(self).__name__, found=dict(found))
+        cleaned = rewrite(value, self._rewriter(found))
+        self._tell(call, found)
         if blocked := [entity for entity in found if self._strategy_of(entity) == "block"]:
-            raise ContentBlocked(blocked, policy=type(self).__name__)
-        return result
+            await call.refuse(ContentBlocked(blocked, policy=type(self).__name__))
+        return cleaned
+
+    def _tell(self, call: Call, found: Counter[str]) -> None:
+        if found:
+            call.emit("content_found", policy=type(self).__name__, found=dict(found))
 
     def _rewriter(self, found: Counter[str]) -> Callable[[str], str]:
         def change(text: str) -> str:

@@ -28,10 +28,12 @@ class TokenUsage(Policy):
         ledger: Where the sums are kept; several policies may share one.
 
     Example:
+        ```python
         usage = TokenUsage()
         graph = harden(builder, [usage]).compile()
         graph.invoke({"messages": [("user", "hi")]}, {"configurable": {"user_id": "ada"}})
         usage.ledger.total(by="user")
+        ```
     """
 
     kinds: ClassVar[frozenset[Kind]] = frozenset({"model"})

@@ -29,7 +29,9 @@ class Tracing(Policy):
         log_runs: Whether a line is logged at the start and end of each run.
 
     Example:
+        ```python
         harden(builder, [Tracing()])
+        ```
 
     Source: W3C Trace Context, https://www.w3.org/TR/trace-context/
     """

@@ -142,9 +142,10 @@ class LimitStore:
         self, limiter: Any, items: Sequence[RateLimitItem], key: str, cost: int
     ) -> list[RateLimitItem]:
         """Count a call; gives the limits that refuse it."""
-        full = [i for i in items if not await _settled(limiter.test(i, key, cost=cost))]
-        if full:
-            return full
+        if len(items) > 1:
+            full = [i for i in items if not await _settled(limiter.test(i, key, cost=cost))]
+            if full:
+                return full
         return [i for i in items if not await _settled(limiter.hit(i, key, cost=cost))]
 
     def _remember(self, counted: tuple[str, str | None]) -> None:
