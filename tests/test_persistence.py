@@ -265,7 +265,7 @@ async def test_the_server_factories_use_the_database_of_the_environment(
 
 
 SIX_PROCESSES = """
-import asyncio, os, sys
+import asyncio, os, signal, sys
 from lg_prod_nodes.persistence import aopen_postgres, open_postgres
 
 async def enter():
@@ -280,6 +280,7 @@ def work(number):
 
 for number in range(6):
     if not os.fork():
+        signal.alarm(60)
         sys.exit(work(number))
 sys.exit(sum(os.wait()[1] != 0 for _ in range(6)))
 """
@@ -291,13 +292,24 @@ def test_six_processes_set_up_one_database_at_once(dsn: str) -> None:
     assert ended.returncode == 0, f"{ended.returncode} failed\n{ended.stderr}"
 
 
-def test_set_up_waits_for_another_only_so_long(
+def test_set_up_waits_for_another_process_only_so_long(
+    enter: Callable[[str], None], dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(persistence, "_SETUP_SECONDS", 0.2)
+    with psycopg.connect(dsn, autocommit=True) as other:
+        other.execute("SELECT pg_advisory_lock(%s)", [persistence._SETUP_LOCK])
+        with pytest.raises(StoreUnavailable, match="another process"):
+            enter(dsn)
+
+
+def test_set_up_waits_for_an_open_transaction_only_so_long(
     enter: Callable[[str], None], dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(persistence, "_SETUP_SECONDS", 0.2)
     with psycopg.connect(dsn) as other:
-        other.execute("SELECT pg_advisory_lock(%s)", [persistence._SETUP_LOCK])
-        with pytest.raises(StoreUnavailable, match="another process"):
+        other.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        other.execute("SELECT 1")
+        with pytest.raises(StoreUnavailable, match="set up"):
             enter(dsn)
 
 

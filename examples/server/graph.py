@@ -84,6 +84,4 @@ builder.add_edge(START, "answer")
 builder.add_edge("refund", "answer")
 
 policies = [CaptureErrors(), RateLimit("5/minute", by=by_user), Redact()]
-for policy in policies:
-    policy.warm_up()  # here, where the server waits for it, and not in its event loop
 graph = harden(builder, policies)

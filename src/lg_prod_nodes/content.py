@@ -176,7 +176,7 @@ def _changes(value: Any, names: tuple[str, ...], change: Rewrite) -> dict[str, A
 
 def _command(value: Command[Any], change: Rewrite) -> Command[Any]:
     changed = _changes(value, ("update", "resume"), change)
-    targets = [value.goto] if isinstance(value.goto, (Send, str)) else list(value.goto)
+    targets = [value.goto] if isinstance(value.goto, (Send, str)) else list(value.goto or ())
     goto = [_rewrite(target, change) if isinstance(target, Send) else target for target in targets]
     if any(new is not old for new, old in zip(goto, targets, strict=True)):
         changed["goto"] = goto

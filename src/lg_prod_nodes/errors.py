@@ -23,8 +23,10 @@ class ConfigurationError(ProductionError, ValueError):
     """The set-up cannot work. Says what was given, what is allowed and what to do."""
 
 
-class CallRejected(ProductionError):
+class CallRejected(ProductionError, RuntimeError):
     """A policy refused a call.
+
+    As a `RuntimeError` it is not retried by LangGraph's default retry policy, and LangGraph Server shows its message.
 
     Attributes:
         policy: Name of the policy that refused.

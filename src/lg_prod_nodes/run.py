@@ -240,16 +240,18 @@ def user_of(
 ) -> str | None:
     """Whom a call is for.
 
-    Looks, in this order, at `configurable["user_id"]`, the user that LangGraph Server authenticated, `user_id` in the
-    runtime context, and `metadata["user_id"]`.
+    The user that LangGraph Server authenticated comes first, since a client could claim any other. Without one, looks
+    at `configurable["user_id"]`, `user_id` in the runtime context, and `metadata["user_id"]`.
     """
     configurable = config.get("configurable", {})
-    server_user = runtime.server_info.user if runtime is not None and runtime.server_info else None
+    server = runtime.server_info if runtime is not None else None
     context = runtime.context if runtime is not None and context is None else context
     candidates = (
-        configurable.get("user_id"),
+        getattr(
+            server.user if server else configurable.get("langgraph_auth_user"), "identity", None
+        ),
         configurable.get("langgraph_auth_user_id"),
-        getattr(server_user, "identity", None),
+        configurable.get("user_id"),
         context.get("user_id")
         if isinstance(context, Mapping)
         else getattr(context, "user_id", None),
