@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 from copy import deepcopy
 from dataclasses import InitVar, dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pytest
@@ -103,7 +104,6 @@ SHAPES = {
     "tool result": lambda text: ToolMessage(text, tool_call_id="raw", artifact={"rows": [text]}),
     "tuple message": lambda text: ("user", text),
     "dict message": lambda text: {"role": "raw", "id": "raw", "content": text, "name": text},
-    "dict message of blocks": lambda text: {"role": "user", "content": [{"text": text}]},
     "dumped message": lambda text: messages_to_dict([HumanMessage(text)]),
     "document": lambda text: Document(text, id="1", metadata={"source": text}),
     "state": lambda text: {"messages": [HumanMessage(text)], "n": 1, "deep": [{"a": (text, None)}]},
@@ -111,15 +111,13 @@ SHAPES = {
     "dataclass": lambda text: Data(text, deep=(Data(text),)),
     "named tuple": lambda text: Pair(text, 2),
     "mapping with a default": lambda text: collections.defaultdict(list, {"a": [text]}),
-    "set": lambda text: {text, 1},
-    "command": lambda text: Command(update={"a": text}, resume={"raw": text}, goto="raw"),
-    "command of tuples": lambda text: Command(update=[("a", text)]),
+    "set": lambda text: {text},
+    "command": lambda text: Command(update=[("a", text)], resume={"raw": text}, goto="raw"),
     "command that sends": lambda text: Command(goto=[Send("raw", {"a": text}), "raw"]),
     "command to the parent": lambda text: Command(graph=Command.PARENT, update=Model(text=text)),
     "send": lambda text: Send("raw", [HumanMessage(text)], timeout=3),
     "interrupt": lambda text: Interrupt({"ask": text}, id="raw"),
     "overwrite": lambda text: Overwrite([text]),
-    "overwrite as JSON": lambda text: {"messages": {"__overwrite__": [text]}},
     "update of the state": lambda text: [[StateUpdate({"a": text}, "node", None)]],
     "arguments of an exception": lambda text: (f"no {text}", {"asked": text}, 404),
 }
@@ -152,6 +150,10 @@ def test_what_nothing_changed_in_is_the_very_same_object(make: Any) -> None:
 def test_what_carries_no_text_stays_as_it_is(value: Any) -> None:
     assert rewrite(value, clean) is value
     assert "".join(texts(value)) == ""
+
+
+def test_a_mapping_that_cannot_be_changed_becomes_a_dictionary() -> None:
+    assert rewrite(MappingProxyType({"a": RAW, "n": 1}), clean) == {"a": CLEAN, "n": 1}
 
 
 words = st.text("raw clen", max_size=8)
@@ -204,9 +206,17 @@ def having(value: Any, **fields: str) -> Any:
     return value
 
 
-GAPS = {
+FURTHER = {
     "name of a message": lambda text: HumanMessage("", name=text),
     "further field of a message": lambda text: HumanMessage("", note=text),
+    "deque": lambda text: collections.deque([text]),
+    "further field of pydantic": lambda text: Open(note=text),
+    "field that is not initialised": lambda text: having(Noted(1), note=text),
+    "field beside an InitVar": lambda text: having(Noted(1), text=text),
+    "command that sends once": lambda text: Command(goto=Send("node", text)),
+}
+
+GAPS = {
     "tool arguments that have a type": lambda text: AIMessage(
         "", tool_calls=[{"name": "f", "id": "1", "args": {"type": "user", "id": text}}]
     ),
@@ -214,22 +224,21 @@ GAPS = {
     "state that has a role": lambda text: {"role": text},
     "state that has args": lambda text: {"args": [], "name": text},
     "key of a mapping": lambda text: {text: 1},
-    "deque": lambda text: collections.deque([text]),
     "error in the state": lambda text: {"error": ValueError(text)},
-    "further field of pydantic": lambda text: Open(note=text),
-    "field that is not initialised": lambda text: having(Noted(1), note=text),
-    "field beside an InitVar": lambda text: having(Noted(1), text=text),
-    "command that sends once": lambda text: Command(goto=Send("node", text)),
 }
 
 
-@pytest.mark.parametrize("make", GAPS.values(), ids=GAPS)
-@pytest.mark.xfail(strict=True, reason="the walk does not reach it, or changes its form")
+@pytest.mark.parametrize("make", FURTHER.values(), ids=FURTHER)
 def test_a_further_shape_keeps_its_form(make: Any) -> None:
     assert repr(rewrite(make(RAW), clean)) == repr(make(CLEAN))
 
 
-@pytest.mark.xfail(strict=True, reason="a dataclass is initialised again")
+@pytest.mark.parametrize("make", GAPS.values(), ids=GAPS)
+@pytest.mark.xfail(strict=True, reason="the walk does not reach it, or takes it for a name")
+def test_a_shape_that_is_not_reached_yet(make: Any) -> None:
+    assert repr(rewrite(make(RAW), clean)) == repr(make(CLEAN))
+
+
 def test_a_dataclass_is_not_initialised_again() -> None:
     assert rewrite(Counted(RAW), clean).made == 1
 
@@ -243,6 +252,5 @@ def test_a_dataclass_is_not_initialised_again() -> None:
     ],
     ids=["anthropic", "openai image", "openai file"],
 )
-@pytest.mark.xfail(strict=True, reason="encoded bytes are taken for text")
 def test_encoded_bytes_stay_as_they_are(block: dict[str, Any]) -> None:
     assert rewrite(block, clean) is block

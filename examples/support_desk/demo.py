@@ -17,17 +17,15 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+import structlog
+from rich.console import Console
+
 import report
 import shop
-import structlog
 from books import Books
 from conversations import HELP, BadFile, Conversation, read
 from graph import builder
 from leaks import Needles, search_database, search_texts
-from play import AT_ONCE, Play
-from rich.console import Console
-from screen import Screen
-
 from lg_prod_nodes import (
     CaptureErrors,
     ContentFilter,
@@ -43,6 +41,8 @@ from lg_prod_nodes import (
     by_user,
 )
 from lg_prod_nodes.persistence import database
+from play import AT_ONCE, Play
+from screen import Screen
 
 BLOCKED = {
     "fraud": ["stolen card", "fake invoice"],

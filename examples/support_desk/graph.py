@@ -9,14 +9,15 @@ agent ─┬─ tools      look up an order or a customer
 from collections.abc import Iterator
 from typing import Any, Literal
 
-import shop
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.tools import BaseTool, tool
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
 from langgraph.types import Command, RetryPolicy, interrupt
-from model import chat_model
 from pydantic import BaseModel
+
+import shop
+from model import chat_model
 
 
 @tool

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
-from books import Books
-from conversations import Conversation
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command
-from screen import Screen
 
+from books import Books
+from conversations import Conversation
 from lg_prod_nodes import Run
+from screen import Screen
 
 AT_ONCE = 8
 

@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from books import Books
-from leaks import Search
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from books import Books
+from leaks import Search
 from lg_prod_nodes import Ledger, Usage
 
 

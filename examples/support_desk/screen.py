@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
-from books import Books
-from conversations import Conversation
 from langchain_core.messages import AIMessageChunk
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -14,6 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
+
+from books import Books
+from conversations import Conversation
 
 
 @dataclass

@@ -29,16 +29,15 @@ _REPLY_NODE = "__reply__"
 _REPLY: ContextVar[Any] = ContextVar("reply")
 
 
-def set_boundary(graph: Any, hardening: Hardening, *, plain: Any, drawn_nodes: Any) -> None:
+def set_boundary(graph: Any, hardening: Hardening, *, plain: Any) -> None:
     """Make a compiled graph's runs pass through its policies.
 
     Args:
         graph: A compiled graph of one's own, which is changed.
         hardening: Its policies.
-        plain: The graph as it was before.
-        drawn_nodes: The nodes to show in drawings.
+        plain: The graph as it was before, which drawings show.
     """
-    vars(graph).update(_hardening=hardening, _plain=plain, _drawn_nodes=drawn_nodes)
+    vars(graph).update(_hardening=hardening, _plain=plain)
     graph.__class__ = _bounded(cast(Any, type(graph)))
 
 
@@ -60,7 +59,7 @@ class _Boundary:
 
     _native: Any
     _hardening: Hardening
-    _drawn_nodes: Any
+    _plain: Any
 
     def stream(
         self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
@@ -90,18 +89,18 @@ class _Boundary:
 
     def copy(self, update: dict[str, Any] | None = None) -> Any:
         clone = self._native.copy(self, update)
-        for name in ("_hardening", "_plain", "_drawn_nodes"):
+        for name in ("_hardening", "_plain"):
             vars(clone)[name] = vars(self)[name]
         return clone
 
     def get_graph(self, *args: Any, **kwargs: Any) -> Any:
         drawn = copy(self)
-        vars(drawn)["nodes"] = self._drawn_nodes
+        vars(drawn)["nodes"] = self._plain.nodes
         return self._native.get_graph(drawn, *args, **kwargs)
 
     async def aget_graph(self, *args: Any, **kwargs: Any) -> Any:
         drawn = copy(self)
-        vars(drawn)["nodes"] = self._drawn_nodes
+        vars(drawn)["nodes"] = self._plain.nodes
         return await self._native.aget_graph(drawn, *args, **kwargs)
 
 
@@ -132,7 +131,7 @@ class Passage:
             run=self._run,
             config=full,
             runtime=runtime,
-            resumed=input is None or (isinstance(input, Command) and input.resume is not None),
+            resumed=_goes_on(input, full),
             blocking=blocking,
             clock=self._stack.clock,
             observers=self._stack.observers,
@@ -200,13 +199,21 @@ class Passage:
             _REPLY.reset(token)
 
     async def _is_paused(self, call: Call) -> bool:
-        if not self._is_root or not self._graph.checkpointer:
+        configurable = call.config.get("configurable", {})
+        if not (self._is_root and self._graph.checkpointer and "thread_id" in configurable):
             return False
         if call.blocking:
             state = self._graph.get_state(call.config)
         else:
             state = await self._graph.aget_state(call.config)
         return bool(state.next) and not any(task.error for task in state.tasks)
+
+
+def _goes_on(input: Any, config: RunnableConfig) -> bool:
+    """Whether a run goes on with earlier work; from a checkpoint that is named, it is new work."""
+    if input is None:
+        return "checkpoint_id" not in config.get("configurable", {})
+    return isinstance(input, Command) and input.resume is not None
 
 
 def _reply_graph(graph: Any) -> Any:

@@ -204,11 +204,14 @@ class Call:
             **data: Names and numbers, never content.
         """
         fact = Fact(name, self, data)
-        listeners = {id(o): o.observe for o in (*self.observers, *self.run.observers)}
-        listeners[id(self.run)] = self.run.record
-        for listener, hear in listeners.items():
-            if once is None or self.run.first_time(listener, once):
-                hear(fact)
+        if once is None or self.run.first_time(self.run, once):
+            self.run.record(fact)
+        told: list[Observer] = []
+        for observer in (*self.observers, *self.run.observers):
+            if observer not in told:
+                told.append(observer)
+                if once is None or self.run.first_time(observer, once):
+                    observer.observe(fact)
 
 
 def outcome_of(error: BaseException | None) -> Outcome:

@@ -7,6 +7,7 @@ something did; what it is given is never mutated.
 from __future__ import annotations
 
 import dataclasses
+from collections import deque
 from collections.abc import Callable, Mapping
 from copy import copy
 from typing import Any, TypeVar
@@ -26,10 +27,11 @@ _NAMING_KEYS = frozenset(
 _BINARY_KEYS = frozenset({"base64", "data"})
 """Keys of content blocks that hold encoded bytes."""
 
-_BINARY_BLOCKS = frozenset({"image", "audio", "video", "file", "input_audio"})
+_BINARY_BLOCKS = frozenset({"image", "audio", "video", "file", "input_audio", "base64"})
 
 _MESSAGE_FIELDS = (
     "content",
+    "name",
     "additional_kwargs",
     "response_metadata",
     "tool_calls",
@@ -95,15 +97,15 @@ def texts(value: object) -> list[str]:
 def _rewrite(value: Any, change: Rewrite) -> Any:  # noqa: C901 - one branch a shape of content
     match value:
         case str():
-            changed = change(value)
+            changed = value if _is_encoded(value) else change(value)
             return value if changed == value else changed
         case None | bool() | int() | float() | bytes():
             return value
         case BaseMessage():
-            return _model(value, _MESSAGE_FIELDS, change)
+            return _model(value, (*_MESSAGE_FIELDS, *(value.model_extra or ())), change)
         case Mapping():
             return _mapping(value, change)
-        case list() | tuple() | set() | frozenset():
+        case list() | tuple() | set() | frozenset() | deque():
             return _collection(value, change)
         case Command():
             return _command(value, change)
@@ -112,11 +114,9 @@ def _rewrite(value: Any, change: Rewrite) -> Any:  # noqa: C901 - one branch a s
         case Interrupt():
             return _attribute(value, "value", change)
         case BaseModel():
-            return _model(value, tuple(type(value).model_fields), change)
+            return _model(value, (*type(value).model_fields, *(value.model_extra or ())), change)
         case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            return _fields(
-                value, tuple(f.name for f in dataclasses.fields(value) if f.init), change
-            )
+            return _fields(value, tuple(f.name for f in dataclasses.fields(value)), change)
         case _:
             return value
 
@@ -136,6 +136,10 @@ def _mapping(value: Mapping[Any, Any], change: Rewrite) -> Any:
     except (TypeError, AttributeError):
         return {**value, **changed}
     return new
+
+
+def _is_encoded(text: str) -> bool:
+    return text.startswith("data:") and ";base64," in text[:100]
 
 
 def _skipped_keys(value: Mapping[Any, Any]) -> frozenset[str]:
@@ -162,7 +166,12 @@ def _model(value: BaseModel, names: tuple[str, ...], change: Rewrite) -> Any:
 
 def _fields(value: Any, names: tuple[str, ...], change: Rewrite) -> Any:
     changed = _changes(value, names, change)
-    return dataclasses.replace(value, **changed) if changed else value
+    if not changed:
+        return value
+    new = copy(value)  # and not `replace`, which would run `__init__` again
+    for name, text in changed.items():
+        object.__setattr__(new, name, text)
+    return new
 
 
 def _changes(value: Any, names: tuple[str, ...], change: Rewrite) -> dict[str, Any]:
@@ -179,7 +188,7 @@ def _command(value: Command[Any], change: Rewrite) -> Command[Any]:
     targets = [value.goto] if isinstance(value.goto, (Send, str)) else list(value.goto or ())
     goto = [_rewrite(target, change) if isinstance(target, Send) else target for target in targets]
     if any(new is not old for new, old in zip(goto, targets, strict=True)):
-        changed["goto"] = goto
+        changed["goto"] = goto[0] if isinstance(value.goto, Send) else goto
     return dataclasses.replace(value, **changed) if changed else value
 
 

@@ -130,9 +130,8 @@ def _hardened(graph: Any, hardening: Hardening) -> Any:
     if isinstance(clone, CompiledStateGraph):
         for name in graph.nodes:
             _add_recovery(clone, name, hardening)
-    drawn = clone.nodes
-    clone.nodes = {name: _guarded(name, node, hardening) for name, node in drawn.items()}
-    set_boundary(clone, hardening, plain=graph, drawn_nodes=drawn)
+    clone.nodes = {name: _guarded(name, node, hardening) for name, node in clone.nodes.items()}
+    set_boundary(clone, hardening, plain=graph)
     return clone.validate()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from decimal import Decimal
 
 from lg_prod_nodes.errors import ConfigurationError
@@ -22,7 +23,13 @@ def list_price(model: str, usage: Usage) -> Decimal | None:
         output_tokens=usage.output_tokens,
         cache_read_tokens=usage.cache_read_tokens,
     )
-    try:
-        return genai_prices.calc_price(tokens, model).total_price
-    except LookupError:
-        return None
+    for provider, name in _readings(model):
+        with suppress(LookupError):
+            return genai_prices.calc_price(tokens, name, provider_id=provider).total_price
+    return None
+
+
+def _readings(model: str) -> list[tuple[str | None, str]]:
+    """A model's name as its provider gives it, as a gateway does (`provider/name`), and as Bedrock does."""
+    provider, _, name = model.rpartition("/")
+    return [(None, model), (provider or None, name), (None, name), ("aws", model)]

@@ -56,8 +56,8 @@ class Usage:
         return cls(
             calls=1,
             unpriced_calls=1,
-            input_tokens=metadata.get("input_tokens", 0),
-            output_tokens=metadata.get("output_tokens", 0),
+            input_tokens=metadata.get("input_tokens") or 0,
+            output_tokens=metadata.get("output_tokens") or 0,
             cache_read_tokens=(metadata.get("input_token_details") or {}).get("cache_read") or 0,
             reasoning_tokens=(metadata.get("output_token_details") or {}).get("reasoning") or 0,
         )
@@ -127,8 +127,9 @@ class Run(RunControl):
         self.observers: tuple[Observer, ...] = ()
         self.interrupted = False
         self.answered = False
-        self.failure: tuple[BaseException, CapturedError] | None = None
+        self._failures: list[tuple[BaseException, CapturedError]] = []
         self._lock = threading.Lock()
+        self._listeners: list[object] = []
         self._heard: set[tuple[int, object]] = set()
 
     def start(self, graph: str, config: RunnableConfig, *, context: Any = None) -> None:
@@ -166,12 +167,26 @@ class Run(RunControl):
             return outcome
         return "interrupt" if self.interrupted else "rejected" if self.answered else "ok"
 
-    def first_time(self, listener: int, fact: object) -> bool:
-        """Whether a listener has not heard a fact of this run yet."""
+    def first_time(self, listener: object, fact: object) -> bool:
+        """Whether a listener, or its equal, has not heard a fact of this run yet."""
         with self._lock:
-            heard = (listener, fact) in self._heard
-            self._heard.add((listener, fact))
+            if listener not in self._listeners:
+                self._listeners.append(listener)
+            hearing = (self._listeners.index(listener), fact)
+            heard = hearing in self._heard
+            self._heard.add(hearing)
         return not heard
+
+    def failed(self, error: BaseException, names: CapturedError) -> None:
+        """Remember where an error comes from, so that whoever sees it later can tell."""
+        with self._lock:
+            if not any(error is known for known, _ in self._failures):
+                self._failures.append((error, names))
+
+    def failure(self, error: BaseException) -> CapturedError | None:
+        """Where an error comes from."""
+        with self._lock:
+            return next((names for known, names in self._failures if known is error), None)
 
     def record(self, fact: Fact) -> None:
         """Fold a fact into the report."""
@@ -257,7 +272,8 @@ def user_of(
         else getattr(context, "user_id", None),
         (config.get("metadata") or {}).get("user_id"),
     )
-    return next((str(candidate) for candidate in candidates if candidate), None)
+    named = (str(candidate) for candidate in candidates if candidate is not None)
+    return next((user for user in named if user), None)
 
 
 def _text(value: object) -> str | None:

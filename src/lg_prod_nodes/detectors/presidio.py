@@ -13,7 +13,7 @@ import threading
 import unicodedata
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
@@ -186,9 +186,15 @@ def _recognizer(entity: str) -> EntityRecognizer:
 
 
 def _apart(findings: list[Finding]) -> tuple[Finding, ...]:
-    """Of findings that overlap, the surer one, else the longer one."""
+    """Findings that do not overlap: the surer keeps its place, else the longer; the rest of the other stays."""
     kept: list[Finding] = []
     for finding in sorted(findings, key=lambda f: (-f.score, f.start - f.end, f.start)):
-        if all(finding.end <= other.start or other.end <= finding.start for other in kept):
-            kept.append(finding)
+        at = finding.start
+        inside = [k for k in kept if k.start < finding.end and finding.start < k.end]
+        for other in sorted(inside, key=lambda k: k.start):
+            if at < other.start:
+                kept.append(replace(finding, start=at, end=other.start))
+            at = max(at, other.end)
+        if at < finding.end:
+            kept.append(replace(finding, start=at))
     return tuple(sorted(kept, key=lambda f: f.start))

@@ -91,43 +91,46 @@ class CaptureErrors(Policy):
     def _note(self, call: Call, error: Exception) -> None:
         if call.kind == "run":
             self._record(call, error)
-        elif call.run.failure is None or call.run.failure[0] is not error:
-            attempts = CapturedError(call.node or call.name, type(error).__name__, call.attempt)
-            call.run.failure = (error, attempts)
+        else:
+            names = CapturedError(call.node or call.name, type(error).__name__, call.attempt)
+            call.run.failed(error, names)
 
     def _record(self, call: Call, error: BaseException) -> CapturedError:
-        failure = call.run.failure
-        if failure is not None and failure[0] is error:
-            captured = failure[1]
-        else:
-            captured = CapturedError(call.node, type(error).__name__, call.attempt)
-        call.emit("error_captured", policy=type(self).__name__, error=captured)
-        structlog.get_logger("lg_prod_nodes").error(
-            "error captured",
-            node=captured.node,
-            error_type=captured.type,
-            attempts=captured.attempts,
-            then=self.then,
-        )
-        return captured
+        names = call.run.failure(error)
+        if names is None:
+            names = CapturedError(call.node, type(error).__name__, call.attempt)
+            call.run.failed(error, names)
+        if call.run.first_time("log", names):
+            structlog.get_logger("lg_prod_nodes").error(
+                "error captured",
+                node=names.node,
+                error_type=names.type,
+                attempts=names.attempts,
+                then=self.then,
+            )
+        call.emit("error_captured", once=id(error), policy=type(self).__name__, error=names)
+        return names
 
 
 def _replies(state: Any, reply: str) -> list[BaseMessage]:
     """The reply as the answer of each tool call that waits for one, else as the assistant's."""
-    messages = (
-        state.get("messages") if isinstance(state, Mapping) else getattr(state, "messages", None)
-    )
-    answered = {m.tool_call_id for m in messages or () if isinstance(m, ToolMessage)}
-    open_calls = [
-        call
-        for message in messages or ()
-        if isinstance(message, AIMessage)
-        for call in message.tool_calls
-        if call["id"] not in answered
-    ]
-    if not open_calls:
+    waiting = _waiting_calls(state)
+    if not waiting:
         return [AIMessage(reply)]
     return [
         ToolMessage(reply, tool_call_id=call["id"], name=call["name"], status="error")
-        for call in open_calls
+        for call in waiting
     ]
+
+
+def _waiting_calls(state: Any) -> list[Any]:
+    if isinstance(state, Mapping) and "tool_call" in state:  # one call, sent to a tool node
+        return [state["tool_call"]]
+    messages = (
+        state.get("messages") if isinstance(state, Mapping) else getattr(state, "messages", state)
+    )
+    if not isinstance(messages, list):
+        return []
+    answered = {m.tool_call_id for m in messages if isinstance(m, ToolMessage)}
+    asked = (call for m in messages if isinstance(m, AIMessage) for call in m.tool_calls)
+    return [call for call in asked if call["id"] not in answered]

@@ -58,6 +58,8 @@ class ContentFilter(Policy):
                 "a category without terms, or an empty term, blocks nothing; give at least one word"
             )
         vars(self).update(blocked=terms, reply=reply)
+        if isinstance(reply, str) and self.detector.find(reply):
+            raise ConfigurationError("the reply holds a blocked term itself; say it without")
 
     @cached_property
     def detector(self) -> Detector:

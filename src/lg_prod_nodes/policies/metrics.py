@@ -94,9 +94,7 @@ class Metrics(Policy):
 
     async def wrap(self, call: Call, handler: Handler) -> Any:
         """Time the call and note how it ends."""
-        in_flight = (
-            self._instruments.in_flight.labels(call.run.graph) if call.kind == "run" else None
-        )
+        in_flight = self._instruments.in_flight.labels(_graph(call)) if call.kind == "run" else None
         if in_flight is not None:
             in_flight.inc()
         start, error = call.now(), None
@@ -111,7 +109,7 @@ class Metrics(Policy):
                 in_flight.dec()
 
     def _note(self, call: Call, seconds: float, error: BaseException | None) -> None:
-        told, graph, outcome = self._instruments, call.run.graph, call.outcome(error)
+        told, graph, outcome = self._instruments, _graph(call), call.outcome(error)
         if call.kind == "run":
             told.runs.labels(graph, outcome).inc()
             told.run_seconds.labels(graph).observe(seconds)
@@ -131,3 +129,7 @@ class Metrics(Policy):
             told.tokens.labels(graph, node, fact.call.name, "output").inc(usage.output_tokens)
         elif decision := _DECISIONS.get(fact.name):
             told.decisions.labels(graph, fact.data["policy"], decision).inc()
+
+
+def _graph(call: Call) -> str:
+    return call.name if call.kind == "run" else call.run.graph

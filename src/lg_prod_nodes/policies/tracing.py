@@ -14,7 +14,9 @@ from lg_prod_nodes.call import Call, Handler, Kind
 from lg_prod_nodes.policy import Policy, Role
 from lg_prod_nodes.run import current_run
 
-_TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
+_TRACEPARENT = re.compile(
+    r"(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?"
+)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from lg_prod_nodes.errors import ConfigurationError, StoreUnavailable
 
 T = TypeVar("T")
 _REMEMBERED = 10_000
+_Counted = tuple[str, str | None, tuple[str, ...]]
 Strategy = Literal["fixed-window", "moving-window", "sliding-window-counter"]
 
 _BLOCKING: dict[str, Callable[[Any], blocking_strategies.RateLimiter]] = {
@@ -93,7 +94,7 @@ class LimitStore:
         self._strategy: Strategy = strategy
         self._url = url.replace("redis", "valkey", 1) if url.startswith("redis") else url
         self._blocking = _BLOCKING[strategy](_open(self._url))
-        self._counted: dict[tuple[str, str | None], None] = {}
+        self._counted: dict[_Counted, None] = {}
         self._async: WeakKeyDictionary[asyncio.AbstractEventLoop, async_strategies.RateLimiter] = (
             WeakKeyDictionary()
         )
@@ -121,9 +122,9 @@ class LimitStore:
         """
         limiter = self._blocking if blocking or self._url.startswith("memory") else self._limiter()
         try:
-            refusing = (
-                [] if (key, once) in self._counted else await self._count(limiter, items, key, cost)
-            )
+            counted = (key, once, tuple(map(str, items)))
+            known = counted in self._counted
+            refusing = [] if known else await self._count(limiter, items, key, cost)
             windows = {item: await self._window(limiter, item, key) for item in items}
         except StorageError as error:
             raise StoreUnavailable(
@@ -135,7 +136,7 @@ class LimitStore:
             retry_after = max(windows[last][0] - time.time(), 0.0)
             return Admission(False, str(last), remaining, retry_after)
         if once is not None:
-            self._remember((key, once))
+            self._remember(counted)
         return Admission(True, min(remaining, key=lambda limit: remaining[limit]), remaining)
 
     async def _count(
@@ -148,7 +149,7 @@ class LimitStore:
                 return full
         return [i for i in items if not await _settled(limiter.hit(i, key, cost=cost))]
 
-    def _remember(self, counted: tuple[str, str | None]) -> None:
+    def _remember(self, counted: _Counted) -> None:
         self._counted[counted] = None
         if len(self._counted) > _REMEMBERED:
             with suppress(StopIteration, KeyError):  # another thread was faster

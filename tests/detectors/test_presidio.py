@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+import logging
+import socket
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import tldextract
+from hypothesis import given
+from hypothesis import strategies as st
+from presidio_analyzer import Pattern, PatternRecognizer
+
+from lg_prod_nodes import ConfigurationError
+from lg_prod_nodes.detectors import (
+    DEFAULT_ENTITIES,
+    Detector,
+    Finding,
+    detector_of,
+    presidio,
+    term_recognizers,
+)
+
+DEFAULT = Detector(DEFAULT_ENTITIES)
+EMAIL = "ann@example.com"
+
+
+def found(text: str, detector: Detector = DEFAULT) -> list[tuple[str, str]]:
+    return [(text[f.start : f.end], f.entity) for f in detector.find(text)]
+
+
+def own(entity: str, pattern: str, score: float) -> Any:
+    return PatternRecognizer(entity, patterns=[Pattern(entity, pattern, score)])
+
+
+@pytest.mark.parametrize(
+    ("text", "entity"),
+    [
+        (EMAIL, "EMAIL_ADDRESS"),
+        ("ann.o'hara+tag@mail.example.co.uk", "EMAIL_ADDRESS"),
+        ("4111 1111 1111 1111", "CREDIT_CARD"),
+        ("4111-1111-1111-1111", "CREDIT_CARD"),
+        ("378282246310005", "CREDIT_CARD"),
+        ("DE89370400440532013000", "IBAN_CODE"),
+        ("10.1.2.3", "IP_ADDRESS"),
+        ("2001:db8::beef", "IP_ADDRESS"),
+        ("+1 212 555 0142", "PHONE_NUMBER"),
+        ("(212) 555-0142", "PHONE_NUMBER"),
+        ("219-09-9999", "US_SSN"),
+    ],
+)
+def test_finds_by_default(text: str, entity: str) -> None:
+    assert found(f"ssn: {text}, so") == [(text, entity)]
+
+
+@pytest.mark.parametrize(
+    "text", ["4111 1111 1111 1112", "ann@nowhere", "DE89370400440532013001", "300.1.2.3", "1, 2, 3"]
+)
+def test_does_not_find(text: str) -> None:
+    assert found(text) == []
+
+
+def test_finds_each_in_its_place() -> None:
+    text = f"{EMAIL} pays from 10.1.2.3 by 4111 1111 1111 1111, {EMAIL}"
+
+    entities = ["EMAIL_ADDRESS", "IP_ADDRESS", "CREDIT_CARD", "EMAIL_ADDRESS"]
+    assert [entity for _, entity in found(text)] == entities
+
+
+def test_a_word_beside_it_makes_surer() -> None:
+    assert found("219099999") == []
+    assert found("my ssn is 219099999") == [("219099999", "US_SSN")]
+
+
+def test_full_width_is_found_in_its_place() -> None:
+    wide = EMAIL.translate({code: code + 0xFEE0 for code in range(0x21, 0x7F)})
+
+    assert found(f"to {wide}!") == [(wide, "EMAIL_ADDRESS")]
+
+
+def test_of_overlapping_findings_the_surer_is_kept() -> None:
+    detector = Detector(recognizers=[own("LOW", "abc d", 0.5), own("HIGH", "c d", 0.9)])
+
+    assert ("c d", "HIGH") in found("abc d", detector)
+
+
+def test_what_overlaps_is_covered_by_one_or_the_other() -> None:
+    detector = Detector(recognizers=[own("LOW", "abc d", 0.5), own("HIGH", "c d", 0.9)])
+
+    assert "".join(text for text, _ in found("abc d", detector)) == "abc d"
+
+
+def test_of_equally_sure_findings_the_longer_is_kept() -> None:
+    detector = Detector(recognizers=[own("SHORT", "ab", 0.5), own("LONG", "abc", 0.5)])
+
+    assert found("abc", detector) == [("abc", "LONG")]
+
+
+def test_what_is_less_sure_than_the_threshold_does_not_count() -> None:
+    assert found("x +1 212 555 0142", Detector(["PHONE_NUMBER"], threshold=0.9)) == []
+
+
+def test_a_recognizer_of_one_s_own_takes_the_place_of_the_built_in() -> None:
+    detector = Detector(["US_SSN"], recognizers=[own("US_SSN", "never", 0.9)])
+
+    assert found("ssn 219-09-9999 never", detector) == [("never", "US_SSN")]
+
+
+def test_an_entity_that_nobody_knows_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"no recognizer for PERSON; known are .*US_SSN"):
+        Detector(["PERSON"])
+
+
+@pytest.mark.parametrize("text", ["", " ", "x", "\n\t", "\ud800", "\U0010ffff" * 3, "\x00\x00"])
+def test_odd_texts_hold_nothing(text: str) -> None:
+    assert DEFAULT.find(text) == ()
+
+
+def test_half_of_a_character_hides_nothing() -> None:
+    assert found(f"\ud800 {EMAIL}") == [(EMAIL, "EMAIL_ADDRESS")]
+
+
+@given(st.lists(st.sampled_from([EMAIL, "10.1.2.3", "ssn 219-09-9999", " ", "/"]) | st.text()))
+def test_findings_lie_apart_in_order_inside_of_the_text(pieces: list[str]) -> None:
+    text = "".join(pieces)
+    findings = DEFAULT.find(text)
+
+    edges = [edge for finding in findings for edge in (finding.start, finding.end)]
+    assert edges == sorted(edges)
+    assert all(0 <= f.start < f.end <= len(text) for f in findings)
+    assert all(0.4 <= f.score <= 1 for f in findings)
+
+
+def test_a_text_that_comes_again_is_not_scanned_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    detector = Detector(["EMAIL_ADDRESS"])
+    scanned: list[str] = []
+
+    def analyze(text: str) -> list[Finding]:
+        scanned.append(text)
+        return []
+
+    monkeypatch.setattr(detector, "_analyze", analyze)
+    monkeypatch.setattr(presidio, "_CACHED_TEXTS", 2)
+    for text in ("one", "one", "two", "three", "one"):
+        detector.find(text)
+
+    assert scanned == ["one", "two", "three", "one"]
+
+
+def test_what_is_remembered_is_not_the_text() -> None:
+    detector = Detector(["EMAIL_ADDRESS"])
+    detector.find(f"I am {EMAIL}")
+
+    assert "example" not in repr(vars(detector))
+
+
+def test_many_threads_share_a_detector() -> None:
+    detector = Detector(["EMAIL_ADDRESS"])
+    texts = [f"{number}@example.com" for number in range(50)] * 4
+
+    with ThreadPoolExecutor(8) as threads:
+        results = list(threads.map(lambda text: found(text, detector), texts))
+
+    assert results == [[(text, "EMAIL_ADDRESS")] for text in texts]
+
+
+def test_policies_of_equal_entities_share_a_detector() -> None:
+    assert detector_of(("US_SSN",), 0.4) is detector_of(("US_SSN",), 0.4)
+
+
+def test_needs_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise AssertionError("went to the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(tldextract, "extract", refuse)  # it fetches a list, once a machine
+
+    assert found(f"to {EMAIL}", Detector(list(presidio._RECOGNIZERS), threshold=0.5)) != []
+
+
+def test_logs_nothing_of_a_text(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+
+    Detector(DEFAULT_ENTITIES).find(f"my ssn is 219099999, {EMAIL}, DE89370400440532013001")
+
+    assert not [word for word in ("219099999", "ann", "DE89") if word in caplog.text]
+
+
+def test_presidio_is_loaded_when_it_is_first_needed() -> None:
+    program = (
+        "import sys, lg_prod_nodes as it; it.Redact(); it.ContentFilter(['x']); "
+        "print('presidio_analyzer' in sys.modules, 'spacy' in sys.modules)"
+    )
+
+    output = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+
+    assert output.stdout.split() == [b"False", b"False"]
+
+
+def test_terms_are_found_by_category() -> None:
+    detector = Detector(recognizers=term_recognizers({"DRUGS": ["meth"], "ARMS": ["pipe bomb"]}))
+
+    assert found("Meth or a PIPE BOMB, no method", detector) == [
+        ("Meth", "DRUGS"),
+        ("PIPE BOMB", "ARMS"),
+    ]

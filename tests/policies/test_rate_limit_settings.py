@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.policies.conftest import notes, one
+from typing_extensions import TypedDict
+
+from lg_prod_nodes import ConfigurationError, RateLimit, harden
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"limits": ""}, "second, minute"),
+        ({"limits": "10"}, "cannot read the rate limit '10'"),
+        ({"limits": "often"}, "cannot read the rate limit 'often'"),
+        ({"limits": "-1/second"}, "cannot read"),
+        ({"limits": 10}, "cannot read the rate limit 10"),
+        ({"limits": "0/second"}, "at least 1"),
+        ({"limits": "5/second;0/hour"}, "at least 1"),
+        ({"max_wait": -1.0}, "max_wait is -1.0"),
+        ({"max_wait": float("nan")}, "max_wait is nan"),
+        ({"by": "user"}, "by is 'user'"),
+        ({"store": "ftp://somewhere"}, "ftp://"),
+        ({"store": "postgresql://somewhere"}, "memory://, redis:// or valkey://"),
+        ({"store": None}, "memory://"),
+        ({"reply": 3}, "reply is 3"),
+        ({"store_down": "ignore"}, "'raise' or 'admit'"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused_while_building(
+    settings: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        RateLimit(**{"limits": "1/second", **settings})
+
+
+def test_the_store_s_password_does_not_show() -> None:
+    assert "hunter2" not in repr(RateLimit("1/second", store="valkey://ann:hunter2@localhost:1"))
+
+
+class Plain(TypedDict):
+    log: list[str]
+
+
+def test_a_text_as_reply_needs_messages_to_land_in() -> None:
+    with pytest.raises(ConfigurationError, match="messages"):
+        harden(one(notes("ran"), schema=Plain), [RateLimit("1/hour", reply="Slow down.")])
+
+
+def test_equal_limits_are_equal_and_none_changes() -> None:
+    limit = RateLimit("1/second")
+
+    assert limit == RateLimit("1/second")
+    assert hash(limit) == hash(RateLimit("1/second"))
+    with pytest.raises(AttributeError):
+        limit.limits = "2/second"
