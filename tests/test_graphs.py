@@ -11,10 +11,11 @@ from typing import Annotated, Any, ClassVar
 import pytest
 from langchain.agents import create_agent
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
-from langchain_core.runnables import RunnableConfig, RunnableLambda
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.runnables import RunnableConfig, RunnableLambda, RunnablePassthrough
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.errors import InvalidUpdateError
-from langgraph.graph import END, START, StateGraph
+from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
 from langgraph.runtime import RunControl, Runtime
 from langgraph.types import Command, RetryPolicy, Send, interrupt
@@ -28,6 +29,7 @@ from lg_prod_nodes import (
     Metrics,
     Policy,
     RateLimit,
+    RateLimitExceeded,
     Redact,
     Run,
     TokenUsage,
@@ -36,6 +38,11 @@ from lg_prod_nodes import (
     harden,
 )
 from lg_prod_nodes.call import Kind
+
+
+class Answer(TypedDict):
+    question: str
+    answer: str
 
 
 class State(TypedDict):
@@ -138,10 +145,11 @@ def test_a_subgraph_is_reached_and_one_hardened_by_itself_keeps_its_own_policies
     assert outer.pages == [
         "node plain/x ok",
         "node plain ok",
+        "node by_itself/y ok",
         "node by_itself ok",
         "run LangGraph ok",
     ]
-    assert own.pages == ["node y ok", "run by_itself ok"]
+    assert own.pages == ["node by_itself/y ok", "run by_itself ok"]
 
 
 def test_a_subgraph_hardened_by_itself_gets_what_it_lacks_from_outside() -> None:
@@ -407,3 +415,96 @@ def test_a_set_up_that_cannot_work_is_refused_while_building(
 def test_what_is_no_graph_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="harden was given a function"):
         harden(says("x"), [])  # type: ignore[call-overload]
+
+
+def counted(*policies: Policy) -> tuple[Any, list[str]]:
+    ran: list[str] = []
+
+    def agent(state: MessagesState) -> dict[str, Any]:
+        ran.append("agent")
+        return {"messages": [("assistant", "raw bob@example.com")]}
+
+    builder = StateGraph(MessagesState).add_node("agent", agent).add_edge(START, "agent")
+    return harden(builder, policies).compile(InMemorySaver()), ran
+
+
+HELLO: Any = {"messages": [("user", "hello")]}
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        Command(goto="agent"),
+        Command(update=HELLO),
+        Command(resume=0, goto="agent"),
+        Command(resume=0, update=HELLO, goto="agent"),
+    ],
+)
+def test_a_command_is_no_way_around_a_limit(around: Any) -> None:
+    graph, ran = counted(RateLimit("1/hour", reply="slow"), Redact("EMAIL_ADDRESS"))
+    graph.invoke(HELLO, THREAD)
+    run = Run()
+
+    messages = graph.invoke(around, THREAD, control=run)["messages"]
+
+    assert (ran, run.report.outcome) == (["agent"], "rejected")
+    assert messages[-1].text == "slow"
+    assert graph.get_state(THREAD).next == ()
+
+
+def test_calls_of_a_limited_graph_from_one_node_all_count() -> None:
+    inner, ran = counted(RateLimit("2/hour"))
+
+    def loop(state: State) -> dict[str, list[str]]:
+        for number in range(3):
+            inner.invoke(HELLO, {"configurable": {"thread_id": str(number)}})
+        return {"said": []}
+
+    for policies in ([], [Diary()]):
+        builder = StateGraph(State).add_node("loop", loop).add_edge(START, "loop")
+        with pytest.raises(RateLimitExceeded):
+            harden(builder, policies).compile().invoke({"said": []})
+    assert ran == ["agent"] * 2
+
+
+def test_an_error_that_is_raised_past_a_recovery_lets_the_node_run_again() -> None:
+    tries: list[int] = []
+
+    def node(state: State) -> dict[str, list[str]]:
+        tries.append(1)
+        if len(tries) == 1:
+            raise PermissionError
+        return {"said": ["done"]}
+
+    builder = StateGraph(State).add_node("node", node).add_edge(START, "node")
+    policy = CaptureErrors(then="continue", critical=(PermissionError,))
+    graph = harden(builder, [policy]).compile(InMemorySaver())
+
+    with pytest.raises(PermissionError):
+        graph.invoke({"said": []}, THREAD)
+    assert graph.get_state(THREAD).next == ("node",)
+    assert graph.invoke(None, THREAD) == {"said": ["done"]}
+
+
+async def test_a_buffered_stream_joins_its_chunks() -> None:
+    model = FakeListChatModel(responses=["one two"])
+    answer: Any = RunnableLambda(lambda state: "q") | model | StrOutputParser()
+    builder = StateGraph(Answer).add_node("chain", RunnablePassthrough.assign(answer=answer))
+    graph = harden(builder.add_edge(START, "chain"), [Redact("EMAIL_ADDRESS")]).compile()
+
+    events = [event async for event in graph.astream_events({"question": "q"}, version="v2")]
+
+    assert events[-1]["data"]["output"]["answer"] == "one two"
+
+
+def test_an_observer_that_fails_does_not_fail_the_run() -> None:
+    class Clumsy(Policy):
+        def observe(self, fact: Any) -> None:
+            raise KeyError
+
+    graph, ran = counted(Clumsy(), RateLimit("1/hour"))
+    run = Run()
+    graph.invoke(HELLO, THREAD, control=run)
+
+    assert ran == ["agent"]
+    assert run.report.facts["observer_failed"] == 1

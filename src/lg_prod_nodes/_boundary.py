@@ -21,7 +21,7 @@ from lg_prod_nodes._engine import Chunk, act, drive, drive_astream, drive_stream
 from lg_prod_nodes._hardening import Hardening
 from lg_prod_nodes._langgraph import ensure_config, runtime_in, without_defaults
 from lg_prod_nodes._watch import watched
-from lg_prod_nodes.call import Call, PausedThread, outcome_of
+from lg_prod_nodes.call import Call, PausedThread, Unrecoverable, outcome_of
 from lg_prod_nodes.policy import as_update
 from lg_prod_nodes.run import Run, run_of
 
@@ -122,8 +122,9 @@ class Passage:
         full = ensure_config(graph.config, config)
         runtime = runtime_in(full)
         outer = run_of(runtime)
-        self._is_root = outer is None
-        self._run = outer or self._begin(full, **kwargs)
+        given = kwargs.get("control")
+        self._is_root = outer is None or (isinstance(given, Run) and given is not outer)
+        self._run = outer if outer and not self._is_root else self._begin(full, **kwargs)
         self._call = Call(
             kind="run",
             name=graph.get_name(),
@@ -175,14 +176,17 @@ class Passage:
 
     async def _serve(self, call: Call) -> None:
         arguments = (self._server, call.input, self._config)
-        if call.blocking:
-            with closing(self._native.stream(*arguments, **self._kwargs)) as chunks:
-                for chunk in chunks:
-                    await Chunk(chunk)
-        else:
-            async with aclosing(self._native.astream(*arguments, **self._kwargs)) as chunks:
-                async for chunk in chunks:
-                    await Chunk(chunk)
+        try:
+            if call.blocking:
+                with closing(self._native.stream(*arguments, **self._kwargs)) as chunks:
+                    for chunk in chunks:
+                        await Chunk(chunk)
+            else:
+                async with aclosing(self._native.astream(*arguments, **self._kwargs)) as chunks:
+                    async for chunk in chunks:
+                        await Chunk(chunk)
+        except Unrecoverable as carried:
+            raise carried.error from carried.error.__cause__
 
     async def _answer(self, call: Call, reply: Any) -> None:
         """Serve the reply in the run's stead, as a run of the same thread: its input and the reply land in state."""
@@ -193,6 +197,8 @@ class Passage:
         for name in ("interrupt_before", "interrupt_after"):
             self._kwargs.pop(name, None)
         token = _REPLY.set(await as_update(call, reply))
+        if isinstance(call.input, Command):
+            call = call.replace(input=Command(update=call.input.update, goto=_REPLY_NODE))
         try:
             await act(self._stack.wraps("run", role="content"), call, self._serve)
         finally:
@@ -206,25 +212,30 @@ class Passage:
             state = self._graph.get_state(call.config)
         else:
             state = await self._graph.aget_state(call.config)
-        return bool(state.next) and not any(task.error for task in state.tasks)
+        breaks = self._graph.interrupt_before_nodes or self._graph.interrupt_after_nodes
+        return bool(state.interrupts) or bool(breaks and state.next)
 
 
 def _goes_on(input: Any, config: RunnableConfig) -> bool:
-    """Whether a run goes on with earlier work; from a checkpoint that is named, it is new work."""
-    if input is None:
-        return "checkpoint_id" not in config.get("configurable", {})
-    return isinstance(input, Command) and input.resume is not None
+    """Whether a run only goes on with earlier work: from a named checkpoint, or with an update or goto, it is new."""
+    if "checkpoint_id" in config.get("configurable", {}):
+        return False
+    if isinstance(input, Command):
+        return input.resume is not None and not input.update and not input.goto
+    return input is None
 
 
 def _reply_graph(graph: Any) -> Any:
-    """A graph of the same state whose only way from the start is a node that replies."""
+    """A graph of the same channels that has one node, which replies; none of the user's is ever reached."""
     if "_replying" not in vars(graph):
         builder = without_defaults(graph.builder)
         builder.edges = {(start, end) for start, end in builder.edges if start != START}
         builder.branches.pop(START, None)
         builder.add_node(_REPLY_NODE, cast(Any, _reply))
         builder.add_edge(START, _REPLY_NODE)
-        vars(graph)["_replying"] = builder.compile(name=graph.name)
+        compiled = builder.compile(name=graph.name)
+        compiled.nodes = {name: compiled.nodes[name] for name in (START, _REPLY_NODE)}
+        vars(graph)["_replying"] = compiled.validate()
     replying = copy(vars(graph)["_replying"])
     replying.checkpointer, replying.store = graph.checkpointer, graph.store
     replying.config = graph.config

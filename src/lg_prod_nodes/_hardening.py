@@ -44,13 +44,17 @@ class Hardening:
             name: _joined(outer.nodes.get(name, ()), self.nodes.get(name, ()))
             for name in {**self.nodes, **outer.nodes}
         }
-        own = _joined(outer.own, self.own)
+        own = _observers_first(_joined(outer.own, self.own))
         return dataclasses.replace(self, own=own, nodes=nodes, clock=outer.clock)
 
     def as_subgraph(self, outer: Hardening, name: str) -> Hardening:
         """This graph's hardening as a node of another: it keeps its own policies and gets those that it lacks."""
-        kept = {type(policy) for policy in self.own}
-        inherited = tuple(p for p in outer.inherited + outer.own if type(p) not in kept)
+        kept = {type(policy) for policy in self.own if policy.single}
+        inherited = tuple(
+            policy
+            for policy in outer.inherited + outer.own
+            if policy not in self.own and type(policy) not in kept
+        )
         path = f"{outer.path}{name}/"
         return dataclasses.replace(self, inherited=inherited, path=path, clock=outer.clock)
 
@@ -95,3 +99,7 @@ class Hardening:
 
 def _joined(outer: tuple[Policy, ...], inner: tuple[Policy, ...]) -> tuple[Policy, ...]:
     return tuple(policy for policy in outer if policy not in inner) + inner
+
+
+def _observers_first(policies: tuple[Policy, ...]) -> tuple[Policy, ...]:
+    return tuple(sorted(policies, key=lambda policy: policy.role != "observe"))

@@ -36,8 +36,9 @@ AnyBuilder = StateGraph[Any, Any, Any, Any]
 
 
 def runtime_in(config: RunnableConfig) -> Runtime[Any] | None:
-    """The runtime that LangGraph carries in a config."""
-    return config.get(CONF, {}).get(CONFIG_KEY_RUNTIME)
+    """The runtime that LangGraph carries in a config; a server may have put something else there."""
+    runtime = config.get(CONF, {}).get(CONFIG_KEY_RUNTIME)
+    return runtime if isinstance(runtime, Runtime) else None
 
 
 def does_nothing(node: PregelNode) -> bool:

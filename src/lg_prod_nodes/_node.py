@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from typing import Any
 
 from langchain_core.runnables import Runnable, RunnableConfig
+from langgraph.errors import GraphBubbleUp
 
 from lg_prod_nodes._engine import Chunk, act, drive, drive_astream, drive_stream
 from lg_prod_nodes._langgraph import RunnableCallable, has_native_async, runtime_in
 from lg_prod_nodes._watch import watching
-from lg_prod_nodes.call import Call, Handler
-from lg_prod_nodes.policy import Stack, as_update
+from lg_prod_nodes.call import Call, Handler, Unrecoverable
+from lg_prod_nodes.policy import Policy, Stack, as_update
 from lg_prod_nodes.run import attempt_of, run_for
 
 
@@ -31,6 +32,7 @@ class GuardedNode(RunnableCallable):
         stack: Stack,
         *,
         watches: bool = False,
+        recoverer: Policy | None = None,
     ) -> None:
         if isinstance(inner, RunnableCallable):
             vars(self).update(vars(inner))
@@ -50,6 +52,7 @@ class GuardedNode(RunnableCallable):
         self._path = path
         self._stack = stack
         self._watches = watches
+        self._recoverer = recoverer
         self._wraps = stack.wraps("node")
         self._buffers = stack.changes("node")
 
@@ -86,11 +89,11 @@ class GuardedNode(RunnableCallable):
         passed: list[Any] = []
 
         async def handler(call: Call) -> Any:
-            last = None
+            result = None
             with self._watched(call, config) as watched:
-                for last in self._inner.stream(call.input, watched, **kwargs):
-                    await self._pass_on(last, passed)
-            return last
+                for chunk in self._inner.stream(call.input, watched, **kwargs):
+                    result = await self._take(chunk, result, passed)
+            return result
 
         flow = drive_stream(lambda: self._flow(input, config, handler, passed, blocking=True))
         yield from flow
@@ -102,21 +105,27 @@ class GuardedNode(RunnableCallable):
         passed: list[Any] = []
 
         async def handler(call: Call) -> Any:
-            last = None
+            result = None
             with self._watched(call, config) as watched:
-                async for last in self._inner.astream(call.input, watched, **kwargs):
-                    await self._pass_on(last, passed)
-            return last
+                async for chunk in self._inner.astream(call.input, watched, **kwargs):
+                    result = await self._take(chunk, result, passed)
+            return result
 
         flow = drive_astream(lambda: self._flow(input, config, handler, passed, blocking=False))
         async with aclosing(flow) as chunks:
             async for chunk in chunks:
                 yield chunk
 
-    async def _pass_on(self, chunk: Any, passed: list[Any]) -> None:
+    async def _take(self, chunk: Any, before: Any, passed: list[Any]) -> Any:
+        """Pass a chunk on, or hold it back joined to those before it, as LangChain's `transform` joins them."""
         if not self._buffers:
             passed[:] = [chunk]
             await Chunk(chunk)
+            return chunk
+        try:
+            return chunk if before is None else before + chunk
+        except TypeError:
+            return chunk
 
     async def _flow(
         self,
@@ -136,11 +145,20 @@ class GuardedNode(RunnableCallable):
     ) -> AbstractContextManager[RunnableConfig | None]:
         return watching(call) if self._watches else nullcontext(config)
 
-    def _act(
+    async def _act(
         self, input: Any, config: RunnableConfig | None, handler: Handler, *, blocking: bool
-    ) -> Coroutine[Any, Any, Any]:
+    ) -> Any:
         call = node_call(self._stack, self._node_name, self._path, input, config, blocking=blocking)
-        return act(self._wraps, call, handler)
+        if self._recoverer is None:
+            return await act(self._wraps, call, handler)
+        try:
+            return await act(self._wraps, call, handler)
+        except GraphBubbleUp:
+            raise
+        except Exception as error:
+            if self._recoverer.recovers_from(error):
+                raise
+            raise Unrecoverable(error) from error
 
 
 def node_call(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar
 
@@ -86,6 +87,18 @@ class PausedThread(Exception):
     """A call cannot be answered, because its thread waits for a person."""
 
 
+class Unrecoverable(GraphBubbleUp):
+    """Carries an error that no policy recovers from past LangGraph's error handlers, to the boundary of the run.
+
+    With a handler on a node, LangGraph would resume the handler and never the node. What bubbles up leaves the thread
+    at the failed node, as an error does where there is no handler.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(type(error).__name__)
+        self.error = error
+
+
 class Observer(Protocol):
     """Whoever wants to hear facts."""
 
@@ -138,6 +151,12 @@ class Call:
         info = self.runtime.execution_info if self.runtime is not None else None
         return f"{info.thread_id}:{info.task_id}" if info is not None else None
 
+    @property
+    def execution(self) -> str | None:
+        """Which execution of its task the call belongs to: another one at each retry and after each resumption."""
+        info = self.runtime.execution_info if self.runtime is not None else None
+        return f"{info.node_first_attempt_time}:{info.node_attempt}" if info is not None else None
+
     def now(self) -> float:
         """Seconds on a clock that never goes back."""
         return self.clock.now()
@@ -182,13 +201,13 @@ class Call:
         Raises:
             CallRejected: There is no reply, or the call cannot be answered.
         """
-        self.emit("call_rejected", policy=rejection.policy, answered=reply is not None)
-        if reply is None or self.resumed or self.answer_with is None:
-            raise rejection
-        try:
-            return await self.answer(reply(rejection) if callable(reply) else reply)
-        except PausedThread:
-            raise rejection from None
+        if reply is not None and not self.resumed and self.answer_with is not None:
+            with suppress(PausedThread):
+                answer = await self.answer(reply(rejection) if callable(reply) else reply)
+                self.emit("call_rejected", policy=rejection.policy, answered=True)
+                return answer
+        self.emit("call_rejected", policy=rejection.policy, answered=False)
+        raise rejection
 
     def outcome(self, error: BaseException | None) -> Outcome:
         """How the call ended, given what it raised."""
@@ -211,7 +230,14 @@ class Call:
             if observer not in told:
                 told.append(observer)
                 if once is None or self.run.first_time(observer, once):
-                    observer.observe(fact)
+                    self._tell(observer, fact)
+
+    def _tell(self, observer: Observer, fact: Fact) -> None:
+        try:
+            observer.observe(fact)
+        except Exception as error:  # an observer that fails must not fail the user's run
+            names = {"observer": type(observer).__name__, "error": type(error).__name__}
+            self.run.record(Fact("observer_failed", self, names))
 
 
 def outcome_of(error: BaseException | None) -> Outcome:
@@ -225,6 +251,8 @@ def outcome_of(error: BaseException | None) -> Outcome:
             return "interrupt"
         case GraphDrained():
             return "drained"
+        case Unrecoverable():
+            return outcome_of(error.error)
         case GraphBubbleUp():
             return "ok"
         case Exception():

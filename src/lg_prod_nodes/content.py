@@ -9,10 +9,11 @@ from __future__ import annotations
 import dataclasses
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from copy import copy
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from langgraph.types import Command, Interrupt, Send
 from pydantic import BaseModel
 
@@ -55,6 +56,42 @@ def rewrite(value: T, change: Rewrite) -> T:
     return _rewrite(value, change)  # type: ignore[no-any-return]
 
 
+def replies(
+    input: object, text: str, *, status: Literal["success", "error"] = "success"
+) -> list[BaseMessage]:
+    """A text as the answer of each tool call that waits for one, else as the assistant's message.
+
+    Args:
+        input: What a node got: a state with `messages`, or the tool calls that were sent to it.
+        text: What to say.
+        status: What a tool's answer says of how it went.
+    """
+    waiting = _waiting_calls(input)
+    if not waiting:
+        return [AIMessage(text)]
+    return [
+        ToolMessage(text, tool_call_id=call["id"], name=call["name"], status=status)
+        for call in waiting
+    ]
+
+
+def _waiting_calls(input: object) -> list[Any]:
+    match input:
+        case {"tool_call": dict(call)}:
+            return [call]
+        case {"messages": messages}:
+            pass
+        case [{"name": _, "args": _, "id": _}, *_]:
+            return list(cast("list[Any]", input))
+        case _:
+            messages = getattr(input, "messages", input)
+    if not isinstance(messages, list):
+        return []
+    answered = {m.tool_call_id for m in messages if isinstance(m, ToolMessage)}
+    asked = (call for m in messages if isinstance(m, AIMessage) for call in m.tool_calls)
+    return [call for call in asked if call["id"] not in answered]
+
+
 def rewrite_error(error: BaseException, change: Rewrite) -> None:
     """Apply `change` to every text that an exception holds, in place: its arguments, attributes, notes and causes.
 
@@ -73,13 +110,16 @@ def rewrite_error(error: BaseException, change: Rewrite) -> None:
 
 
 def _rewrite_one_error(error: BaseException, change: Rewrite) -> None:
-    if not isinstance(error, BaseExceptionGroup):
-        error.args = _rewrite(error.args, change)
-    for name, old in list(vars(error).items()):
-        if (new := _rewrite(old, change)) is not old:
-            setattr(error, name, new)
+    names = [*vars(error), *(() if isinstance(error, BaseExceptionGroup) else ("args",))]
     if isinstance(error, OSError):
-        error.filename = _rewrite(error.filename, change)
+        names += ["filename", "filename2", "strerror"]
+    for name in names:
+        with suppress(
+            Exception
+        ):  # the user's error, whatever it is like, is the one that is raised
+            old = getattr(error, name)
+            if (new := _rewrite(old, change)) is not old:
+                setattr(error, name, new)
 
 
 def texts(value: object) -> list[str]:

@@ -127,10 +127,10 @@ def _plain_class(cls: type[Any]) -> type[Any]:
 def _hardened(graph: Any, hardening: Hardening) -> Any:
     clone = copy(graph)
     clone.nodes, clone.channels = dict(graph.nodes), dict(graph.channels)
-    if isinstance(clone, CompiledStateGraph):
-        for name in graph.nodes:
-            _add_recovery(clone, name, hardening)
-    clone.nodes = {name: _guarded(name, node, hardening) for name, node in clone.nodes.items()}
+    recoverers = _add_recoveries(clone, hardening) if isinstance(clone, CompiledStateGraph) else {}
+    clone.nodes = {
+        name: _guarded(name, node, hardening, recoverers) for name, node in clone.nodes.items()
+    }
     set_boundary(clone, hardening, plain=graph)
     return clone.validate()
 
@@ -145,7 +145,9 @@ def _plain(graph: Any) -> Any:
     return plain
 
 
-def _guarded(name: str, node: PregelNode, hardening: Hardening) -> PregelNode:
+def _guarded(
+    name: str, node: PregelNode, hardening: Hardening, recoverers: Mapping[str, Policy]
+) -> PregelNode:
     if does_nothing(node) or isinstance(node.bound, GuardedNode):
         return node
     inner, subgraphs = node.bound, node.subgraphs
@@ -153,9 +155,16 @@ def _guarded(name: str, node: PregelNode, hardening: Hardening) -> PregelNode:
         inner = _subgraph(inner, hardening, name)
         subgraphs = [inner] if subgraphs else []
     stack = hardening.node(name, is_error_handler=node.is_error_handler)
-    if stack.wraps("node") or hardening.watches_models(name):
+    if stack.wraps("node") or hardening.watches_models(name) or name in recoverers:
         watches = hardening.watches_models(name)
-        inner = GuardedNode(inner, name, hardening.path + name, stack, watches=watches)
+        inner = GuardedNode(
+            inner,
+            name,
+            hardening.path + name,
+            stack,
+            watches=watches,
+            recoverer=recoverers.get(name),
+        )
     return node if inner is node.bound else node.copy({"bound": inner, "subgraphs": subgraphs})
 
 
@@ -169,11 +178,21 @@ def _subgraph(graph: Any, outer: Hardening, name: str) -> Any:
     )
 
 
-def _add_recovery(graph: Any, name: str, hardening: Hardening) -> None:
-    """Give a node the native error handler of a policy that recovers, unless the user gave it one."""
-    policy, node = hardening.recoverer(name), graph.nodes[name]
-    if policy is None or node.is_error_handler or name in (START, *graph.node_error_handler_map):
-        return
+def _add_recoveries(graph: Any, hardening: Hardening) -> dict[str, Policy]:
+    """Give nodes the native error handlers of a policy that recovers, unless the user gave them one."""
+    recoverers: dict[str, Policy] = {}
+    for name, node in list(graph.nodes.items()):
+        policy = hardening.recoverer(name)
+        if policy is None or not policy.writes <= set(graph.channels):
+            continue  # of a subgraph that lacks the fields, the node of the graph around it recovers
+        if not (node.is_error_handler or name in (START, *graph.node_error_handler_map)):
+            recoverers[name] = policy
+            _add_recovery(graph, name, policy, hardening)
+    return recoverers
+
+
+def _add_recovery(graph: Any, name: str, policy: Policy, hardening: Hardening) -> None:
+    node = graph.nodes[name]
     stack, path = hardening.node(name), hardening.path + name
 
     def recover(state: Any, error: NodeError, config: RunnableConfig) -> Any:

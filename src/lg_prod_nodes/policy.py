@@ -23,12 +23,12 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import wraps
 from typing import Any, ClassVar, Literal, ParamSpec, TypeVar, cast
 
-from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from lg_prod_nodes._engine import Wrap, act, drive
 from lg_prod_nodes._watch import node_path, watching
 from lg_prod_nodes.call import SYSTEM_CLOCK, Call, Clock, Fact, Handler, Kind, Observer
+from lg_prod_nodes.content import replies
 from lg_prod_nodes.errors import ConfigurationError
 from lg_prod_nodes.run import ambient_config, ambient_runtime, attempt_of, run_for
 
@@ -79,6 +79,10 @@ class Policy:
     def recovers(self) -> Recovery | None:
         """Whether the policy takes over from a node that has failed for good, and where the graph goes then."""
         return None
+
+    def recovers_from(self, error: Exception) -> bool:
+        """Whether the policy takes over from this error; others are raised, and not tried again."""
+        return True
 
     def recover(self, call: Call, error: BaseException) -> Any:
         """Give the update to make in a failed node's stead, or raise the error.
@@ -265,7 +269,9 @@ def guard(
 
 async def as_update(call: Call, reply: Any) -> Any:
     """How a run or node is answered: a text as a message in `messages`, anything else as the update that it is."""
-    return {"messages": [AIMessage(reply)]} if isinstance(reply, str) else reply
+    if not isinstance(reply, str):
+        return reply
+    return {"messages": replies(call.input if call.kind == "node" else None, reply)}
 
 
 def _first(state: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -156,10 +156,6 @@ def test_nothing_is_logged(caplog: pytest.LogCaptureFixture, capsys: Any) -> Non
     assert "DE89370400440532013000" not in logged
 
 
-def sends(state: Any) -> Any:
-    return [Send("work", {"text": EMAIL})]
-
-
 def puts(state: Any, *, store: Any) -> Any:
     store.put(("users",), "1", {"mail": EMAIL})
 
@@ -172,9 +168,20 @@ def calls_a_graph(state: Any) -> Any:
 def test_what_a_conditional_edge_sends_is_clean() -> None:
     saver = InMemorySaver()
     builder = StateGraph(State).add_node("start", notes("ran")).add_node("work", notes("ran"))
-    builder.add_edge(START, "start").add_conditional_edges("start", sends, ["work"])
+    builder.add_edge(START, "start").add_conditional_edges(
+        "start", lambda state: Send("work", {"text": EMAIL}), ["work"]
+    )
 
     harden(builder, [Redact()]).compile(saver).invoke({"log": []}, THREAD)
+
+    assert EMAIL not in saved(saver)
+
+
+def test_a_subgraph_that_looks_for_something_else_is_clean_of_both() -> None:
+    saver = InMemorySaver()
+    inner = harden(one(lambda state: {"text": EMAIL}), [Redact("US_SSN")]).compile()
+
+    harden(one(inner), [Redact("EMAIL_ADDRESS")]).compile(saver).invoke({"log": []}, THREAD)
 
     assert EMAIL not in saved(saver)
 
@@ -193,7 +200,7 @@ def test_what_a_node_calls_a_graph_with_is_clean() -> None:
     [
         pytest.param({"metadata": {"who": EMAIL}}, marks=leaks("metadata is not cleaned")),
         pytest.param({"configurable": {"who": EMAIL}}, marks=leaks("configurable is not cleaned")),
-        pytest.param({"tags": [EMAIL]}),
+        {"tags": [EMAIL]},
     ],
 )
 def test_what_is_configured_is_clean_in_each_checkpoint(config: Any) -> None:

@@ -23,7 +23,6 @@ from lg_prod_nodes.stores import limits
 from lg_prod_nodes.stores.limits import Admission, parse_limits
 
 Acquire = Callable[..., Awaitable[Admission]]
-
 START = 1_800_000_000.0
 
 
@@ -38,8 +37,7 @@ def traveller() -> Iterator[time_machine.Traveller]:
 def url(request: pytest.FixtureRequest) -> str:
     if request.param == "memory":
         return "memory://"
-    valkey: str = request.getfixturevalue("valkey_url")
-    return valkey.replace("valkey", request.param)
+    return str(request.getfixturevalue("valkey_url")).replace("valkey", request.param)
 
 
 async def disconnect(store: LimitStore) -> None:
@@ -112,10 +110,19 @@ async def test_a_call_may_count_more_than_once(acquire: Acquire) -> None:
 
 
 async def test_the_same_call_counts_once(acquire: Acquire) -> None:
-    admissions = [await acquire("2/hour", once=name) for name in ("a", "a", "b", "a", "b", "c")]
+    tries = [("a", "1"), ("a", "2"), ("b", "1"), ("a", "3"), ("b", "2"), ("c", "1")]
+    admissions = [await acquire("2/hour", once=once) for once in tries]
 
     assert [a.admitted for a in admissions] == [True, True, True, True, True, False]
-    assert not (await acquire("2/hour", once="c")).admitted
+    assert not (await acquire("2/hour", once=("c", "2"))).admitted
+
+
+async def test_each_call_of_a_task_counts(acquire: Acquire) -> None:
+    first = [await acquire("2/hour", once=("a", "1")) for _ in range(3)]
+    again = [await acquire("2/hour", once=("a", "2")) for _ in range(3)]
+
+    assert [a.admitted for a in first] == [True, True, False]
+    assert [a.admitted for a in again] == [True, True, False]
 
 
 async def test_calls_of_long_ago_are_forgotten(
@@ -123,7 +130,8 @@ async def test_calls_of_long_ago_are_forgotten(
 ) -> None:
     monkeypatch.setattr(limits, "_REMEMBERED", 2)
 
-    left = [(await acquire("9/hour", once=name)).remaining["9 per 1 hour"] for name in "abcca"]
+    tries = [(name, str(number)) for number, name in enumerate("abcca")]
+    left = [(await acquire("9/hour", once=once)).remaining["9 per 1 hour"] for once in tries]
 
     assert left == [8, 7, 6, 6, 5]
 
@@ -174,7 +182,7 @@ def test_connections_are_closed_with_their_event_loop(valkey_url: str) -> None:
 def test_workers_of_one_place_count_the_same_call_once(valkey_url: str) -> None:
     items = parse_limits("1/hour")
     admissions = [
-        drive(LimitStore(valkey_url).acquire(items, "ada", blocking=True, once="task"))
+        drive(LimitStore(valkey_url).acquire(items, "ada", blocking=True, once=("task", "1")))
         for _ in range(2)
     ]
 

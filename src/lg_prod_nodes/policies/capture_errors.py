@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Literal
 
 import structlog
-from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 
 from lg_prod_nodes.call import Call, Handler, Kind
+from lg_prod_nodes.content import replies
 from lg_prod_nodes.errors import CallRejected, ConfigurationError
 from lg_prod_nodes.policy import Policy, Recovery, Role
 from lg_prod_nodes.run import CapturedError
@@ -28,7 +28,7 @@ class CaptureErrors(Policy):
         state_key: A state field that gets the error's names as a list of one, to be used with a list reducer:
             `[{"node": ..., "type": ..., "attempts": ...}]`; only where the run goes on.
         reply: A message for `messages`, where the run goes on. Tool calls that wait for an answer get it as theirs.
-        critical: Types that are always raised.
+        critical: Types that are always raised, at once: a run that goes on from there tries the node again.
 
     Raises:
         ConfigurationError: While building, when `state_key` or `reply` is given but errors are raised.
@@ -51,6 +51,12 @@ class CaptureErrors(Policy):
     def __post_init__(self) -> None:
         if self.then not in ("raise", "continue", "end"):
             raise ConfigurationError(f"then is {self.then!r}; choose 'raise', 'continue' or 'end'")
+        if not (
+            isinstance(self.critical, tuple) and all(isinstance(c, type) for c in self.critical)
+        ):
+            raise ConfigurationError(
+                f"critical is {self.critical!r}; give a tuple of exception types"
+            )
         if self.then == "raise" and (self.state_key or self.reply):
             raise ConfigurationError(
                 "state_key and reply are written where a run goes on; choose then='continue' or then='end' for them"
@@ -76,16 +82,18 @@ class CaptureErrors(Policy):
                 self._note(call, error)
             raise
 
+    def recovers_from(self, error: Exception) -> bool:
+        """Not from refusals, and not from critical errors."""
+        return not isinstance(error, (*self.critical, CallRejected))
+
     def recover(self, call: Call, error: BaseException) -> Any:
         """Record the error of a node that failed for good, and give the update that stands in for its own."""
-        if isinstance(error, (*self.critical, CallRejected)):
-            raise error
         captured = self._record(call, error)
         update: dict[str, Any] = {}
         if self.state_key:
             update[self.state_key] = [asdict(captured)]
         if self.reply:
-            update["messages"] = _replies(call.input, self.reply)
+            update["messages"] = replies(call.input, self.reply, status="error")
         return update
 
     def _note(self, call: Call, error: Exception) -> None:
@@ -98,7 +106,7 @@ class CaptureErrors(Policy):
     def _record(self, call: Call, error: BaseException) -> CapturedError:
         names = call.run.failure(error)
         if names is None:
-            names = CapturedError(call.node, type(error).__name__, call.attempt)
+            names = _names_of(call, error)
             call.run.failed(error, names)
         if call.run.first_time("log", names):
             structlog.get_logger("lg_prod_nodes").error(
@@ -112,25 +120,8 @@ class CaptureErrors(Policy):
         return names
 
 
-def _replies(state: Any, reply: str) -> list[BaseMessage]:
-    """The reply as the answer of each tool call that waits for one, else as the assistant's."""
-    waiting = _waiting_calls(state)
-    if not waiting:
-        return [AIMessage(reply)]
-    return [
-        ToolMessage(reply, tool_call_id=call["id"], name=call["name"], status="error")
-        for call in waiting
-    ]
-
-
-def _waiting_calls(state: Any) -> list[Any]:
-    if isinstance(state, Mapping) and "tool_call" in state:  # one call, sent to a tool node
-        return [state["tool_call"]]
-    messages = (
-        state.get("messages") if isinstance(state, Mapping) else getattr(state, "messages", state)
-    )
-    if not isinstance(messages, list):
-        return []
-    answered = {m.tool_call_id for m in messages if isinstance(m, ToolMessage)}
-    asked = (call for m in messages if isinstance(m, AIMessage) for call in m.tool_calls)
-    return [call for call in asked if call["id"] not in answered]
+def _names_of(call: Call, error: object) -> CapturedError:
+    """An error by its names; one that LangGraph has read back from a checkpoint is the text of its `repr`."""
+    stored = re.match(r"\w+", error) if isinstance(error, str) else None
+    node = call.node or getattr(error, "node", None)
+    return CapturedError(node, stored[0] if stored else type(error).__name__, call.attempt)

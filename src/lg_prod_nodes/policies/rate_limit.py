@@ -98,6 +98,7 @@ class RateLimit(Policy):
         return await handler(call)
 
     async def _admit(self, call: Call) -> Admission | None:
+        once = (call.task, call.execution) if call.task and call.execution else None
         patience, waited = self.max_wait, 0.0
         while True:
             try:
@@ -105,7 +106,7 @@ class RateLimit(Policy):
                     parse_limits(self.limits),
                     self._key(call),
                     blocking=call.blocking,
-                    once=call.task,
+                    once=once,
                 )
             except StoreUnavailable:
                 call.emit("store_unavailable", policy=self.name)
@@ -125,4 +126,4 @@ class RateLimit(Policy):
 
     def _key(self, call: Call) -> str:
         place = call.name if call.kind == "run" else f"{call.run.graph}/{call.node or call.name}"
-        return "|".join((self.name, place, self.by(call) or "*"))
+        return "|".join((self.name, place, str(self.by(call) or "*")))

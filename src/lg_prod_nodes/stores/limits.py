@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, cast
-from weakref import WeakKeyDictionary
 
 from limits import RateLimitItem, parse_many
 from limits import strategies as blocking_strategies
@@ -21,7 +20,6 @@ from lg_prod_nodes.errors import ConfigurationError, StoreUnavailable
 
 T = TypeVar("T")
 _REMEMBERED = 10_000
-_Counted = tuple[str, str | None, tuple[str, ...]]
 Strategy = Literal["fixed-window", "moving-window", "sliding-window-counter"]
 
 _BLOCKING: dict[str, Callable[[Any], blocking_strategies.RateLimiter]] = {
@@ -94,10 +92,9 @@ class LimitStore:
         self._strategy: Strategy = strategy
         self._url = url.replace("redis", "valkey", 1) if url.startswith("redis") else url
         self._blocking = _BLOCKING[strategy](_open(self._url))
-        self._counted: dict[_Counted, None] = {}
-        self._async: WeakKeyDictionary[asyncio.AbstractEventLoop, async_strategies.RateLimiter] = (
-            WeakKeyDictionary()
-        )
+        self._counted: dict[object, None] = {}
+        self._calls: dict[object, int] = {}
+        self._async: dict[asyncio.AbstractEventLoop, async_strategies.RateLimiter] = {}
 
     async def acquire(
         self,
@@ -106,7 +103,7 @@ class LimitStore:
         *,
         blocking: bool,
         cost: int = 1,
-        once: str | None = None,
+        once: tuple[str, str] | None = None,
     ) -> Admission:
         """Count a call against limits that all have room, or count nothing.
 
@@ -115,15 +112,16 @@ class LimitStore:
             key: Whom the call counts for.
             blocking: Whether the caller is synchronous.
             cost: How much the call counts.
-            once: Tells a call apart that may come again; it is counted the first time, as far as this store remembers.
+            once: The task that the call belongs to, and which execution of it: the n-th such call of a task is
+                counted in its first execution, as far as this store remembers.
 
         Raises:
             StoreUnavailable: The place cannot be reached.
         """
         limiter = self._blocking if blocking or self._url.startswith("memory") else self._limiter()
         try:
-            counted = (key, once, tuple(map(str, items)))
-            known = counted in self._counted
+            identity = self._identity((key, *map(str, items)), once)
+            known = identity is not None and identity in self._counted
             refusing = [] if known else await self._count(limiter, items, key, cost)
             windows = {item: await self._window(limiter, item, key) for item in items}
         except StorageError as error:
@@ -135,8 +133,8 @@ class LimitStore:
             last = max(refusing, key=lambda item: windows[item][0])
             retry_after = max(windows[last][0] - time.time(), 0.0)
             return Admission(False, str(last), remaining, retry_after)
-        if once is not None:
-            self._remember(counted)
+        if identity is not None:
+            _remember(self._counted, identity, None)
         return Admission(True, min(remaining, key=lambda limit: remaining[limit]), remaining)
 
     async def _count(
@@ -149,11 +147,14 @@ class LimitStore:
                 return full
         return [i for i in items if not await _settled(limiter.hit(i, key, cost=cost))]
 
-    def _remember(self, counted: _Counted) -> None:
-        self._counted[counted] = None
-        if len(self._counted) > _REMEMBERED:
-            with suppress(StopIteration, KeyError):  # another thread was faster
-                del self._counted[next(iter(self._counted))]
+    def _identity(self, what: object, once: tuple[str, str] | None) -> object:
+        """Which of its task's calls this is: the n-th since the task's execution began."""
+        if once is None:
+            return None
+        task, execution = once
+        number = self._calls.get((what, task, execution), 0)
+        _remember(self._calls, (what, task, execution), number + 1)
+        return (what, task, number)
 
     async def _window(self, limiter: Any, item: RateLimitItem, key: str) -> tuple[float, int]:
         return cast(tuple[float, int], await _settled(limiter.get_window_stats(item, key)))
@@ -161,9 +162,18 @@ class LimitStore:
     def _limiter(self) -> async_strategies.RateLimiter:
         """The limiter of the running event loop, whose connections belong to that loop."""
         loop = asyncio.get_running_loop()
+        for closed in [known for known in self._async if known.is_closed()]:
+            del self._async[closed]
         if loop not in self._async:
             self._async[loop] = _ASYNC[self._strategy](_open(f"async+{self._url}"))
         return self._async[loop]
+
+
+def _remember(memory: dict[object, T], key: object, value: T) -> None:
+    memory[key] = value
+    if len(memory) > _REMEMBERED:
+        with suppress(StopIteration, KeyError, RuntimeError):  # another thread was faster
+            del memory[next(iter(memory))]
 
 
 def _open(url: str) -> object:
