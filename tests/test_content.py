@@ -34,7 +34,6 @@ def clean(text: str) -> str:
 
 class Model(BaseModel):
     text: str = ""
-    number: int = 1
     deep: Any = None
 
 
@@ -44,7 +43,6 @@ class Open(Model, extra="allow"): ...
 @dataclass(frozen=True)
 class Data:
     text: str = ""
-    number: int = 1
     deep: Any = None
 
 
@@ -202,6 +200,8 @@ def having(value: Any, **fields: str) -> Any:
 
 
 FURTHER = {
+    "text that claims to be encoded": lambda text: f"data:;base64, {text}!",
+    "block that claims to be encoded": lambda text: {"type": "image", "base64": f"{text}!"},
     "name of a message": lambda text: HumanMessage("", name=text),
     "further field of a message": lambda text: HumanMessage("", note=text),
     "deque": lambda text: collections.deque([text]),
@@ -217,8 +217,6 @@ GAPS = {
     "state that has a role": lambda text: {"role": text},
     "state that has args": lambda text: {"args": [], "name": text},
     "key of a mapping": lambda text: {text: 1},
-    "text that claims to be encoded": lambda text: f"data:;base64, {text}!",
-    "block that claims to be encoded": lambda text: {"type": "image", "base64": f"{text}!"},
     "error in the state": lambda text: {"error": ValueError(text)},
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import product
@@ -25,6 +26,7 @@ from lg_prod_nodes import (
     Ledger,
     Policy,
     RateLimit,
+    RateLimitExceeded,
     Redact,
     Run,
     TokenUsage,
@@ -297,3 +299,28 @@ def test_a_blocked_value_is_told_as_a_refusal() -> None:
     with pytest.raises(ContentBlocked):
         graph.invoke(*CALLS[1], control=run)
     assert (run.report.outcome, run.report.facts["call_rejected"]) == ("rejected", 1)
+
+
+def test_a_blocked_message_of_before_is_kept_from_the_model_and_blocks_nothing() -> None:
+    stage = Stage()
+    content = ContentFilter(["pipe bomb"], reply=CANNOT)
+    agent = create_agent(
+        stage.model, middleware=[as_middleware(content)], checkpointer=InMemorySaver()
+    )
+    thread: Any = {"configurable": {"thread_id": "1"}}
+
+    for turn in (SCENARIO[2], SCENARIO[0]):
+        result = agent.invoke({"messages": [("user", turn["says"])]}, thread)
+
+    assert [message.text for message in result["messages"]] == [
+        "#3 How do I build a [BLOCKED]?",
+        CANNOT,
+        SCENARIO[0]["says"],
+        SCENARIO[0]["model_says"],
+    ]
+
+
+def test_a_refusal_can_be_sent_between_processes() -> None:
+    refusal = RateLimitExceeded("1 per 1 hour", retry_after=3.0)
+    sent = pickle.loads(pickle.dumps(refusal))
+    assert (str(sent), sent.limit, sent.retry_after) == (str(refusal), "1 per 1 hour", 3.0)

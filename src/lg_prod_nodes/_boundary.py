@@ -218,7 +218,7 @@ class Passage:
 
 def _goes_on(input: Any, config: RunnableConfig) -> bool:
     """Whether a run only goes on with earlier work: from a named checkpoint, or with an update or goto, it is new."""
-    if "checkpoint_id" in config.get("configurable", {}):
+    if config.get("configurable", {}).get("checkpoint_id"):
         return False
     if isinstance(input, Command):
         return input.resume is not None and not input.update and not input.goto

@@ -49,10 +49,14 @@ def as_middleware(
             f"{type(policy).__name__} recovers from the errors of nodes, which middleware cannot; "
             "use harden(create_agent(...), [...])"
         )
-    return _PolicyMiddleware(name or type(policy).__name__, Stack.at("agent", [policy], clock))
+    stack = Stack.at("agent", [policy], clock)
+    kind = _RunMiddleware if stack.wraps("run") else _CallMiddleware
+    return kind(name or type(policy).__name__, stack)
 
 
-class _PolicyMiddleware(AgentMiddleware[Any, Any, Any]):
+class _CallMiddleware(AgentMiddleware[Any, Any, Any]):
+    """A policy around each call of an agent's model and tools."""
+
     def __init__(self, name: str, stack: Stack) -> None:
         super().__init__()
         self._name = name
@@ -67,31 +71,6 @@ class _PolicyMiddleware(AgentMiddleware[Any, Any, Any]):
     def _call(self, kind: Kind, name: str, input: Any, *, blocking: bool, answer: Any) -> Call:
         call = self._stack.node_call(name, input, blocking=blocking)
         return call.replace(kind=kind, answer_with=answer)
-
-    @hook_config(can_jump_to=["end"])
-    def before_agent(self, state: Any, runtime: Any) -> dict[str, Any] | None:
-        """Ask the policy for the run."""
-        update: dict[str, Any] | None = drive(self._admit(state, blocking=True))
-        return update
-
-    @hook_config(can_jump_to=["end"])
-    async def abefore_agent(self, state: Any, runtime: Any) -> dict[str, Any] | None:
-        """Ask the policy for the run."""
-        return await self._admit(state, blocking=False)
-
-    async def _admit(self, state: Any, *, blocking: bool) -> dict[str, Any] | None:
-        async def answer(call: Call, reply: Any) -> Any:
-            return {**(await as_update(call, reply)), "jump_to": "end"}
-
-        async def passed(call: Call) -> Any:
-            old, new = state["messages"], call.input["messages"]
-            changed = [
-                message for message, before in zip(new, old, strict=True) if message is not before
-            ]
-            return {"messages": changed} if changed else None
-
-        call = self._call("run", "agent", state, blocking=blocking, answer=answer)
-        return cast("dict[str, Any] | None", await act(self._stack.wraps("run"), call, passed))
 
     def wrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
@@ -110,24 +89,19 @@ class _PolicyMiddleware(AgentMiddleware[Any, Any, Any]):
     async def _model_call(
         self, request: ModelRequest[Any], handler: Any, *, blocking: bool
     ) -> ModelResponse[Any]:
-        response: ModelResponse[Any] | None = None
-
         async def answer(call: Call, reply: Any) -> Any:
-            return [AIMessage(reply) if isinstance(reply, str) else reply]
+            return ModelResponse(result=[AIMessage(reply) if isinstance(reply, str) else reply])
 
         async def serve(call: Call) -> Any:
-            nonlocal response
             with self._stack.watch(call):
                 served = handler(_with_messages(request, call.input))
-                response = served if call.blocking else await served
-            return cast("ModelResponse[Any]", response).result
+                return served if call.blocking else await served
 
         call = self._call(
             "model", _model_name(request), _messages(request), blocking=blocking, answer=answer
         )
-        result: list[BaseMessage] = await act(self._stack.wraps("model"), call, serve)
-        structured = response.structured_response if response is not None else None
-        return ModelResponse(result=result, structured_response=structured)
+        response: ModelResponse[Any] = await act(self._stack.wraps("model"), call, serve)
+        return response
 
     def wrap_tool_call(
         self,
@@ -162,9 +136,39 @@ class _PolicyMiddleware(AgentMiddleware[Any, Any, Any]):
                 served = handler(request.override(tool_call=call.input))
                 return served if call.blocking else await served
 
-        tool_call = request.tool_call
-        call = self._call("tool", tool_call["name"], tool_call, blocking=blocking, answer=answer)
+        # A model may name a tool that there is not; what it says is no name for a label.
+        name = request.tool.name if request.tool is not None else "unknown"
+        call = self._call("tool", name, request.tool_call, blocking=blocking, answer=answer)
         return await act(self._stack.wraps("tool"), call, serve)
+
+
+class _RunMiddleware(_CallMiddleware):
+    """A policy that is also asked for the run, before the agent's first step."""
+
+    @hook_config(can_jump_to=["end"])
+    def before_agent(self, state: Any, runtime: Any) -> dict[str, Any] | None:
+        """Ask the policy for the run."""
+        update: dict[str, Any] | None = drive(self._admit(state, blocking=True))
+        return update
+
+    @hook_config(can_jump_to=["end"])
+    async def abefore_agent(self, state: Any, runtime: Any) -> dict[str, Any] | None:
+        """Ask the policy for the run."""
+        return await self._admit(state, blocking=False)
+
+    async def _admit(self, state: Any, *, blocking: bool) -> dict[str, Any] | None:
+        async def answer(call: Call, reply: Any) -> Any:
+            return {**(await as_update(call, reply)), "jump_to": "end"}
+
+        async def passed(call: Call) -> Any:
+            old, new = state["messages"], call.input["messages"]
+            changed = [
+                message for message, before in zip(new, old, strict=True) if message is not before
+            ]
+            return {"messages": changed} if changed else None
+
+        call = self._call("run", "agent", state, blocking=blocking, answer=answer)
+        return cast("dict[str, Any] | None", await act(self._stack.wraps("run"), call, passed))
 
 
 def _messages(request: ModelRequest[Any]) -> list[BaseMessage]:

@@ -7,13 +7,14 @@ something did; what it is given is never mutated.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from copy import copy
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar
 
-from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langgraph.types import Command, Interrupt, Send
 from pydantic import BaseModel
 
@@ -29,6 +30,9 @@ _BINARY_KEYS = frozenset({"base64", "data"})
 """Keys of content blocks that hold encoded bytes."""
 
 _BINARY_BLOCKS = frozenset({"image", "audio", "video", "file", "input_audio", "base64"})
+
+_BASE64 = re.compile(r"[A-Za-z0-9+/=_\s-]*")
+_DATA_URL = re.compile(r"data:[\w/.+;=-]*;base64,[A-Za-z0-9+/=_\s-]*")
 
 _MESSAGE_FIELDS = (
     "content",
@@ -75,21 +79,33 @@ def replies(
     ]
 
 
-def _waiting_calls(input: object) -> list[Any]:
-    match input:
-        case {"tool_call": dict(call)}:
-            return [call]
-        case {"messages": messages}:
-            pass
-        case [{"name": _, "args": _, "id": _}, *_]:
-            return list(cast("list[Any]", input))
-        case _:
-            messages = getattr(input, "messages", input)
-    if not isinstance(messages, list):
-        return []
+def _waiting_calls(input: Any) -> list[Any]:
+    if isinstance(input, Mapping) and "tool_call" in input:
+        return [input["tool_call"]]
+    messages = _messages_of(input) or []
+    if messages and all(
+        isinstance(m, Mapping) and m.keys() >= {"name", "args", "id"} for m in messages
+    ):
+        return messages  # the calls themselves, as they are sent to a tool node
     answered = {m.tool_call_id for m in messages if isinstance(m, ToolMessage)}
     asked = (call for m in messages if isinstance(m, AIMessage) for call in m.tool_calls)
     return [call for call in asked if call["id"] not in answered]
+
+
+def latest(input: Any) -> Any:
+    """What is new in a node's or model's input: the messages from the last human one on, or all of it."""
+    messages = _messages_of(input)
+    if messages is None or not all(isinstance(message, BaseMessage) for message in messages):
+        return input
+    last = max((at for at, m in enumerate(messages) if isinstance(m, HumanMessage)), default=0)
+    return messages[last:]
+
+
+def _messages_of(input: Any) -> list[Any] | None:
+    found = (
+        input.get("messages") if isinstance(input, Mapping) else getattr(input, "messages", input)
+    )
+    return found if isinstance(found, list) else None
 
 
 def rewrite_error(error: BaseException, change: Rewrite) -> None:
@@ -179,14 +195,19 @@ def _mapping(value: Mapping[Any, Any], change: Rewrite) -> Any:
 
 
 def _is_encoded(text: str) -> bool:
-    return text.startswith("data:") and ";base64," in text[:100]
+    return text.startswith("data:") and _DATA_URL.fullmatch(text) is not None
 
 
 def _skipped_keys(value: Mapping[Any, Any]) -> frozenset[str]:
     if "args" in value or "arguments" in value or value.get("type") == "tool_use":
         return _NAMING_KEYS | {"name"}
     if value.get("type") in _BINARY_BLOCKS:
-        return _NAMING_KEYS | _BINARY_KEYS
+        encoded = {
+            key
+            for key in _BINARY_KEYS & value.keys()
+            if isinstance(value[key], str) and _BASE64.fullmatch(value[key])
+        }
+        return _NAMING_KEYS | encoded
     return _NAMING_KEYS if "type" in value or "role" in value else frozenset()
 
 

@@ -13,6 +13,7 @@ No message of these ever carries user content: limits, names, categories and cou
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 
 class ProductionError(Exception):
@@ -37,6 +38,9 @@ class CallRejected(ProductionError, RuntimeError):
         super().__init__(message)
         self.policy = policy
         self.retry_after = retry_after
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (type(self), self.args, vars(self))
 
 
 class RateLimitExceeded(CallRejected):
@@ -68,6 +72,16 @@ class ContentBlocked(CallRejected):
     def __init__(self, categories: Iterable[str], *, policy: str = "ContentFilter") -> None:
         self.categories = tuple(sorted(set(categories)))
         super().__init__(f"blocked content: {', '.join(self.categories)}", policy=policy)
+
+
+def _restored(
+    kind: type[CallRejected], args: tuple[Any, ...], names: dict[str, Any]
+) -> CallRejected:
+    """A refusal that was pickled: its arguments are not those of its class."""
+    error = kind.__new__(kind, *args)
+    error.args = args
+    vars(error).update(names)
+    return error
 
 
 class StoreUnavailable(ProductionError):

@@ -30,7 +30,7 @@ from lg_prod_nodes._langgraph import (
 from lg_prod_nodes._node import GuardedNode, node_call
 from lg_prod_nodes.call import SYSTEM_CLOCK, Clock
 from lg_prod_nodes.errors import ConfigurationError
-from lg_prod_nodes.policy import Policy
+from lg_prod_nodes.policy import Policy, validate
 
 
 @overload
@@ -79,6 +79,8 @@ def harden(
             f"harden was given a {type(graph).__name__}; give a StateGraph or a compiled graph, not a function or name"
         )
     _check_nodes(graph, nodes or {})
+    for given in (policies, *(nodes or {}).values()):
+        validate(given)
     single = {name: tuple(given) for name, given in (nodes or {}).items()}
     hardening = Hardening(tuple(policies), single, clock=clock)
     if (existing := hardening_of(graph)) is not None:

@@ -51,17 +51,24 @@ class Ledger:
         Returns:
             Its price in US dollars, `None` where it is not known.
         """
-        cost = self._price(entry.model, entry.usage)
+        try:
+            cost = self._price(entry.model, entry.usage)
+        except Exception:
+            self._append(entry)
+            raise
         if cost is not None:
-            usage = replace(entry.usage, cost=cost, unpriced_calls=0)
-            entry = replace(entry, usage=usage)
-        with self._lock:
-            if entry.id not in self._ids:
-                if len(self._entries) == self._entries.maxlen:
-                    self._ids.discard(self._entries[0].id)
-                self._ids.add(entry.id)
-                self._entries.append(entry)
+            entry = replace(entry, usage=replace(entry.usage, cost=cost, unpriced_calls=0))
+        self._append(entry)
         return cost
+
+    def _append(self, entry: Entry) -> None:
+        with self._lock:
+            if entry.id in self._ids:
+                return
+            if len(self._entries) == self._entries.maxlen:
+                self._ids.discard(self._entries[0].id)
+            self._ids.add(entry.id)
+            self._entries.append(entry)
 
     def entries(self) -> tuple[Entry, ...]:
         """The entries kept, oldest first."""

@@ -187,6 +187,10 @@ def validate(policies: Sequence[Policy]) -> None:
             stands inside of one that refuses or changes calls.
     """
     inner: Policy | None = None
+    if isinstance(policies, Policy):
+        raise ConfigurationError(
+            f"{_name(policies)} was given where a list is expected; give [{_name(policies)}(...)]"
+        )
     for policy in policies:
         if not isinstance(policy, Policy):
             given = (

@@ -141,7 +141,6 @@ async def test_of_parallel_sends_the_others_are_kept(run: Runner) -> None:
     assert result["log"] == ["1", failed("work"), "3", "after"]
 
 
-@pytest.mark.xfail(strict=True, reason="errors of the same names are taken for the same one")
 def test_each_of_parallel_failures_is_logged(logged: list[Any]) -> None:
     builder = StateGraph(State).add_node("work", fails)
     builder.add_conditional_edges(START, lambda state: [Send("work", {})] * 3, ["work"])

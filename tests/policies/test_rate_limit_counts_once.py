@@ -65,7 +65,6 @@ async def test_a_pending_interrupt_survives_a_refusal(run: Runner, reply: str | 
     assert (await run(graph, Command(resume="so"), THREAD))["text"] == "so"
 
 
-@pytest.mark.xfail(strict=True, reason="a checkpoint id that is none is taken for one")
 def test_going_on_where_no_checkpoint_is_named_is_not_charged() -> None:
     graph = harden(one(notes("ran")), [RateLimit("1/hour")])
     paused = graph.compile(InMemorySaver(), interrupt_before=["node"])

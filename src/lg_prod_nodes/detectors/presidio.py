@@ -181,7 +181,7 @@ def _recognizer(entity: str) -> EntityRecognizer:
     if entity == "EMAIL_ADDRESS":
         # Presidio asks tldextract, which would fetch its list of suffixes over the network.
         extract = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)
-        made.validate_result = lambda text: extract(text).fqdn != ""
+        made.validate_result = lambda text: extract(text.rpartition("@")[2]).fqdn != ""
     return made  # type: ignore[no-any-return]
 
 

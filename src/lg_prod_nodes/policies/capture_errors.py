@@ -108,7 +108,7 @@ class CaptureErrors(Policy):
         if names is None:
             names = _names_of(call, error)
             call.run.failed(error, names)
-        if call.run.first_time("log", names):
+        if call.run.first_time("log", id(error)):
             structlog.get_logger("lg_prod_nodes").error(
                 "error captured",
                 node=names.node,

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from lg_prod_nodes.call import Call, Handler, Kind
-from lg_prod_nodes.content import rewrite, texts
+from lg_prod_nodes.content import latest, rewrite, texts
 from lg_prod_nodes.detectors import Detector, term_recognizers
 from lg_prod_nodes.errors import ConfigurationError, ContentBlocked
 from lg_prod_nodes.policy import Policy, Role
@@ -16,7 +16,7 @@ from lg_prod_nodes.policy import Policy, Role
 
 @dataclass(frozen=True, init=False)
 class ContentFilter(Policy):
-    """Refuses calls whose input or result holds blocked terms.
+    """Refuses calls whose new input or whose result holds blocked terms.
 
     Terms match whole words and phrases, whatever their case or width. A refusal names categories, never the text.
 
@@ -47,11 +47,11 @@ class ContentFilter(Policy):
         *,
         reply: str | Callable[[ContentBlocked], Any] | None = None,
     ) -> None:
-        if isinstance(blocked, str):
-            raise ConfigurationError(
-                f"blocked is the text {blocked!r}; give a list of terms, or terms by category"
-            )
         by_category = blocked if isinstance(blocked, Mapping) else {"BLOCKED": blocked}
+        if any(isinstance(words, str) for words in by_category.values()):
+            raise ConfigurationError(
+                "a text was given where a list of terms is expected; give ['pipe bomb'], or lists by category"
+            )
         terms = tuple((category.upper(), tuple(words)) for category, words in by_category.items())
         if not terms or not all(words and all(map(str.strip, words)) for _, words in terms):
             raise ConfigurationError(
@@ -77,13 +77,15 @@ class ContentFilter(Policy):
 
     async def wrap(self, call: Call, handler: Handler) -> Any:
         """Check what goes in, and what comes out."""
-        if found := self._categories(call, call.input):
-            return await call.replace(input=rewrite(call.input, self._blank)).refuse(
-                _blocked(found), self.reply
-            )
+        whole = call.node is None or call.kind == "tool"
+        found = self._categories(call, call.input if whole else latest(call.input))
+        # What was said before is no reason to refuse, but it is kept from nodes and models.
+        call = call.replace(input=rewrite(call.input, self._blank))
+        if found:
+            return await call.refuse(ContentBlocked(found), self.reply)
         result = await handler(call)
         if found := self._categories(call, result):
-            return await call.refuse(_blocked(found), self.reply)
+            return await call.refuse(ContentBlocked(found), self.reply)
         return result
 
     def _categories(self, call: Call, value: Any) -> dict[str, int]:
@@ -101,7 +103,3 @@ class ContentFilter(Policy):
             stand_in = "[...]" if self.detector.find(name) else name
             text = f"{text[: finding.start]}{stand_in}{text[finding.end :]}"
         return text
-
-
-def _blocked(found: Mapping[str, int]) -> ContentBlocked:
-    return ContentBlocked(found)

@@ -89,6 +89,10 @@ class Redact(Policy):
                 raise ConfigurationError(
                     f"unknown strategy {name!r}; choose one of {', '.join(get_args(Strategy))}"
                 )
+        if key is not None and not isinstance(key, bytes):
+            raise ConfigurationError(
+                f"key is a {type(key).__name__}; give bytes, such as key=b'...'"
+            )
         if "hash" in (strategy, *chosen.values()) and not key:
             raise ConfigurationError(
                 "the strategy 'hash' needs key=...; without one the values could be guessed"
