@@ -13,8 +13,7 @@ from lg_prod_nodes._engine import Chunk, act, drive, drive_astream, drive_stream
 from lg_prod_nodes._langgraph import RunnableCallable, has_native_async, runtime_in
 from lg_prod_nodes._watch import watching
 from lg_prod_nodes.call import Call, Handler, Unrecoverable
-from lg_prod_nodes.policy import Policy, Stack, as_update
-from lg_prod_nodes.run import attempt_of, run_for
+from lg_prod_nodes.policy import Policy, Stack
 
 
 class GuardedNode(RunnableCallable):
@@ -148,7 +147,10 @@ class GuardedNode(RunnableCallable):
     async def _act(
         self, input: Any, config: RunnableConfig | None, handler: Handler, *, blocking: bool
     ) -> Any:
-        call = node_call(self._stack, self._node_name, self._path, input, config, blocking=blocking)
+        config = config if config is not None else RunnableConfig()
+        call = self._stack.node_call(
+            self._node_name, self._path, input, config, runtime_in(config), blocking=blocking
+        )
         if self._recoverer is None:
             return await act(self._wraps, call, handler)
         try:
@@ -159,31 +161,3 @@ class GuardedNode(RunnableCallable):
             if self._recoverer.recovers_from(error):
                 raise
             raise Unrecoverable(error) from error
-
-
-def node_call(
-    stack: Stack,
-    name: str,
-    path: str,
-    input: Any,
-    config: RunnableConfig | None,
-    *,
-    blocking: bool,
-) -> Call:
-    """The call of a node that LangGraph runs with this config."""
-    config = config if config is not None else RunnableConfig()
-    runtime = runtime_in(config)
-    return Call(
-        kind="node",
-        name=name,
-        input=input,
-        run=run_for(config, runtime),
-        config=config,
-        runtime=runtime,
-        node=path,
-        attempt=attempt_of(runtime),
-        blocking=blocking,
-        clock=stack.clock,
-        observers=stack.observers,
-        answer_with=as_update,
-    )

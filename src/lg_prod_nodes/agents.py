@@ -69,7 +69,7 @@ class _CallMiddleware(AgentMiddleware[Any, Any, Any]):
         return self._name
 
     def _call(self, kind: Kind, name: str, input: Any, *, blocking: bool, answer: Any) -> Call:
-        call = self._stack.node_call(name, input, blocking=blocking)
+        call = self._stack.ambient_call(name, input, blocking=blocking)
         return call.replace(kind=kind, answer_with=answer)
 
     def wrap_model_call(

@@ -26,8 +26,9 @@ from lg_prod_nodes._langgraph import (
     StateNodeSpec,
     copy_builder,
     does_nothing,
+    runtime_in,
 )
-from lg_prod_nodes._node import GuardedNode, node_call
+from lg_prod_nodes._node import GuardedNode
 from lg_prod_nodes.call import SYSTEM_CLOCK, Clock
 from lg_prod_nodes.errors import ConfigurationError
 from lg_prod_nodes.policy import Policy, validate
@@ -198,7 +199,8 @@ def _add_recovery(graph: Any, name: str, policy: Policy, hardening: Hardening) -
     stack, path = hardening.node(name), hardening.path + name
 
     def recover(state: Any, error: NodeError, config: RunnableConfig) -> Any:
-        call = node_call(stack, name, path, state, config, blocking=True)
+        runtime = runtime_in(config)
+        call = stack.node_call(name, path, state, config, runtime, blocking=True)
         return policy.recover(call, error.error)
 
     handler = f"__error_handler__{name}"

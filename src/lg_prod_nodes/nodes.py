@@ -80,7 +80,7 @@ def as_node(
         return update if goto is None else Command(update=update, goto=goto)
 
     def node(state: Any) -> Any:
-        return drive(through(stack.node_call(name, state, blocking=True)))
+        return drive(through(stack.ambient_call(name, state, blocking=True)))
 
     node.__name__ = name
     if then is not None:

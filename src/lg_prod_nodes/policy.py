@@ -24,6 +24,7 @@ from functools import wraps
 from typing import Any, ClassVar, Literal, ParamSpec, TypeVar, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
+from langgraph.runtime import Runtime
 
 from lg_prod_nodes._engine import Wrap, act, drive
 from lg_prod_nodes._watch import node_path, watching
@@ -156,23 +157,37 @@ class Stack:
         """Whether a policy wants to know of model calls."""
         return any("model" in kinds for _, kinds in self.placed)
 
-    def node_call(self, name: str, state: Any, *, blocking: bool) -> Call:
-        """The call of the node that is running, whose config is the ambient one."""
-        config, runtime = ambient_config(), ambient_runtime()
+    def node_call(
+        self,
+        name: str,
+        path: str,
+        input: Any,
+        config: RunnableConfig,
+        runtime: Runtime[Any] | None,
+        *,
+        blocking: bool,
+    ) -> Call:
+        """The call of a node that LangGraph runs with this config and runtime."""
         return Call(
             kind="node",
             name=name,
-            input=state,
+            input=input,
             run=run_for(config, runtime),
             config=config,
             runtime=runtime,
-            node=node_path(config.get("metadata") or {}) or name,
+            node=path,
             attempt=attempt_of(runtime),
             blocking=blocking,
             clock=self.clock,
             observers=self.observers,
             answer_with=as_update,
         )
+
+    def ambient_call(self, name: str, state: Any, *, blocking: bool) -> Call:
+        """The call of the node that is running, whose config is the ambient one."""
+        config = ambient_config()
+        path = node_path(config.get("metadata") or {}) or name
+        return self.node_call(name, path, state, config, ambient_runtime(), blocking=blocking)
 
     def watch(self, call: Call) -> AbstractContextManager[RunnableConfig | None]:
         """Watch the model calls made inside of the block, where a policy wants to know of them."""
@@ -238,9 +253,8 @@ def guard(
         _check_guardable(function, policies)
 
         def call_of(args: tuple[Any, ...], *, blocking: bool) -> Call:
-            return stack.node_call(
-                _function_name(function), args[0] if args else None, blocking=blocking
-            )
+            state = args[0] if args else None
+            return stack.ambient_call(_function_name(function), state, blocking=blocking)
 
         if _is_async(function):
 
