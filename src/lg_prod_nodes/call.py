@@ -139,7 +139,9 @@ class Call:
     answer_with: Callable[[Call, Any], Awaitable[Any]] | None = None
 
     def replace(self, **changes: Any) -> Call:
-        """The same call with some attributes changed."""
+        """The same call with some attributes changed; the very same when nothing does."""
+        if all(getattr(self, name) is value for name, value in changes.items()):
+            return self
         return replace(self, **changes)
 
     @property

@@ -157,12 +157,14 @@ def _rewrite(value: Any, change: Rewrite) -> Any:  # noqa: C901 - one branch a s
             return value if changed == value else changed
         case None | bool() | int() | float() | bytes():
             return value
+        case dict():
+            return _mapping(value, change)
+        case list() | tuple() | set() | frozenset() | deque():
+            return _collection(value, change)
         case BaseMessage():
             return _model(value, (*_MESSAGE_FIELDS, *(value.model_extra or ())), change)
         case Mapping():
             return _mapping(value, change)
-        case list() | tuple() | set() | frozenset() | deque():
-            return _collection(value, change)
         case Command():
             return _command(value, change)
         case Send():
