@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from copy import copy
@@ -14,7 +13,7 @@ from langgraph.graph.state import CompiledStateGraph, StateGraph
 from lg_prod_nodes.call import SYSTEM_CLOCK, Clock
 from lg_prod_nodes.errors import ConfigurationError
 from lg_prod_nodes.graphs import harden
-from lg_prod_nodes.persistence import aopen_postgres, database, open_postgres
+from lg_prod_nodes.persistence import aopen_postgres, open_postgres
 from lg_prod_nodes.policy import Policy
 
 App = CompiledStateGraph[Any, Any, Any, Any]
@@ -83,8 +82,8 @@ class Production:
 
     def __enter__(self) -> App:
         with ExitStack() as stack:
-            self.dsn = stack.enter_context(database(self._postgres))
-            saver, store = stack.enter_context(open_postgres(self.dsn, pool_size=self._pool_size))
+            connected = open_postgres(self._postgres, pool_size=self._pool_size)
+            saver, store = stack.enter_context(connected)
             app = self._compile(saver, store)
             self._open = stack.pop_all()
         return app
@@ -96,10 +95,8 @@ class Production:
 
     async def __aenter__(self) -> App:
         async with AsyncExitStack() as stack:
-            self.dsn = await asyncio.to_thread(stack.enter_context, database(self._postgres))
-            saver, store = await stack.enter_async_context(
-                aopen_postgres(self.dsn, pool_size=self._pool_size)
-            )
+            connected = aopen_postgres(self._postgres, pool_size=self._pool_size)
+            saver, store = await stack.enter_async_context(connected)
             app = self._compile(saver, store)
             self._aopen = stack.pop_all()
         return app
@@ -115,6 +112,7 @@ class Production:
             await stack.__aexit__(kind, error, traceback)
 
     def _compile(self, saver: Any, store: Any) -> App:
+        self.dsn = saver.conn.conninfo
         if isinstance(self._graph, StateGraph):
             return self._graph.compile(checkpointer=saver, store=store, **self._compile_options)
         app = copy(self._graph)
