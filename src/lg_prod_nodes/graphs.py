@@ -158,8 +158,8 @@ def _guarded(
         inner = _subgraph(inner, hardening, name)
         subgraphs = [inner] if subgraphs else []
     stack = hardening.node(name, is_error_handler=node.is_error_handler)
-    if stack.wraps("node") or hardening.watches_models(name) or name in recoverers:
-        watches = hardening.watches_models(name)
+    watches = hardening.watches_models(name)
+    if stack.wraps("node") or watches or name in recoverers:
         inner = GuardedNode(
             inner,
             name,

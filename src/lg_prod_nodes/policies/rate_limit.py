@@ -11,7 +11,7 @@ from lg_prod_nodes.call import Call, Handler, Kind
 from lg_prod_nodes.errors import ConfigurationError, RateLimitExceeded, StoreUnavailable
 from lg_prod_nodes.keys import Key, together
 from lg_prod_nodes.policy import Policy, Role
-from lg_prod_nodes.stores.limits import Admission, LimitStore, parse_limits
+from lg_prod_nodes.stores.limits import Admission, Limits, LimitStore, parse_limits
 
 _MARGIN = 0.001  # at the very end of a window it is still full
 
@@ -59,7 +59,7 @@ class RateLimit(Policy):
     store_down: Literal["raise", "admit"] = field(default="raise", kw_only=True)
 
     def __post_init__(self) -> None:
-        parse_limits(self.limits)
+        _ = self._items
         if not self.max_wait >= 0:
             raise ConfigurationError(f"max_wait is {self.max_wait}; give seconds, 0 or more")
         if not (self.reply is None or isinstance(self.reply, str) or callable(self.reply)):
@@ -75,6 +75,10 @@ class RateLimit(Policy):
                 f"store_down is {self.store_down!r}; choose 'raise' or 'admit'"
             )
         _ = self._store
+
+    @cached_property
+    def _items(self) -> Limits:
+        return parse_limits(self.limits)
 
     @cached_property
     def _store(self) -> LimitStore:
@@ -103,7 +107,7 @@ class RateLimit(Policy):
         while True:
             try:
                 admission = await self._store.acquire(
-                    parse_limits(self.limits),
+                    self._items,
                     self._key(call),
                     blocking=call.blocking,
                     once=once,

@@ -20,6 +20,7 @@ from lg_prod_nodes.errors import ConfigurationError, StoreUnavailable
 
 T = TypeVar("T")
 _REMEMBERED = 10_000
+Limits = tuple[RateLimitItem, ...]
 Strategy = Literal["fixed-window", "moving-window", "sliding-window-counter"]
 
 _BLOCKING: dict[str, Callable[[Any], blocking_strategies.RateLimiter]] = {
@@ -51,7 +52,7 @@ class Admission:
     retry_after: float = 0.0
 
 
-def parse_limits(limits: str) -> tuple[RateLimitItem, ...]:
+def parse_limits(limits: str) -> Limits:
     """Read limits such as `"10/second;1000/hour"`.
 
     Raises:
