@@ -46,14 +46,19 @@ def postgres_server(request: pytest.FixtureRequest) -> Iterator[str]:
     server.close()
 
 
+def fresh_database(server: str) -> Iterator[str]:
+    """The DSN of a database made for whoever iterates, and dropped after that."""
+    name = f"test_{uuid4().hex}"
+    with psycopg.connect(server, autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+        yield urlsplit(server)._replace(path=f"/{name}").geturl()
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
 @pytest.fixture
 def dsn(postgres_server: str) -> Iterator[str]:
     """The DSN of a fresh database."""
-    name = f"test_{uuid4().hex}"
-    with psycopg.connect(postgres_server, autocommit=True) as admin:
-        admin.execute(f"CREATE DATABASE {name} TEMPLATE template0")
-        yield urlsplit(postgres_server)._replace(path=f"/{name}").geturl()
-        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    yield from fresh_database(postgres_server)
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 import httpx
@@ -23,6 +22,7 @@ from langgraph_sdk import get_sync_client
 from langgraph_sdk.client import SyncLangGraphClient
 from langgraph_sdk.errors import NotFoundError
 from psycopg import sql
+from tests.conftest import fresh_database
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 CHECKPOINTS = ("checkpoints", "checkpoint_blobs", "checkpoint_writes")
@@ -75,11 +75,7 @@ class Server:
 @pytest.fixture(scope="module")
 def database(postgres_server: str) -> Iterator[str]:
     """The DSN of a database for all tests of this module."""
-    name = f"server_{uuid4().hex}"
-    with psycopg.connect(postgres_server, autocommit=True) as admin:
-        admin.execute(f"CREATE DATABASE {name} TEMPLATE template0")
-        yield urlsplit(postgres_server)._replace(path=f"/{name}").geturl()
-        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    yield from fresh_database(postgres_server)
 
 
 @pytest.fixture(scope="module")

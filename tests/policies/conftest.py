@@ -17,6 +17,7 @@ from langgraph.graph import START, StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.types import RetryPolicy
 from pydantic import Field
+from structlog.testing import capture_logs
 from tests.conftest import FakeClock
 from typing_extensions import TypedDict
 
@@ -146,3 +147,15 @@ def asks(model: FakeModel) -> Callable[[Any], Any]:
         return {"messages": [model.invoke(state.get("messages") or "hi")]}
 
     return node
+
+
+def failed(node: str = "node", attempts: int = 1) -> dict[str, Any]:
+    """What `CaptureErrors` puts into the state."""
+    return {"node": node, "type": "ValueError", "attempts": attempts}
+
+
+@pytest.fixture
+def logged() -> Iterator[list[Any]]:
+    """The lines that are logged meanwhile."""
+    with capture_logs() as lines:
+        yield lines

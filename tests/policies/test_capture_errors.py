@@ -1,17 +1,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import RetryPolicy
-from structlog.testing import capture_logs
 from tests.policies.conftest import (
     AT_ONCE,
     Runner,
     State,
+    failed,
     fails,
     notes,
     one,
@@ -23,17 +22,7 @@ from lg_prod_nodes import CapturedError, CaptureErrors, ConfigurationError, Run,
 GO_ON = CaptureErrors(then="continue", state_key="log")
 FAILED = CapturedError("node", "ValueError", 1)
 
-
-def failed(node: str = "node", attempts: int = 1) -> dict[str, Any]:
-    """What lands in the state."""
-    return {"node": node, "type": "ValueError", "attempts": attempts}
-
-
-@pytest.fixture(autouse=True)
-def logged() -> Iterator[list[Any]]:
-    """The lines that are logged meanwhile."""
-    with capture_logs() as lines:
-        yield lines
+pytestmark = pytest.mark.usefixtures("logged")
 
 
 async def test_an_error_is_recorded_once_by_names_alone(run: Runner, logged: Any) -> None:

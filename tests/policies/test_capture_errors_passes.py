@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,13 +14,13 @@ from langgraph.errors import GraphRecursionError, NodeError
 from langgraph.graph import START, StateGraph
 from langgraph.prebuilt import ToolNode
 from langgraph.types import Command, Send, interrupt
-from structlog.testing import capture_logs
 from tests.policies.conftest import (
     THREAD,
     FakeModel,
     Runner,
     State,
     asks,
+    failed,
     fails,
     notes,
     one,
@@ -40,17 +39,7 @@ from lg_prod_nodes import (
 GO_ON = CaptureErrors(then="continue", state_key="log")
 FAILED = CapturedError("node", "ValueError", 1)
 
-
-def failed(node: str = "node", attempts: int = 1) -> dict[str, Any]:
-    """What lands in the state."""
-    return {"node": node, "type": "ValueError", "attempts": attempts}
-
-
-@pytest.fixture(autouse=True)
-def logged() -> Iterator[list[Any]]:
-    """The lines that are logged meanwhile."""
-    with capture_logs() as lines:
-        yield lines
+pytestmark = pytest.mark.usefixtures("logged")
 
 
 async def test_interrupts_pass(run: Runner) -> None:
