@@ -70,7 +70,7 @@ coverage: .venv/ready ## Show the lines that no test runs
 fix: .venv/ready ## Format, and mend what the linter can mend
 	@$(BIN)/ruff check --fix --exit-zero --quiet; $(BIN)/ruff format --quiet
 lock: $(UV) ## Resolve the dependencies anew into requirements.lock
-	@$(UV) pip compile --quiet --upgrade pyproject.toml --universal --all-extras --group dev \
+	@$(UV) pip compile --quiet --upgrade pyproject.toml --universal --extra all --group dev \
 		--generate-hashes --no-emit-index-url --no-header --no-annotate -o requirements.lock
 clean: ## Remove everything that make has made
 	@rm -rf .tools .venv .cache site dist .{pytest,mypy,ruff,import_linter}_cache .hypothesis .coverage*

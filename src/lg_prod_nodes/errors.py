@@ -5,6 +5,7 @@
     ├── CallRejected            a policy refused a call; `policy` and `retry_after` say which and for how long
     │   ├── RateLimitExceeded
     │   └── ContentBlocked      `categories` names what was found, never the text
+    ├── DetectionFailed         a text could not be searched, so it was not let through
     └── StoreUnavailable        a store that a policy leans on cannot be reached
 
 No message of these ever carries user content: limits, names, categories and counts only.
@@ -86,3 +87,7 @@ def _restored(
 
 class StoreUnavailable(ProductionError):
     """A store cannot be reached within its time bound."""
+
+
+class DetectionFailed(ProductionError):
+    """A text could not be searched for content: a recognizer failed or ran out of its time."""
