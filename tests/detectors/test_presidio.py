@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001
 from __future__ import annotations
 
 import logging
@@ -5,6 +6,7 @@ import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ import tldextract
 from hypothesis import given
 from hypothesis import strategies as st
 from presidio_analyzer import Pattern, PatternRecognizer
+from presidio_analyzer.nlp_engine import NlpArtifacts
 
 from lg_prod_nodes import ConfigurationError
 from lg_prod_nodes.detectors import (
@@ -22,6 +25,9 @@ from lg_prod_nodes.detectors import (
     presidio,
     term_recognizers,
 )
+from lg_prod_nodes.detectors._tokens import WordEngine
+from lg_prod_nodes.detectors.recognizers import ENTITIES
+from lg_prod_nodes.errors import DetectionFailed
 
 DEFAULT = Detector(DEFAULT_ENTITIES)
 EMAIL = "ann@example.com"
@@ -52,7 +58,7 @@ def own(entity: str, pattern: str, score: float) -> Any:
     ],
 )
 def test_finds_by_default(text: str, entity: str) -> None:
-    assert found(f"ssn: {text}, so") == [(text, entity)]
+    assert found(f"to {text}, so") == [(text, entity)]
 
 
 @pytest.mark.parametrize(
@@ -108,6 +114,86 @@ def test_a_recognizer_of_one_s_own_takes_the_place_of_the_built_in() -> None:
     assert found("ssn 219-09-9999 never", detector) == [("never", "US_SSN")]
 
 
+def test_a_threshold_of_its_own_counts_for_an_entity() -> None:
+    recognizers = [own("ONE", "one", 0.3), own("TWO", "two", 0.6)]
+    detector = Detector(recognizers=recognizers, thresholds={"ONE": 0.2, "TWO": 0.7})
+
+    assert found("one two", detector) == [("one", "ONE")]
+
+
+def test_what_is_allowed_is_no_finding() -> None:
+    detector = Detector(["IP_ADDRESS"], allow=["127.0.0.1", "10.1.2%2e3"])
+
+    assert found("127.0.0.1 10.1.2.3 10.1.2%2e3", detector) == [("10.1.2.3", "IP_ADDRESS")]
+
+
+def test_given_context_makes_surer() -> None:
+    recognizer = PatternRecognizer("NINE", patterns=[Pattern("n", r"\d{9}", 0.1)], context=["form"])
+
+    assert found("219099999", Detector(recognizers=[recognizer])) == []
+    assert found("219099999", Detector(recognizers=[recognizer], context=["Form 27"])) == [
+        ("219099999", "NINE")
+    ]
+
+
+class NameEngine(WordEngine):
+    def process_text(self, text: str, language: str) -> NlpArtifacts:
+        made = super().process_text(text, language)
+        at = text.find("Ann")
+        if at >= 0:
+            made.entities = [SimpleNamespace(label_="PERSON", start_char=at, end_char=at + 3)]
+            made.scores = [0.8]
+        return made
+
+    def get_supported_entities(self) -> list[str]:
+        return ["PERSON"]
+
+
+def test_names_are_found_with_an_engine_that_knows_them() -> None:
+    detector = Detector(["PERSON", "IP_ADDRESS"], nlp_engine=NameEngine())
+
+    assert found("Ann, 10.1.2.3", detector) == [("Ann", "PERSON"), ("10.1.2.3", "IP_ADDRESS")]
+
+
+def test_a_recognizer_that_runs_out_of_time_fails_the_text() -> None:
+    slow = own("SLOW", r"(?<!x)(a|aa)+$", 0.5)
+
+    with pytest.raises(DetectionFailed, match="ran out of its time") as caught:
+        Detector(recognizers=[slow], timeout=0.1).find("a" * 60 + "!")
+    assert "aaa" not in str(caught.value)
+
+
+def test_what_failed_is_tried_again() -> None:
+    class Once(PatternRecognizer):
+        fails = True
+
+        def validate_result(self, pattern_text: str) -> bool:
+            if self.fails:
+                self.fails = False
+                raise ValueError(pattern_text)
+            return True
+
+    detector = Detector(recognizers=[Once("X", patterns=[Pattern("x", "xx", 0.5)])])
+    with pytest.raises(DetectionFailed, match="Once failed with ValueError"):
+        detector.find("xx")
+    assert found("xx", detector) == [("xx", "X")]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"threshold": 2}, "threshold is 2; give a score from 0 to 1"),
+        ({"thresholds": {"URL": -1}}, "threshold is -1"),
+        ({"timeout": 0}, "timeout is 0; give seconds"),
+        ({"allow": "x"}, "a text was given where a list"),
+        ({"context": "x"}, "a text was given where a list"),
+    ],
+)
+def test_settings_out_of_range_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        Detector(["URL"], **settings)
+
+
 def test_an_entity_that_nobody_knows_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"no recognizer for PERSON; known are .*US_SSN"):
         Detector(["PERSON"])
@@ -137,16 +223,26 @@ def test_a_text_that_comes_again_is_not_scanned_again(monkeypatch: pytest.Monkey
     detector = Detector(["EMAIL_ADDRESS"])
     scanned: list[str] = []
 
-    def analyze(text: str) -> list[Finding]:
+    def analyze(text: str) -> tuple[Finding, ...]:
         scanned.append(text)
-        return []
+        return (Finding(0, 1, "X", 1.0),)
 
     monkeypatch.setattr(detector, "_analyze", analyze)
-    monkeypatch.setattr(presidio, "_CACHED_TEXTS", 2)
+    monkeypatch.setattr(presidio, "_REMEMBERED", 4)  # two texts, with a finding each
     for text in ("one", "one", "two", "three", "one"):
         detector.find(text)
 
     assert scanned == ["one", "two", "three", "one"]
+
+
+def test_knows_what_it_can_answer_at_once() -> None:
+    detector = Detector(["EMAIL_ADDRESS"])
+    long = f"{EMAIL} " * 1000
+
+    assert detector.is_known("short")
+    assert not detector.is_known(long)
+    detector.find(long)
+    assert detector.is_known(long)
 
 
 def test_what_is_remembered_is_not_the_text() -> None:
@@ -178,11 +274,14 @@ def test_needs_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     monkeypatch.setattr(tldextract, "extract", refuse)  # it fetches a list, once a machine
 
-    assert found(f"to {EMAIL}", Detector(list(presidio._RECOGNIZERS), threshold=0.5)) != []
+    assert found(f"to {EMAIL}", Detector(ENTITIES, threshold=0.5)) != []
 
 
-def test_logs_nothing_of_a_text(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("name", ["presidio-analyzer", "decision_process"])
+def test_logs_nothing_of_a_text(caplog: pytest.LogCaptureFixture, name: str) -> None:
+    DEFAULT.warm_up()
     caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, logger=name)
 
     Detector(DEFAULT_ENTITIES).find(f"my ssn is 219099999, {EMAIL}, DE89370400440532013001")
 
@@ -207,3 +306,17 @@ def test_terms_are_found_by_category() -> None:
         ("Meth", "DRUGS"),
         ("PIPE BOMB", "ARMS"),
     ]
+
+
+@pytest.mark.parametrize("text", ["ＭＥＴＨ", "m\u200beth", "mеth", "m%65th", "m&#101;th"])
+def test_terms_are_found_however_they_are_spelled(text: str) -> None:
+    detector = Detector(recognizers=term_recognizers({"DRUGS": ["meth"]}))
+
+    assert found(f"some {text}!", detector) == [(text, "DRUGS")]
+
+
+@pytest.mark.parametrize("term", ["Ｐｉｐｅ bomb", "pipe\u200b  bomb", "C++", "наркотик", "100%25"])
+def test_terms_of_any_spelling_are_found(term: str) -> None:
+    detector = Detector(recognizers=term_recognizers({"X": [term]}))
+
+    assert found(f"a {term}, b", detector) == [(term, "X")]

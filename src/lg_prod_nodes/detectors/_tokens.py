@@ -12,61 +12,13 @@ from typing import Any, cast
 from presidio_analyzer.nlp_engine import NlpArtifacts, NlpEngine
 
 _TOKEN = re.compile(r"\w+|[^\w\s]")
-_STOP_WORDS = frozenset(
-    [
-        "a",
-        "an",
-        "and",
-        "are",
-        "as",
-        "at",
-        "be",
-        "but",
-        "by",
-        "for",
-        "from",
-        "had",
-        "has",
-        "have",
-        "he",
-        "her",
-        "his",
-        "i",
-        "if",
-        "in",
-        "is",
-        "it",
-        "its",
-        "me",
-        "my",
-        "no",
-        "not",
-        "of",
-        "on",
-        "or",
-        "our",
-        "she",
-        "so",
-        "that",
-        "the",
-        "their",
-        "them",
-        "they",
-        "this",
-        "to",
-        "was",
-        "we",
-        "were",
-        "what",
-        "when",
-        "which",
-        "who",
-        "will",
-        "with",
-        "you",
-        "your",
-    ]
+STOP_WORDS = frozenset(
+    _TOKEN.findall(
+        "a an and are as at be but by for from had has have he her his i if in is it its me my no not of on or our"
+        " she so that the their them they this to was we were what when which who will with you your"
+    )
 )
+"""Words that say nothing by themselves."""
 
 
 class WordEngine(NlpEngine):
@@ -105,7 +57,7 @@ class WordEngine(NlpEngine):
 
     def is_stopword(self, word: str, language: str) -> bool:
         """Whether a word says nothing by itself."""
-        return word.lower() in _STOP_WORDS
+        return word.lower() in STOP_WORDS
 
     def is_punct(self, word: str, language: str) -> bool:
         """Whether a token is punctuation."""

@@ -1,82 +1,64 @@
-"""Presidio's pattern recognizers, offline: no model, no download, no network.
+"""Finds entities in texts: Presidio's recognizers and this library's, offline, in linear time.
 
-Presidio takes seconds to import, so it is imported when a text is first scanned, or by `Detector.warm_up`.
+Presidio is imported when a text is first scanned, or by `Detector.warm_up`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import re
 import threading
-import unicodedata
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
+from lg_prod_nodes.detectors._folding import folded
+from lg_prod_nodes.detectors._presidio_import import load_presidio
+from lg_prod_nodes.detectors._views import in_both_views
+from lg_prod_nodes.detectors.findings import Finding, apart
+from lg_prod_nodes.detectors.names import NAME_ENTITIES, name_recognizers
+from lg_prod_nodes.detectors.recognizers import DEFAULT_ENTITIES, ENTITIES, recognizer
 from lg_prod_nodes.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from presidio_analyzer import AnalyzerEngine, EntityRecognizer
+    from presidio_analyzer import EntityRecognizer
+    from presidio_analyzer.nlp_engine import NlpEngine
 
-DEFAULT_ENTITIES = (
-    "CREDIT_CARD",
-    "EMAIL_ADDRESS",
-    "IBAN_CODE",
-    "IP_ADDRESS",
-    "PHONE_NUMBER",
-    "US_SSN",
-)
+    from lg_prod_nodes.detectors._scan import Scanner
 
-_RECOGNIZERS: Mapping[str, str] = {
-    "ABA_ROUTING_NUMBER": "AbaRoutingRecognizer",
-    "CREDIT_CARD": "CreditCardRecognizer",
-    "CRYPTO": "CryptoRecognizer",
-    "DATE_TIME": "DateRecognizer",
-    "EMAIL_ADDRESS": "EmailRecognizer",
-    "IBAN_CODE": "IbanRecognizer",
-    "IP_ADDRESS": "IpRecognizer",
-    "MAC_ADDRESS": "MacAddressRecognizer",
-    "MEDICAL_LICENSE": "MedicalLicenseRecognizer",
-    "PHONE_NUMBER": "PhoneRecognizer",
-    "UK_NHS": "NhsRecognizer",
-    "URL": "UrlRecognizer",
-    "US_BANK_NUMBER": "UsBankRecognizer",
-    "US_DRIVER_LICENSE": "UsLicenseRecognizer",
-    "US_ITIN": "UsItinRecognizer",
-    "US_PASSPORT": "UsPassportRecognizer",
-    "US_SSN": "UsSsnRecognizer",
-}
+__all__ = ["DEFAULT_ENTITIES", "Detector", "Finding", "detector_of", "term_recognizers"]
 
-_CACHED_TEXTS = 4096
+_REMEMBERED = 65_536
+"""How many texts and findings are remembered at most."""
 
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """A place in a text and what stands there."""
-
-    start: int
-    end: int
-    entity: str
-    score: float
+_QUICK = 8192
+"""The length in characters up to which a text is scanned at once."""
 
 
 class Detector:
     """Finds entities in texts.
 
+    A text is looked at as it is written and as it is read: with invisible characters dropped, lookalikes taken for what
+    they look like, and the escapes of URLs, HTML and JSON resolved.
+
     What was found in a text is remembered by a keyed digest of it, so that a history that comes back every turn is
     not scanned again; the text itself is not kept.
 
     Args:
-        entities: Names of Presidio entities.
-        recognizers: The user's own recognizers, such as Presidio's `PatternRecognizer`.
+        entities: Names of entities, as in `detectors.recognizers.ENTITIES`; of names and places with an `nlp_engine`.
+        recognizers: The user's own recognizers, such as Presidio's `PatternRecognizer`; each takes the place of what
+            is built in for its entity.
         threshold: The least score that counts, 0 to 1.
+        thresholds: The least score by entity, where it is another.
+        allow: Texts that are never findings, to the letter.
+        context: Words that count as standing near everything, for recognizers that are surer with such words.
+        nlp_engine: Finds names and places, as `detectors.names.load_nlp_engine` gives it.
+        timeout: Seconds in which a text has to be searched.
 
     Raises:
-        ConfigurationError: An entity is not known.
+        ConfigurationError: An entity is not known, or a number is out of its range.
     """
 
     def __init__(
@@ -85,59 +67,108 @@ class Detector:
         *,
         recognizers: Sequence[EntityRecognizer] = (),
         threshold: float = 0.4,
+        thresholds: Mapping[str, float] | None = None,
+        allow: Sequence[str] = (),
+        context: Sequence[str] = (),
+        nlp_engine: NlpEngine | None = None,
+        timeout: float = 10.0,
     ) -> None:
         self._own = tuple(recognizers)
         named = {entity for recognizer in self._own for entity in recognizer.supported_entities}
-        self._built_in = tuple(sorted(set(entities) - named))
-        if unknown := [entity for entity in self._built_in if entity not in _RECOGNIZERS]:
-            raise ConfigurationError(
-                f"no recognizer for {', '.join(unknown)}; known are {', '.join(_RECOGNIZERS)}. "
-                "Give your own with recognizers=[PatternRecognizer(...)]"
-            )
-        self._threshold = threshold
+        wanted = set(entities) - named
+        self._names = tuple(sorted(wanted.intersection(NAME_ENTITIES))) if nlp_engine else ()
+        self._built_in = tuple(sorted(wanted.difference(self._names)))
+        self._threshold, self._thresholds = threshold, dict(thresholds or {})
+        for words in (allow, context):
+            if isinstance(words, str):
+                raise ConfigurationError("a text was given where a list of texts is expected")
+        self._allow, self._context = frozenset(allow), tuple(context)
+        self._nlp_engine = nlp_engine
+        self._timeout = timeout
+        self._check()
         self._key = os.urandom(32)
         self._known: OrderedDict[bytes, tuple[Finding, ...]] = OrderedDict()
+        self._remembered = 0
         self._lock = threading.Lock()
 
+    def _check(self) -> None:
+        if unknown := [entity for entity in self._built_in if entity not in ENTITIES]:
+            raise ConfigurationError(
+                f"no recognizer for {', '.join(unknown)}; known are {', '.join(ENTITIES)}, and with nlp_engine=... "
+                f"{', '.join(NAME_ENTITIES)}. Give your own with recognizers=[PatternRecognizer(...)]"
+            )
+        for score in (self._threshold, *self._thresholds.values()):
+            if not 0 <= score <= 1:
+                raise ConfigurationError(f"threshold is {score}; give a score from 0 to 1")
+        if not self._timeout > 0:
+            raise ConfigurationError(f"timeout is {self._timeout}; give seconds, more than 0")
+
     def find(self, text: str) -> tuple[Finding, ...]:
-        """What stands where in a text, in order, no two findings overlapping."""
+        """What stands where in a text, in order, no two findings overlapping.
+
+        Raises:
+            DetectionFailed: A recognizer failed or ran out of its time, so that nobody knows what the text holds.
+        """
         if not text or text.isspace():
             return ()
-        digest = hashlib.blake2b(
-            text.encode(errors="surrogatepass"), digest_size=16, key=self._key
-        ).digest()
+        digest = self._digest(text)
         with self._lock:
             known = self._known.get(digest)
         if known is None:
-            known = _apart(self._analyze(text))
-            with self._lock:
-                self._known[digest] = known
-                if len(self._known) > _CACHED_TEXTS:
-                    self._known.popitem(last=False)
+            known = self._analyze(text)
+            self._remember(digest, known)
         return known
+
+    def is_known(self, text: str) -> bool:
+        """Whether `find` answers at once: the text is short, or was searched before."""
+        return len(text) < _QUICK or self._digest(text) in self._known
 
     def warm_up(self) -> None:
         """Load what takes time before the first text comes."""
-        _ = self._engine
+        _ = self._scanner
 
-    def _analyze(self, text: str) -> list[Finding]:
-        results = self._engine.analyze(
-            _folded(text), language="en", score_threshold=self._threshold
-        )
-        return [Finding(r.start, r.end, r.entity_type, r.score) for r in results]
+    def _digest(self, text: str) -> bytes:
+        encoded = text.encode(errors="surrogatepass")
+        return hashlib.blake2b(encoded, digest_size=16, key=self._key).digest()
+
+    def _remember(self, digest: bytes, findings: tuple[Finding, ...]) -> None:
+        with self._lock:
+            if digest in self._known:
+                return
+            self._known[digest] = findings
+            self._remembered += 1 + len(findings)
+            while self._remembered > _REMEMBERED:
+                _, forgotten = self._known.popitem(last=False)
+                self._remembered -= 1 + len(forgotten)
+
+    def _analyze(self, text: str) -> tuple[Finding, ...]:
+        from lg_prod_nodes.detectors._patterns import Deadline
+
+        scanner, deadline = self._scanner, Deadline(self._timeout)
+
+        def scan(view: str) -> list[Finding]:
+            return [
+                Finding(raw.start, raw.end, raw.entity, raw.score)
+                for raw in scanner.scan(view, deadline)
+            ]
+
+        found = in_both_views(text, scan)
+        return apart(f for f in found if text[f.start : f.end] not in self._allow)
 
     @cached_property
-    def _engine(self) -> AnalyzerEngine:
-        from presidio_analyzer import AnalyzerEngine, RecognizerRegistry
-
+    def _scanner(self) -> Scanner:
+        load_presidio()
+        from lg_prod_nodes.detectors._scan import Scanner
         from lg_prod_nodes.detectors._tokens import WordEngine
 
-        # Presidio logs words of the texts that it scans.
-        for name in ("presidio-analyzer", "decision_process"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
-        registry = RecognizerRegistry(recognizers=[*map(_recognizer, self._built_in), *self._own])
-        return AnalyzerEngine(
-            registry=registry, nlp_engine=WordEngine(), supported_languages=["en"]
+        names = name_recognizers(self._nlp_engine, self._names) if self._nlp_engine else []
+        return Scanner(
+            [*map(recognizer, self._built_in), *names, *self._own],
+            nlp_engine=self._nlp_engine or WordEngine(),
+            threshold=self._threshold,
+            thresholds=self._thresholds,
+            allow=self._allow,
+            context=self._context,
         )
 
 
@@ -152,10 +183,11 @@ def term_recognizers(terms: Mapping[str, Iterable[str]]) -> list[EntityRecognize
 
     Upper and lower case are one, and so is any white space between the words of a phrase.
     """
+    load_presidio()
     from presidio_analyzer import Pattern, PatternRecognizer
 
     def pattern(words: Iterable[str]) -> Pattern:
-        phrases = (r"\s+".join(map(re.escape, _folded(term).split())) for term in words)
+        phrases = (r"\s+".join(map(re.escape, term.split())) for term in _spellings(words))
         return Pattern("terms", rf"(?<!\w)(?:{'|'.join(phrases)})(?!\w)", 1.0)
 
     return [
@@ -164,37 +196,9 @@ def term_recognizers(terms: Mapping[str, Iterable[str]]) -> list[EntityRecognize
     ]
 
 
-def _folded(text: str) -> str:
-    """The text with widths and the like folded, each character in its place."""
-    if text.isascii():
-        return text
-    return "".join(
-        folded if len(folded := unicodedata.normalize("NFKC", char)) == 1 else char for char in text
-    )
-
-
-def _recognizer(entity: str) -> EntityRecognizer:
-    import tldextract
-    from presidio_analyzer import predefined_recognizers
-
-    made = getattr(predefined_recognizers, _RECOGNIZERS[entity])()
-    if entity == "EMAIL_ADDRESS":
-        # Presidio asks tldextract, which would fetch its list of suffixes over the network.
-        extract = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)
-        made.validate_result = lambda text: extract(text.rpartition("@")[2]).fqdn != ""
-    return made  # type: ignore[no-any-return]
-
-
-def _apart(findings: list[Finding]) -> tuple[Finding, ...]:
-    """Findings that do not overlap: the surer keeps its place, else the longer; the rest of the other stays."""
-    kept: list[Finding] = []
-    for finding in sorted(findings, key=lambda f: (-f.score, f.start - f.end, f.start)):
-        at = finding.start
-        inside = [k for k in kept if k.start < finding.end and finding.start < k.end]
-        for other in sorted(inside, key=lambda k: k.start):
-            if at < other.start:
-                kept.append(replace(finding, start=at, end=other.start))
-            at = max(at, other.end)
-        if at < finding.end:
-            kept.append(replace(finding, start=at))
-    return tuple(sorted(kept, key=lambda f: f.start))
+def _spellings(terms: Iterable[str]) -> Iterable[str]:
+    """The terms as they are written and as they are read."""
+    for term in terms:
+        yield term
+        if reading := folded(term):
+            yield reading.text

@@ -1,0 +1,174 @@
+"""A recognizer that looks at what may be an entity in its surroundings, and what such recognizers ask of a text.
+
+What is asked of the text before a place reaches back 128 characters at most, and of the text after it to the end of its
+token, so that a stream can be scanned piece by piece.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+from presidio_analyzer import Pattern, PatternRecognizer, RecognizerResult
+
+CERTAIN = 1.0
+"""A checksum, a published format, an address that is complete: no other reading is left."""
+
+_PLACEHOLDER = re.compile(r"\[[A-Z][A-Z0-9_]{1,64}[:_][0-9a-f]{6,64}\]")
+_STARS = "****"
+
+_REACH = 64
+_SIGNS = " \t\r\n\\\"'`*:=#|>([-"
+_WORD = re.compile(r"[A-Z]?[^\W\d_A-Z]+|[A-Z]+(?![a-z])|\d+")
+_SHORTENED = (
+    ["tel"],
+    ["Tel"],
+    ["TEL"],
+    ["no"],
+    ["No"],
+    ["nr"],
+    ["Nr"],
+    ["mob"],
+    ["Mob"],
+    ["ph"],
+    ["Ph"],
+)
+
+
+class Span(NamedTuple):
+    """Where something stands in a text, and how sure that is."""
+
+    start: int
+    end: int
+    score: float
+
+
+class CheckedRecognizer(PatternRecognizer):
+    """Finds one entity: its patterns tell which texts may hold it, `find` tells where.
+
+    The patterns are a gate. They need no lookaround and no backreference, so google-re2 compiles them; where none of
+    them matches, `find` finds nothing. Context words are part of `find`, so there are none for Presidio to add.
+    """
+
+    ENTITY: ClassVar[str]
+    GATES: ClassVar[Sequence[str]]
+
+    def __init__(self) -> None:
+        name: str = type(self).__name__
+        super().__init__(
+            supported_entity=self.ENTITY,
+            name=name,
+            patterns=[Pattern(f"{name} {n}", gate, CERTAIN) for n, gate in enumerate(self.GATES)],
+            global_regex_flags=re.DOTALL,
+        )
+
+    @abstractmethod
+    def find(self, text: str) -> Iterable[Span]:
+        """Where the entity stands, in linear time."""
+
+    def analyze(
+        self,
+        text: str,
+        entities: list[str],
+        nlp_artifacts: Any = None,
+        regex_flags: int | None = None,
+    ) -> list[RecognizerResult]:
+        """What is found, as Presidio tells it."""
+        return [
+            RecognizerResult(
+                self.ENTITY,
+                span.start,
+                span.end,
+                span.score,
+                recognition_metadata={
+                    RecognizerResult.RECOGNIZER_NAME_KEY: type(self).__name__,
+                    RecognizerResult.RECOGNIZER_IDENTIFIER_KEY: self.id,
+                },
+            )
+            for span in self.find(text)
+            if not is_replaced(text, span.start, span.end)
+        ]
+
+
+def is_replaced(text: str, start: int, end: int) -> bool:
+    """Whether a place is what redaction left: inside of `[ENTITY:digest]`, or the last characters after a mask."""
+    if text.endswith(_STARS, 0, start):
+        return True
+    opened = text.rfind("[", max(0, start - 132), start + 1)
+    found = _PLACEHOLDER.match(text, opened) if opened >= 0 else None
+    return found is not None and end <= found.end()
+
+
+def is_word(char: str) -> bool:
+    """Whether a character goes on a word: scripts without upper and lower case are written without spaces."""
+    return char == "_" or (
+        char.isalnum() and (char.isascii() or char.isdigit() or char.lower() != char.upper())
+    )
+
+
+def starts_apart(text: str, at: int) -> bool:
+    r"""Whether no word goes on here; the letter of an escaped line break, as in JSON's `\n`, is no word."""
+    return at == 0 or not is_word(text[at - 1]) or is_escape(text, at)
+
+
+def is_escape(text: str, at: int) -> bool:
+    r"""Whether an escape such as `\n` ends here."""
+    return at > 1 and text[at - 2] == "\\" and text[at - 1] in "nrtbf"
+
+
+def ends_apart(text: str, at: int) -> bool:
+    """Whether no word goes on here."""
+    return at == len(text) or not is_word(text[at])
+
+
+def char_at(text: str, at: int) -> str:
+    """The character at a place, none outside of the text."""
+    return text[at] if 0 <= at < len(text) else ""
+
+
+def before(text: str, at: int, length: int = 64) -> str:
+    """What stands before a place."""
+    return text[max(0, at - length) : at]
+
+
+def words_before(text: str, at: int) -> list[str]:
+    """The words of the line before a place, in lower case and without what a sign such as `:` is made of.
+
+    None, if a mark stands between them and the place that parts them from it. Names as in code are taken apart.
+    """
+    said = text[max(0, at - _REACH) : at].rstrip(_SIGNS)
+    if said.endswith(".") and _WORD.findall(said[-8:])[-1:] not in _SHORTENED:
+        return []
+    said = said.rstrip(".")
+    if not said or not (said[-1].isalnum() or said[-1] == ")"):
+        return []
+    return [word.lower() for word in _WORD.findall(said)]
+
+
+def line_before(text: str, at: int) -> list[str]:
+    """The words of the line before a place, in lower case."""
+    return [
+        word.lower() for word in _WORD.findall(text[max(0, at - _REACH) : at].rpartition("\n")[2])
+    ]
+
+
+def without_last(given: list[str], fillers: frozenset[str], most: int = 4) -> list[str]:
+    """Words without those at their end that say nothing."""
+    end = len(given)
+    while end and most and given[end - 1] in fillers:
+        end, most = end - 1, most - 1
+    return given[:end]
+
+
+def words(table: str) -> frozenset[str]:
+    """The words of a table that is written as a text."""
+    return frozenset(table.split())
+
+
+def luhn(digits: str) -> bool:
+    """Whether the last digit is the check digit of the others."""
+    odd = sum(map(int, digits[-1::-2]))
+    even = sum(2 * n - 9 * (n > 4) for n in map(int, digits[-2::-2]))
+    return (odd + even) % 10 == 0

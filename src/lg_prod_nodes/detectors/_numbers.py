@@ -1,0 +1,222 @@
+"""Numbers that carry a check: cards, bank accounts, social security numbers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from lg_prod_nodes.detectors._checked import (
+    CERTAIN,
+    CheckedRecognizer,
+    Span,
+    char_at,
+    ends_apart,
+    is_escape,
+    is_word,
+    line_before,
+    luhn,
+    starts_apart,
+    words,
+)
+from lg_prod_nodes.detectors._phone_words import names_other, names_phone, speaks_of_phone
+
+_SAID, _FORM = 0.85, 0.5
+
+_RUN = re.compile(r"[0-9]+(?:[ \u00a0.-][0-9]+)*")
+_GROUP = re.compile(r"[0-9]+")
+
+_CARDS = re.compile(
+    r"4(?:\d{12}|\d{15}|\d{18})"  # Visa
+    r"|(?:5[1-5]\d{2}|222[1-9]|22[3-9]\d|2[3-6]\d{2}|27[01]\d|2720)\d{12}"  # Mastercard
+    r"|220[0-4]\d{12,15}"  # Mir
+    r"|3[47]\d{13}"  # American Express
+    r"|3(?:0[0-5]|095|[689]\d)\d{11,16}"  # Diners Club
+    r"|35\d{14,17}|(?:2131|1800)\d{11}"  # JCB
+    r"|6\d{15,18}"  # Discover, UnionPay, RuPay, Maestro
+    r"|(?:50(?:18|20|38)|5[6-8]\d{2}|6304|6390|67\d{2}|0604)\d{8,15}"  # Maestro
+    r"|8[12]\d{14,17}|9792\d{12}"  # UnionPay and RuPay, Troy
+)
+"""Issuers and lengths, ISO/IEC 7812 and https://en.wikipedia.org/wiki/Payment_card_number."""
+
+_IBAN_START = re.compile(r"[A-Za-z]{2}[0-9]{2}(?=[ \u00a0-]?[A-Za-z0-9])")
+_IBAN_MARKS = " \u00a0-"
+_IBAN_LENGTHS = {
+    name: int(length)
+    for length, names in (
+        pair.split(":")
+        for pair in [
+            "15:NO",
+            "16:BE",
+            "18:DK,FK,FI,FO,GL,NL,SD",
+            "19:MK,SI",
+            "20:AT,BA,EE,KZ,LT,LU,MN,XK",
+            "21:CH,HR,LI,LV",
+            "22:BG,BH,CR,DE,GB,GE,IE,ME,RS,VA",
+            "23:AE,GI,IL,IQ,OM,SO,TL",
+            "24:AD,CZ,ES,MD,PK,RO,SA,SE,SK,TN,VG",
+            "25:LY,PT,ST",
+            "26:IS,TR",
+            "27:BI,DJ,FR,GR,IT,MC,MR,SM",
+            "28:AL,AZ,BY,CY,DO,GT,HN,HU,LB,NI,PL,SV",
+            "29:BR,EG,PS,QA,UA",
+            "30:JO,KW,MU,YE",
+            "31:MT,SC",
+            "32:LC",
+            "33:RU",
+        ]
+    )
+    for name in names.split(",")
+}
+"""Lengths by country, of the SWIFT IBAN registry: https://www.swift.com/standards/data-standards/iban."""
+
+_SSN = re.compile(r"[0-9]{3}([ .-]?)[0-9]{2}\1[0-9]{4}|[0-9]{5}-[0-9]{4}|[0-9]{3}-[0-9]{6}")
+_SOCIAL = words("social socsec ssn ssns ss")
+_SAYS_SO = 6
+"""How many words before bare digits may say that they are a social security number."""
+
+
+class CreditCardRecognizer(CheckedRecognizer):
+    """Numbers of payment cards of every issuer, 12 to 19 digits, checked by Luhn's sum."""
+
+    ENTITY = "CREDIT_CARD"
+    GATES = ("[0-9](?:[ .\u00a0-]?[0-9]){11}",)
+
+    def find(self, text: str) -> Iterator[Span]:
+        """Cards in runs of digits: whole groups, joined by one kind of mark."""
+        accounts = list(_ibans(text))
+        for run in _RUN.finditer(text):
+            if len(run[0]) < 12 or any(start < run.start() < end for start, end in accounts):
+                continue
+            groups = [group.span() for group in _GROUP.finditer(text, *run.span())]
+            first = 0
+            while first < len(groups):
+                last = _last_group(text, groups, first)
+                if last is not None:
+                    yield Span(groups[first][0], groups[last][1], CERTAIN)
+                first = first + 1 if last is None else last + 1
+
+
+class IbanRecognizer(CheckedRecognizer):
+    """International bank account numbers, in upper or lower case, checked by country, length and sum."""
+
+    ENTITY = "IBAN_CODE"
+    GATES = ("[A-Za-z]{2}[0-9]{2}[ \u00a0-]?[A-Za-z0-9]",)
+
+    def find(self, text: str) -> Iterator[Span]:
+        """Accounts of exactly their country's length, whatever follows."""
+        return (Span(start, end, CERTAIN) for start, end in _ibans(text))
+
+
+class SsnRecognizer(CheckedRecognizer):
+    """US social security numbers; without marks between the groups only after a word that says so."""
+
+    ENTITY = "US_SSN"
+    GATES = (r"[0-9]{3}[ .-]?[0-9]{2}[ .-]?[0-9]{4}", r"[0-9]{3}-[0-9]{6}")
+
+    def find(self, text: str) -> Iterator[Span]:
+        """Numbers by their groups or by what stands before them."""
+        for found in _SSN.finditer(text):
+            start, end = found.span()
+            if not _is_bounded(text, start, end) or not _is_issued(re.sub(r"\D", "", found[0])):
+                continue
+            if not _SOCIAL.isdisjoint(line_before(text, start)[-_SAYS_SO:]):
+                yield Span(start, end, _SAID)
+            elif found[1] and not found[0].startswith("9") and not _is_something_else(text, start):
+                yield Span(start, end, _SAID if found[1] == "-" else _FORM)
+
+
+def _is_something_else(text: str, start: int) -> bool:
+    return names_phone(text, start) or speaks_of_phone(text, start) or names_other(text, start)
+
+
+def _last_group(text: str, groups: list[tuple[int, int]], first: int) -> int | None:
+    """The last group of the longest card that begins with a group."""
+    if not starts_apart(text, groups[first][0]) or _is_fraction(text, groups[first][0]):
+        return None
+    best, marks, digits = None, set[str](), ""
+    for at in range(first, min(first + 8, len(groups))):
+        start, end = groups[at]
+        if at > first:
+            marks.add(text[start - 1])
+        digits += text[start:end]
+        if len(digits) > 19 or len(marks) > 1:
+            break
+        if _is_card(digits, groups[first : at + 1]) and _card_ends(text, groups, at):
+            best = at
+    return best
+
+
+def _is_card(digits: str, groups: list[tuple[int, int]]) -> bool:
+    if not (_CARDS.fullmatch(digits) and luhn(digits) and len(set(digits)) > 1):
+        return False
+    lengths = [end - start for start, end in groups]
+    is_even = all(2 < length < 8 for length in lengths) or len(digits) == 13
+    return len(lengths) == 1 or (lengths[0] == 4 and is_even)
+
+
+def _card_ends(text: str, groups: list[tuple[int, int]], at: int) -> bool:
+    end = groups[at][1]
+    following = char_at(text, end)
+    if following == "." and at + 1 < len(groups) and groups[at + 1][0] == end + 1:
+        return False
+    return ends_apart(text, end) and not (following == "-" and is_word(char_at(text, end + 1)))
+
+
+def _is_fraction(text: str, start: int) -> bool:
+    """Whether the digits go on a number or a word over a sign, as in `0.4111`, `+49 151` and in an UUID."""
+    previous = char_at(text, start - 1)
+    return previous == "+" or (previous in (".", "-") and is_word(char_at(text, start - 2)))
+
+
+def _ibans(text: str) -> Iterator[tuple[int, int]]:
+    for found in _IBAN_START.finditer(text):
+        start, length = found.start(), _IBAN_LENGTHS.get(found[0][:2].upper())
+        if length is None or not starts_apart(text, start) or _is_fraction(text, start):
+            continue
+        end = _iban_end(text, start, length)
+        if end is not None and ends_apart(text, end):
+            yield start, end
+
+
+def _iban_end(text: str, start: int, length: int) -> int | None:
+    """Where an account ends that begins here, if its sum is right."""
+    account, marks, at = "", set[str](), start
+    while len(account) < length and at < len(text):
+        char = text[at]
+        if char.isascii() and char.isalnum():
+            account += char
+        elif char in _IBAN_MARKS and text[at - 1] not in _IBAN_MARKS:
+            marks.add(char)
+        else:
+            return None
+        at += 1
+    if len(account) < length or len(marks) > 1 or text[at - 1] in _IBAN_MARKS:
+        return None
+    moved = account[4:] + account[:4]
+    return at if int("".join(str(int(char, 36)) for char in moved)) % 97 == 1 else None
+
+
+def _is_issued(digits: str) -> bool:
+    return (
+        digits[:3] not in ("000", "666")
+        and digits[3:5] != "00"
+        and digits[5:] != "0000"
+        and len(set(digits)) > 1
+    )
+
+
+def _is_bounded(text: str, start: int, end: int) -> bool:
+    previous, following = char_at(text, start - 1), char_at(text, end)
+    if not starts_apart(text, start) or not ends_apart(text, end):
+        return False
+    if (
+        previous
+        and previous in ".-/#$+"
+        and (previous in "#$+" or is_word(char_at(text, start - 2)))
+    ):
+        return is_escape(text, start)
+    if previous == " " and char_at(text, start - 2).isdigit() and char_at(text, start + 3) == " ":
+        return False  # more groups of digits
+    if following == " " and char_at(text, end + 1).isdigit() and char_at(text, start + 3) == " ":
+        return False
+    return not (following and following in ".-/" and is_word(char_at(text, end + 1)))

@@ -1,0 +1,38 @@
+"""Findings, and how those that overlap come apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from heapq import heappop, heappush
+from itertools import pairwise
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A place in a text and what stands there."""
+
+    start: int
+    end: int
+    entity: str
+    score: float
+
+
+def apart(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Findings that do not overlap: the surer keeps its place, else the longer; the rest of the other stays."""
+    ranked = sorted(set(findings), key=lambda f: (-f.score, f.start - f.end, f.start, f.entity))
+    by_start = sorted(range(len(ranked)), key=lambda rank: ranked[rank].start, reverse=True)
+    edges = sorted({edge for finding in ranked for edge in (finding.start, finding.end)})
+    pieces: list[tuple[int, int, int]] = []
+    open_: list[int] = []
+    for at, until in pairwise(edges):
+        while by_start and ranked[by_start[-1]].start == at:
+            heappush(open_, by_start.pop())
+        while open_ and ranked[open_[0]].end <= at:
+            heappop(open_)
+        if not open_:
+            continue
+        if pieces and pieces[-1][0] == open_[0] and pieces[-1][2] == at:
+            at = pieces.pop()[1]
+        pieces.append((open_[0], at, until))
+    return tuple(replace(ranked[rank], start=start, end=end) for rank, start, end in pieces)

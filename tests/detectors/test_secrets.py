@@ -1,0 +1,173 @@
+"""Secrets by their issuers' formats and by where they stand. Values are put together, so that this file holds none."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+import re
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lg_prod_nodes.detectors._issuers import FORMATS, Format
+from lg_prod_nodes.detectors.secrets import SecretRecognizer
+
+SECRETS = SecretRecognizer()
+LETTERS, HEX = string.ascii_letters + string.digits, "0123456789abcdef"
+HEADER = base64.urlsafe_b64encode(b'{"alg":"HS256"}').decode().rstrip("=")
+WEB_TOKEN = f"{HEADER}.{'eyJzdWIiOiIxIn0'}.{'aB3' * 14}"
+BEGIN, END = "-----BEGIN {}PRIVATE KEY-----", "-----END {}PRIVATE KEY-----"
+
+
+def found(text: str) -> list[str]:
+    results = SECRETS.analyze(text, ["SECRET"])
+    return [text[r.start : r.end] for r in results]
+
+
+def some(length: int, alphabet: str = LETTERS, seed: int = 1) -> str:
+    return "".join(random.Random(seed).choices(alphabet, k=length - 2)) + "a1"
+
+
+KEYS = {
+    "OpenAI": "sk" + "-" + some(48),
+    "OpenAI project": "sk" + "-proj-" + some(120),
+    "Anthropic": "sk" + "-ant-api03-" + some(93) + "AA",
+    "AWS": "AK" + "IA" + some(14, string.ascii_uppercase).upper() + "77",
+    "Google": "AI" + "za" + some(35),
+    "GitHub": "gh" + "p_" + some(36),
+    "GitHub fine-grained": "github" + "_pat_" + some(82),
+    "GitLab": "gl" + "pat-" + some(20),
+    "Slack": "xo" + "xb-1234567890-" + some(24),
+    "Slack webhook": "https://hooks.slack" + ".com/services/T0001/B0001/" + some(24),
+    "Discord": "M" + some(23) + "." + some(6) + "." + some(27),
+    "Telegram": "123456789:A" + "A" + some(33),
+    "Stripe": "sk" + "_live_" + some(24),
+    "Stripe restricted": "rk" + "_test_" + some(24),
+    "Stripe webhook": "wh" + "sec_" + some(32),
+    "Twilio": "S" + "K" + some(32, HEX),
+    "SendGrid": "S" + "G." + some(22) + "." + some(43),
+    "Mailgun": "key" + "-" + some(32, HEX),
+    "npm": "npm" + "_" + some(36),
+    "PyPI": "pypi" + "-AgEIcHlwaS5vcmc" + some(100),
+    "Hugging Face": "hf" + "_" + some(34),
+    "Azure client": some(3) + "8" + "Q~" + some(34),
+    "Databricks": "da" + "pi" + some(32, HEX),
+    "DigitalOcean": "dop" + "_v1_" + some(64, HEX),
+    "Shopify": "shp" + "at_" + some(32, HEX),
+    "JSON Web Token": WEB_TOKEN,
+}
+
+
+@pytest.mark.parametrize(
+    "around",
+    ["{}", 'x = "{}"', "use {}, please.", r'{{"a": "{{\"k\": \"{}\"}}"}}', r"a\n{}\nb", "`{}`"],
+)
+@pytest.mark.parametrize("key", KEYS.values(), ids=KEYS)
+def test_finds_the_keys_of(key: str, around: str) -> None:
+    assert found(around.format(key)) == [key]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "DB_PASSWORD=«s3cr3t!pw»",
+        '"password": "«hunter2»", "api_key": "«a1b2c3d4e5f6»"',
+        r'{"args": "{\"password\": \"«hunter2!»\"}"}',
+        "password: «hunter22», ok",
+        "my password is «Summer2024!»",
+        'password = "«correcthorse»"',
+        'clientSecret: "«abc123DEF456ghi»"',
+        "postgres://user:«p4ss»@host/db and https://u:«Wi11is_833#x»@db",
+        "Authorization: Bearer «abcdef1234567890abcd»",
+        "Authorization: Basic «dXNlcjpwYXNzd29yZA==»",
+        "curl -u admin:«hunter2» http://x",
+        f'aws_secret_access_key = "«{some(38)}+/»"',
+        f"AccountName=x;AccountKey=«{some(86)}==»;",
+        f"TWILIO_ACCOUNT_SID=«{'A' + 'C'}{some(32, HEX)}»",
+        "\\nAPI_TOKEN=«aB3dE5fG7h»\\n",
+    ],
+)
+def test_finds_by_what_stands_before(text: str) -> None:
+    expected = [part.partition("»")[0] for part in text.split("«")[1:]]
+
+    assert sorted(found(text.replace("«", "").replace("»", ""))) == sorted(expected)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "my password is wrong and the token expired, please send a new secret link",
+        "Password must be at least 8 characters. password: required, token: string, secret: none",
+        "api_key: <API_KEY> token=${TOKEN} secret: **** password: [SECRET] apiKey={{ key }} password=$PASSWORD",
+        "api_key = 'YOUR-API-KEY-2' secret='changeme123' token='xxxx-xxxx-1234'",
+        'password = os.environ["DB_PASSWORD"]; token = get_token(user1.id2); secret = settings.SECRET_KEY2',
+        "def login(password: str, token: Optional[str] = None) -> bool1: ...",
+        "max_tokens: 40960000 tokens=12345678 next_page_token=CAUQAAabc123x primary_key: abc123def456",
+        "bearer of good news, Basic auth: see docs, token bucket algorithm",
+        "https://example.com/users/42 ssh://git@example.com postgres://user:${PASSWORD}@host postgres://u:***@h",
+        "pwd: /home/ann/x1 monkey: abc123def456 keyboard=qwertz12345",
+        "550e8400-e29b-41d4-a716-446655440000 d41d8cd98f00b204e9800998ecf8427e AC0123 SK0123 eyJhbGciOi.x.y",
+        "sk-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx sk-learn sk-your-key",
+        "Authorization: Basic abcdefg, Authorization: Basic aGVsbG8gd29ybGQ=, Bearer abcdefghijklmnopqrstuvw",
+        'password: "abc1234, token, abc12345; password = user.password1x, password=get_it(1)',
+        "eyJ!!!!!!!!!.eyJzdWIiOiIxIn0.abc eyJhbGciOiJI.eyJzdWIiOiIxIn0.abc",
+        "[SECRET:0123456789abcdef] [API_TOKEN:0123456789abcdef] [SECRET_a1b2c3d4]",
+    ],
+)
+def test_leaves(text: str) -> None:
+    assert found(text) == []
+
+
+@pytest.mark.parametrize("kind", ["", "RSA ", "EC ", "OPENSSH ", "ENCRYPTED "])
+def test_a_private_key_is_found_whole(kind: str) -> None:
+    block = f"{BEGIN.format(kind)}\n{some(64)}\n{END.format(kind)}"
+
+    assert found(f"key:\n{block}\nthanks") == [block]
+    assert found(json.dumps({"k": block})) == [json.dumps(block)[1:-1]]
+
+
+def test_a_private_key_without_an_end_is_found_to_the_end_of_the_text() -> None:
+    block = f"{BEGIN.format('')}\n{some(64)} and more"
+
+    assert found(f"see {block}") == [block]
+
+
+def test_a_certificate_is_no_secret() -> None:
+    assert found("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----") == []
+
+
+def test_secrets_that_overlap_are_covered_together() -> None:
+    text = f"token={KEYS['GitHub']}-tail1"
+
+    assert "".join(sorted(found(text), key=text.index)) == f"{KEYS['GitHub']}-tail1"
+
+
+def test_a_web_token_has_a_header() -> None:
+    other = base64.urlsafe_b64encode(b'{"foo":"HS256"}').decode().rstrip("=")
+
+    assert found(f"{other}.eyJzdWIiOiIxIn0.{'aB3' * 14}") == []
+
+
+@pytest.mark.parametrize("form", FORMATS, ids=lambda form: f"{form.issuer} {form.begins}")
+def test_each_format_can_be_ruled_out_and_has_a_source(form: Format) -> None:
+    literal = re.sub(r"\\(.)", r"\1", form.pattern)
+
+    assert form.source.startswith(("https://", "gitleaks ", "GitHub "))
+    assert form.near or form.begins
+    assert (
+        form.near
+        or any(part in literal for part in (form.begins, form.begins[:2]))
+        or form.begins in ".-"
+    )
+
+
+@given(
+    st.sampled_from(sorted(KEYS)),
+    st.text(" ,;\n\"'(){}", max_size=5),
+    st.text(" ,;\n\"'(){}", max_size=5),
+)
+def test_keys_are_found_in_any_surroundings(issuer: str, before: str, after: str) -> None:
+    assert found(f"{before}{KEYS[issuer]}{after}") == [KEYS[issuer]]
