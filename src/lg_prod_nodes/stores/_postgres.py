@@ -1,0 +1,198 @@
+"""A Postgres that a store asks single statements, and that cannot hold it up without end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from typing import Any, LiteralString
+
+from psycopg import Connection, Error, OperationalError, ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.errors import QueryCanceled
+from psycopg.rows import TupleRow
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from lg_prod_nodes.errors import ConfigurationError, StoreUnavailable
+
+_MOST_CONNECTIONS = 4
+_SETUP_LOCK = 0x1C_980A  # any number that nobody else uses for an advisory lock
+_ARE_THERE: LiteralString = (
+    "SELECT bool_and(to_regclass(name) IS NOT NULL) FROM unnest(%s::text[]) AS name"
+)
+
+
+class Postgres:
+    """Connects when it is first asked, and makes its tables then.
+
+    Args:
+        dsn: The database.
+        tables: Statements that make the tables, by name of the table, in this order.
+        timeout: Seconds to wait at most for a connection, and for a statement; twice as long for a silent server.
+
+    Raises:
+        ConfigurationError: The DSN cannot be read.
+    """
+
+    def __init__(self, dsn: str, *, tables: Mapping[str, LiteralString], timeout: float) -> None:
+        self.host = _host(dsn)
+        self._dsn = dsn
+        self._tables = tables
+        self._timeout = timeout
+        self._pool: ConnectionPool[_Connection] | None = None
+        self._lock = threading.Lock()
+
+    def rows(self, query: LiteralString, **values: Any) -> list[TupleRow]:
+        """The rows that a statement returns. It is asked again where a connection broke: that must do no harm.
+
+        Raises:
+            StoreUnavailable: There is no answer in time, or the statement fails.
+        """
+        with self._told():
+            pool = self._opened()
+            try:
+                return _ask(pool, query, values)
+            except (PoolTimeout, QueryCanceled, _Unanswered):
+                raise
+            except OperationalError:  # a restart of the server cuts every connection
+                pool.drain()
+                return _ask(pool, query, values)
+
+    def close(self) -> None:
+        """Close the connections; the next use opens new ones."""
+        with self._lock:
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.close()
+
+    @contextmanager
+    def _told(self) -> Generator[None]:
+        try:
+            yield
+        except Error as error:
+            raise StoreUnavailable(
+                f"the Postgres at {self.host} cannot be reached or used"
+            ) from error
+
+    def _opened(self) -> ConnectionPool[_Connection]:
+        if (pool := self._pool) is not None:
+            return pool
+        if not self._lock.acquire(timeout=self._timeout):
+            raise _Unanswered("another thread is still connecting")
+        try:
+            if self._pool is None:
+                self._set_up()
+                self._pool = self._new_pool()
+            return self._pool
+        finally:
+            self._lock.release()
+
+    def _new_pool(self) -> ConnectionPool[_Connection]:
+        return ConnectionPool(
+            self._dsn,
+            connection_class=_Connection,
+            kwargs=self._settings(),
+            configure=self._bound,
+            min_size=1,
+            max_size=_MOST_CONNECTIONS,
+            timeout=self._timeout,
+            open=True,
+        )
+
+    def _set_up(self) -> None:
+        """Make the tables, one process at a time; where they are, no right to make any is needed."""
+        with _Connection.connect(self._dsn, **self._settings()) as connection:
+            self._bound(connection)
+            if self._are_there(connection):
+                return
+            with connection.transaction():
+                connection.execute("SELECT pg_advisory_xact_lock(%s)", [_SETUP_LOCK])
+                if not self._are_there(connection):
+                    for table in self._tables.values():
+                        connection.execute(table)
+
+    def _are_there(self, connection: _Connection) -> bool:
+        return connection.execute(_ARE_THERE, [list(self._tables)]).fetchone() == (True,)
+
+    def _settings(self) -> dict[str, Any]:
+        timeouts = {
+            "connect_timeout": max(2, round(self._timeout)),  # 2 is the least that libpq knows
+            "tcp_user_timeout": round(self._timeout * 1000),
+        }
+        chosen = conninfo_to_dict(self._dsn)
+        return {
+            "autocommit": True,
+            "prepare_threshold": 0,
+            **{name: value for name, value in timeouts.items() if name not in chosen},
+        }
+
+    def _bound(self, connection: _Connection) -> None:
+        limit = f"{round(self._timeout * 1000)}ms"
+        connection.patience = 2 * self._timeout
+        connection.execute("SELECT set_config('statement_timeout', %s, false)", [limit])
+
+
+class _Unanswered(OperationalError):
+    """Nobody says anything."""
+
+
+class _Connection(Connection[TupleRow]):
+    """A connection that waits with patience: a server that is frozen keeps no `statement_timeout`."""
+
+    patience: float | None = None
+
+    def wait(self, gen: Generator[Any, Any, Any], *args: Any, **kwargs: Any) -> Any:
+        """Wait for the server."""
+        if self.patience is None:
+            return super().wait(gen, *args, **kwargs)
+        try:
+            return super().wait(_until(time.monotonic() + self.patience, gen), *args, **kwargs)
+        except _Unanswered:
+            self.close()
+            raise
+
+
+def _until(deadline: float, steps: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+    """The same steps, which fail where nothing has come by the deadline."""
+    try:
+        wanted = next(steps)
+        while True:
+            ready = yield wanted
+            if not ready and time.monotonic() > deadline:
+                raise _Unanswered("no answer from the server in time")
+            wanted = steps.send(ready)
+    except StopIteration as end:
+        return end.value
+
+
+def _ask(pool: ConnectionPool[_Connection], query: LiteralString, values: Any) -> list[TupleRow]:
+    with pool.connection() as connection:
+        return connection.execute(query, values).fetchall()
+
+
+def _host(dsn: str) -> str:
+    """The host, which errors name.
+
+    Raises:
+        ConfigurationError: The DSN cannot be read.
+    """
+    if not _is_plain(dsn):
+        raise ConfigurationError(
+            "the Postgres DSN cannot be read; write postgresql://user:password@host:5432/database, "
+            "with special characters of the password percent-encoded"
+        )
+    return str(conninfo_to_dict(dsn).get("host", "the local socket"))
+
+
+def _is_plain(dsn: str) -> bool:
+    """Whether a DSN is read as meant: a bare `@` or `/` makes a part of the password a host, port or database."""
+    try:
+        parts = conninfo_to_dict(dsn)
+    except ProgrammingError:  # whose text quotes the DSN
+        return False
+    host, port = str(parts.get("host", "")), str(parts.get("port", ""))
+    database = "" if "user" in parts else str(parts.get("dbname", ""))
+    return "@" not in host[1:] + database and all(
+        number.isdecimal() for number in port.split(",") if number
+    )
