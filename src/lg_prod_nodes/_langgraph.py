@@ -7,20 +7,23 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from copy import copy
-from typing import Any
+from typing import Any, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph._internal._config import ensure_config
-from langgraph._internal._constants import CONF, CONFIG_KEY_RUNTIME
+from langgraph._internal._constants import CONF, CONFIG_KEY_CALL, CONFIG_KEY_RUNTIME
 from langgraph._internal._runnable import RunnableCallable
 from langgraph.graph._node import StateNodeSpec
 from langgraph.graph.state import StateGraph, _NodeDefaults
 from langgraph.pregel._read import DEFAULT_BOUND, PregelNode
+from langgraph.pregel._tools import _tool_call_writer
 from langgraph.pregel._utils import _runnable_has_native_async
 from langgraph.runtime import Runtime
 
 __all__ = [
+    "TOOL_OUTPUT",
     "PregelNode",
     "RunnableCallable",
     "StateNodeSpec",
@@ -29,8 +32,14 @@ __all__ = [
     "ensure_config",
     "has_native_async",
     "runtime_in",
+    "with_guarded_branches",
+    "with_runtime",
+    "with_tasks",
     "without_defaults",
 ]
+
+TOOL_OUTPUT = _tool_call_writer
+"""Where the running tool writes its output piece by piece, if anyone reads it."""
 
 AnyBuilder = StateGraph[Any, Any, Any, Any]
 
@@ -41,9 +50,40 @@ def runtime_in(config: RunnableConfig) -> Runtime[Any] | None:
     return runtime if isinstance(runtime, Runtime) else None
 
 
+def with_runtime(config: RunnableConfig, runtime: Runtime[Any]) -> RunnableConfig:
+    """The config with another runtime."""
+    return {**config, CONF: {**config.get(CONF, {}), CONFIG_KEY_RUNTIME: runtime}}
+
+
+def with_tasks(config: RunnableConfig, guard: Callable[[Any], Any]) -> RunnableConfig:
+    """The config with the functions guarded that a node calls as tasks of the functional API."""
+    native = config.get(CONF, {}).get(CONFIG_KEY_CALL)
+    if native is None:
+        return config
+
+    def call(function: Any, *args: Any, **kwargs: Any) -> Any:
+        return native(guard(function), *args, **kwargs)
+
+    return {**config, CONF: {**config[CONF], CONFIG_KEY_CALL: call}}
+
+
 def does_nothing(node: PregelNode) -> bool:
     """Whether a node has no runnable of its own, as the start node."""
     return node.bound is DEFAULT_BOUND
+
+
+def with_guarded_branches(
+    node: PregelNode, guard: Callable[[RunnableCallable], RunnableCallable]
+) -> PregelNode:
+    """The node with its conditional edges guarded; the very same where it has none."""
+    writers = [guard(cast(Any, w)) if _is_branch(w) else w for w in node.writers]
+    if all(new is old for new, old in zip(writers, node.writers, strict=True)):
+        return node
+    return node.copy({"writers": writers})
+
+
+def _is_branch(writer: Any) -> bool:
+    return isinstance(writer, RunnableCallable) and "writer" in writer.kwargs
 
 
 def has_native_async(runnable: Runnable[Any, Any]) -> bool:

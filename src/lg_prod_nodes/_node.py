@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractContextManager, aclosing, nullcontext
+from collections.abc import AsyncIterator, Generator, Iterator, Sequence
+from contextlib import aclosing, contextmanager
+from copy import copy
 from typing import Any
 
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.errors import GraphBubbleUp
+from langgraph.pregel import Pregel
+from langgraph.types import Send
 
 from lg_prod_nodes._engine import Chunk, act, drive, drive_astream, drive_stream
+from lg_prod_nodes._exits import filtered_exits
 from lg_prod_nodes._langgraph import RunnableCallable, has_native_async, runtime_in
 from lg_prod_nodes._watch import watching
 from lg_prod_nodes.call import Call, Handler, Unrecoverable
+from lg_prod_nodes.content import Rewrite, rewrite
 from lg_prod_nodes.policy import Policy, Stack
 
 
@@ -67,8 +72,8 @@ class GuardedNode(RunnableCallable):
         """Run an attempt."""
 
         async def handler(call: Call) -> Any:
-            with self._watched(call, config) as watched:
-                return self._inner.invoke(call.input, watched, **kwargs)
+            with self._around(call, config) as inner:
+                return self._inner.invoke(call.input, inner, **kwargs)
 
         return drive(self._act(input, config, handler, blocking=True))
 
@@ -76,8 +81,8 @@ class GuardedNode(RunnableCallable):
         """Run an attempt."""
 
         async def handler(call: Call) -> Any:
-            with self._watched(call, config) as watched:
-                return await self._inner.ainvoke(call.input, watched, **kwargs)
+            with self._around(call, config) as inner:
+                return await self._inner.ainvoke(call.input, inner, **kwargs)
 
         return await self._act(input, config, handler, blocking=False)
 
@@ -89,8 +94,8 @@ class GuardedNode(RunnableCallable):
 
         async def handler(call: Call) -> Any:
             result = None
-            with self._watched(call, config) as watched:
-                for chunk in self._inner.stream(call.input, watched, **kwargs):
+            with self._around(call, config) as inner:
+                for chunk in self._inner.stream(call.input, inner, **kwargs):
                     result = await self._take(chunk, result, passed)
             return result
 
@@ -105,8 +110,8 @@ class GuardedNode(RunnableCallable):
 
         async def handler(call: Call) -> Any:
             result = None
-            with self._watched(call, config) as watched:
-                async for chunk in self._inner.astream(call.input, watched, **kwargs):
+            with self._around(call, config) as inner:
+                async for chunk in self._inner.astream(call.input, inner, **kwargs):
                     result = await self._take(chunk, result, passed)
             return result
 
@@ -139,10 +144,19 @@ class GuardedNode(RunnableCallable):
         if not (passed and passed[0] is result):
             await Chunk(result)  # held back, changed, or an answer in the node's stead
 
-    def _watched(
+    @contextmanager
+    def _around(
         self, call: Call, config: RunnableConfig | None
-    ) -> AbstractContextManager[RunnableConfig | None]:
-        return watching(call) if self._watches else nullcontext(config)
+    ) -> Generator[RunnableConfig | None]:
+        """What stands around the inner runnable: watches and filters for what it calls and lets out."""
+        # A graph as a node has its own boundary, and its nodes their own exits.
+        call = call.replace(filters=()) if isinstance(self._inner, Pregel) else call
+        with filtered_exits(call, config) as inner, self._stack.reach(call):
+            if not self._watches:
+                yield inner
+                return
+            with watching(call.replace(config=inner or call.config)) as watched:
+                yield watched
 
     async def _act(
         self, input: Any, config: RunnableConfig | None, handler: Handler, *, blocking: bool
@@ -161,3 +175,46 @@ class GuardedNode(RunnableCallable):
             if self._recoverer.recovers_from(error):
                 raise
             raise Unrecoverable(error) from error
+
+
+def guarded_branch(
+    branch: RunnableCallable, name: str, path: str, stack: Stack
+) -> RunnableCallable:
+    """A conditional edge whose `Send`s and errors are filtered by the policies that stand around its node's content."""
+    wraps = stack.wraps("node", role="content")
+
+    def call_of(config: RunnableConfig, *, blocking: bool) -> Call:
+        call = stack.node_call(name, path, None, config, runtime_in(config), blocking=blocking)
+        return call.replace(answer_with=None)
+
+    def sends(call: Call, writer: Any) -> Any:
+        return lambda targets, static: writer(rewrite_sends(targets, call.filtered), static)
+
+    def route(input: Any, config: RunnableConfig, *, reader: Any, writer: Any) -> Any:
+        chosen: list[Any] = []
+
+        async def handler(call: Call) -> None:
+            chosen.append(branch.func(input, config, reader=reader, writer=sends(call, writer)))  # type: ignore[misc]
+
+        drive(act(wraps, call_of(config, blocking=True), handler))
+        return chosen[0]
+
+    async def aroute(input: Any, config: RunnableConfig, *, reader: Any, writer: Any) -> Any:
+        chosen: list[Any] = []
+
+        async def handler(call: Call) -> None:
+            chosen.append(
+                await branch.afunc(input, config, reader=reader, writer=sends(call, writer))  # type: ignore[misc]
+            )
+
+        await act(wraps, call_of(config, blocking=False), handler)
+        return chosen[0]
+
+    guarded = copy(branch)
+    vars(guarded).update(func=route, afunc=aroute if branch.afunc else None)
+    return guarded
+
+
+def rewrite_sends(targets: Sequence[Any], change: Rewrite) -> list[Any]:
+    """The targets of an edge, with what is sent rewritten."""
+    return [rewrite(target, change) if isinstance(target, Send) else target for target in targets]

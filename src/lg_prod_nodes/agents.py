@@ -8,6 +8,7 @@ from typing import Any, cast
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, SystemMessage, ToolMessage
 from langgraph.types import Command
 
+from lg_prod_nodes._calls import Place, reaching
 from lg_prod_nodes._engine import act, drive
 from lg_prod_nodes.call import SYSTEM_CLOCK, Call, Clock, Kind
 from lg_prod_nodes.errors import ConfigurationError
@@ -93,7 +94,7 @@ class _CallMiddleware(AgentMiddleware[Any, Any, Any]):
             return ModelResponse(result=[AIMessage(reply) if isinstance(reply, str) else reply])
 
         async def serve(call: Call) -> Any:
-            with self._stack.watch(call):
+            with self._stack.watch(call), reaching(Place(call, filters=call.filters)):
                 served = handler(_with_messages(request, call.input))
                 return served if call.blocking else await served
 
@@ -132,7 +133,7 @@ class _CallMiddleware(AgentMiddleware[Any, Any, Any]):
             )
 
         async def serve(call: Call) -> Any:
-            with self._stack.watch(call):
+            with self._stack.watch(call), reaching(Place(call, filters=call.filters)):
                 served = handler(request.override(tool_call=call.input))
                 return served if call.blocking else await served
 

@@ -51,6 +51,34 @@ class Clock(Protocol):
         ...
 
 
+class TextStream(Protocol):
+    """A text that leaves piece by piece, as far as it is settled."""
+
+    def feed(self, piece: str) -> str:
+        """Take the next piece; give back what may leave now, which can be nothing.
+
+        Raises:
+            CallRejected: The text must not leave.
+        """
+        ...
+
+    def flush(self) -> str:
+        """Give back the rest: nothing follows."""
+        ...
+
+
+class TextFilter(Protocol):
+    """What a policy makes of texts that leave a call by other ways than its result: streams, store, edges."""
+
+    def __call__(self, text: str) -> str:
+        """The text as it may leave."""
+        ...
+
+    def stream(self) -> TextStream:
+        """A text of its own that leaves piece by piece."""
+        ...
+
+
 class SystemClock:
     """The machine's own clock."""
 
@@ -122,6 +150,9 @@ class Call:
         attempt: 1 for the first try of a node, 2 for its first retry, and so on.
         resumed: Whether a run goes on with earlier work (`Command(resume=...)`, no input) rather than being new.
         blocking: Whether the caller is synchronous.
+        filters: What the policies further out make of texts that leave by other ways than the result.
+        originals: What a tool gets in place of tokens in its arguments.
+        clean: The messages of the node's own input, which its policies have seen already, by identity.
     """
 
     kind: Kind
@@ -136,6 +167,9 @@ class Call:
     blocking: bool = False
     clock: Clock = SYSTEM_CLOCK
     observers: tuple[Observer, ...] = ()
+    filters: tuple[TextFilter, ...] = ()
+    originals: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    clean: Mapping[int, Any] | None = field(default=None, repr=False)
     answer_with: Callable[[Call, Any], Awaitable[Any]] | None = None
 
     def replace(self, **changes: Any) -> Call:
@@ -162,6 +196,18 @@ class Call:
     def now(self) -> float:
         """Seconds on a clock that never goes back."""
         return self.clock.now()
+
+    def filtered(self, text: str) -> str:
+        """A text as it may leave the call, see `filters`."""
+        for change in reversed(self.filters):
+            text = change(text)
+        return text
+
+    def revealed(self, text: str) -> str:
+        """A text with originals in place of their tokens, see `originals`."""
+        for token, original in self.originals:
+            text = text.replace(token, original)
+        return text
 
     async def sleep(self, seconds: float) -> None:
         """Wait, in the way that suits the caller."""

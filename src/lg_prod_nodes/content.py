@@ -1,22 +1,25 @@
 """The one walk over everything that carries content: messages, content blocks, tool calls, state, `Command`, `Send`.
 
 `rewrite` gives back the very same object where nothing changed, and a new one of the same shape, id and type where
-something did; what it is given is never mutated.
+something did; what it is given is never mutated. Exceptions have their own, in `_failures.py`.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from collections import deque
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import copy
 from typing import Any, Literal, TypeVar
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
-from langgraph.types import Command, Interrupt, Send
+from langgraph.types import Command, Interrupt, Send, StateUpdate
 from pydantic import BaseModel
+
+from lg_prod_nodes._failures import rewritten
 
 T = TypeVar("T")
 Rewrite = Callable[[str], str]
@@ -26,13 +29,27 @@ _NAMING_KEYS = frozenset(
 )
 """Keys of messages and blocks whose values name things rather than say something."""
 
+_ARGUMENTS = frozenset({"args", "arguments", "input"})
+"""Keys of tool calls whose values are the user's data, in which no key has a meaning of its own."""
+
 _BINARY_KEYS = frozenset({"base64", "data"})
 """Keys of content blocks that hold encoded bytes."""
 
 _BINARY_BLOCKS = frozenset({"image", "audio", "video", "file", "input_audio", "base64"})
 
-_BASE64 = re.compile(r"[A-Za-z0-9+/=_\s-]*")
-_DATA_URL = re.compile(r"data:[\w/.+;=-]*;base64,[A-Za-z0-9+/=_\s-]*")
+_BASE64 = re.compile(r"[A-Za-z0-9+/=_\s-]{40,}")
+_DATA_URL = re.compile(r"data:[\w/.+;=-]*;base64,[A-Za-z0-9+/=_\s-]{40,}")
+"""Shorter ones may be a value that is written in these letters, such as an account number."""
+
+_PLAIN_KEY = re.compile(r"[A-Za-z_]{1,40}")
+_NUMBER = re.compile(r"[\d\s().+/-]{7,40}")
+_LEAST_NUMBER = 10**6
+"""A number with fewer digits says nothing by itself."""
+
+_BARE_STAND_IN = re.compile(r"(?<=[:,\[])(\s*)(\[\w+(?::\w+)?\]|\*+\w*)(?=\s*[,}\]])")
+"""What was put in the place of a number in JSON, where a text needs quotes."""
+
+_NONE: Mapping[int, Any] = {}
 
 _MESSAGE_FIELDS = (
     "content",
@@ -46,18 +63,267 @@ _MESSAGE_FIELDS = (
 )
 
 
-def rewrite(value: T, change: Rewrite) -> T:
-    """Apply `change` to every text inside of a value.
+def rewrite(value: T, change: Rewrite, *, clean: Mapping[int, Any] | None = None) -> T:
+    """Apply `change` to every text inside of a value, keys of mappings and numbers of seven digits or more included.
+
+    A number, and a text that is one, is given together with the key that it stands under, as in `"phone: 2125550142"`,
+    since the key says what it is. What is JSON stays JSON.
 
     Args:
         value: A message, a state (mapping, pydantic model, dataclass), an update, a `Command`, `Send` or `Interrupt`,
-            an exception's arguments, or any nesting of lists, tuples, sets and mappings of these.
+            or any nesting of lists, tuples, sets and mappings of these.
         change: Gets a text, gives back the text to have in its place.
+        clean: Messages to leave out, by identity, with their content.
 
     Returns:
         The same object when no text changed, else a copy with the changed texts.
     """
-    return _rewrite(value, change)  # type: ignore[no-any-return]
+    return _Walk(change, clean or {}).value(value)  # type: ignore[no-any-return]
+
+
+def texts(value: object) -> list[str]:
+    """Every text inside of a value, in the order of the walk."""
+    found: list[str] = []
+
+    def note(text: str) -> str:
+        found.append(text)
+        return text
+
+    _Walk(note).value(value)
+    return found
+
+
+@contextmanager
+def cleaned_errors(change: Rewrite) -> Generator[None]:
+    """Clean what is raised inside of the block, in place: an exception is on its way already."""
+    try:
+        yield
+    except Exception as error:
+        cleaned = rewritten(error, _Walk(change).value)
+        if cleaned is error:
+            raise
+    else:
+        return
+    raise cleaned  # out of the `except`, so that the error is not its context
+
+
+class _Walk:
+    """One walk; `wire` says that it is inside of a message, where some keys only name things."""
+
+    __slots__ = ("_change", "_clean")
+
+    def __init__(self, change: Rewrite, clean: Mapping[int, Any] = _NONE) -> None:
+        self._change = change
+        self._clean = clean
+
+    def value(self, value: Any, key: str = "", *, wire: bool = False) -> Any:  # noqa: C901 - one branch a shape of content
+        match value:
+            case str():
+                return self._text(value, key)
+            case None | bool() | float() | bytes():
+                return value
+            case int():
+                return self._number(value, key) if abs(value) >= _LEAST_NUMBER else value
+            case dict():
+                return self._mapping(value, key, wire)
+            case StateUpdate():
+                return self._replaced(value, self._changes(value, ("values",)))
+            case list() | tuple() | set() | frozenset() | deque():
+                return self._collection(value, key, wire)
+            case BaseMessage():
+                return self._message(value)
+            case Mapping():
+                return self._mapping(value, key, wire)
+            case BaseException():
+                return rewritten(value, self.value)
+            case Command():
+                return self._command(value)
+            case Send():
+                return self._replaced(value, self._changes(value, ("arg",)))
+            case Interrupt():
+                return self._replaced(value, self._changes(value, ("value",)))
+            case BaseModel():
+                names = (*type(value).model_fields, *(value.model_extra or ()))
+                changed = self._changes(value, names)
+                return value.model_copy(update=changed) if changed else value
+            case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
+                names = tuple(field.name for field in dataclasses.fields(value))
+                return self._replaced(value, self._changes(value, names))
+            case _:
+                return value
+
+    def _text(self, text: str, key: str) -> str:
+        if text.startswith("data:") and _DATA_URL.fullmatch(text):
+            return text
+        is_number = key and _NUMBER.fullmatch(text)
+        changed = self._under(key, text) if is_number else self._change(text)
+        return text if changed == text else _as_json(text, changed)
+
+    def _number(self, number: int, key: str) -> Any:
+        text = str(number)
+        changed = self._under(key, text)
+        return number if changed == text else changed
+
+    def _under(self, key: str, text: str) -> str:
+        """What becomes of a text under its key."""
+        if not key:
+            return self._change(text)
+        before = f"{key}: "
+        changed = self._change(before + text)
+        return changed[len(before) :] if changed.startswith(before) else self._change(text)
+
+    def _mapping(self, value: Mapping[Any, Any], key: str, wire: bool) -> Any:
+        is_call = value.keys() >= {"name", "args", "id"}
+        wire = wire or is_call or value.keys() >= {"role", "content"}
+        skipped = _skipped_keys(value) if wire else frozenset()
+        changed: dict[Any, Any] = {}
+        renamed: dict[Any, str] = {}
+        for name, old in value.items():
+            if name in skipped:
+                continue
+            if (new_name := self._key(name)) != name:
+                renamed[name] = new_name
+            said = f"{key} {name}" if key and isinstance(name, str) else name
+            under = said if isinstance(said, str) and not wire else ""
+            inner = wire and name not in _ARGUMENTS
+            new = (
+                self._blocks(old)
+                if wire and name == "content" and isinstance(old, list)
+                else self.value(old, under[-80:], wire=inner)
+            )
+            if new is not old:
+                changed[name] = new
+        if renamed:
+            return {renamed.get(k, k): changed.get(k, old) for k, old in value.items()}
+        return _updated(value, changed) if changed else value
+
+    def _key(self, name: Any) -> Any:
+        if not isinstance(name, str) or _PLAIN_KEY.fullmatch(name):
+            return name
+        return self._change(name)
+
+    def _collection(self, value: Any, key: str, wire: bool) -> Any:
+        items = [self.value(item, key, wire=wire) for item in value]
+        if all(new is old for new, old in zip(items, value, strict=True)):
+            return value
+        if isinstance(value, tuple) and hasattr(value, "_fields"):
+            return type(value)(*items)
+        return type(value)(items)
+
+    def _message(self, message: BaseMessage) -> BaseMessage:
+        if id(message) in self._clean and self._clean[id(message)] is message.content:
+            return message
+        changed: dict[str, Any] = {}
+        for name in (*_MESSAGE_FIELDS, *(message.model_extra or ())):
+            old = getattr(message, name, None)
+            if not old:
+                continue
+            if name == "content" and isinstance(old, list):
+                new = self._blocks(old)
+            else:
+                new = self.value(old, wire=name != "artifact")
+            if new is not old:
+                changed[name] = new
+        return message.model_copy(update=changed) if changed else message
+
+    def _blocks(self, blocks: list[Any]) -> list[Any]:
+        """Content blocks; what is found only across neighbouring texts lands in the first of them."""
+        cleaned = [self.value(block, wire=True) for block in blocks]
+        for run in _neighbours(blocks):
+            for glue in ("", " "):
+                whole = glue.join(_said(blocks[at]) for at in run)
+                parts = glue.join(_said(cleaned[at]) for at in run)
+                if (changed := self._change(whole)) not in (whole, parts):
+                    for at in run:
+                        cleaned[at] = _saying(blocks[at], changed if at == run[0] else "")
+                    break
+        if all(new is old for new, old in zip(cleaned, blocks, strict=True)):
+            return blocks
+        return cleaned
+
+    def _command(self, command: Command[Any]) -> Command[Any]:
+        changed = self._changes(command, ("update", "resume"))
+        targets = (
+            [command.goto] if isinstance(command.goto, (Send, str)) else list(command.goto or ())
+        )
+        goto = [self.value(target) if isinstance(target, Send) else target for target in targets]
+        if any(new is not old for new, old in zip(goto, targets, strict=True)):
+            changed["goto"] = goto[0] if isinstance(command.goto, Send) else goto
+        return dataclasses.replace(command, **changed) if changed else command
+
+    def _changes(self, value: Any, names: Sequence[str]) -> dict[str, Any]:
+        return {
+            name: new
+            for name in names
+            if (old := getattr(value, name, None)) is not None
+            and (new := self.value(old, name if len(names) > 1 else "")) is not old
+        }
+
+    def _replaced(self, value: Any, changed: dict[str, Any]) -> Any:
+        if not changed:
+            return value
+        if isinstance(value, tuple):
+            return value._replace(**changed)  # type: ignore[attr-defined]
+        new = copy(value)  # and not `replace`, which would run `__init__` again
+        for name, text in changed.items():
+            object.__setattr__(new, name, text)
+        return new
+
+
+def _skipped_keys(value: Mapping[Any, Any]) -> frozenset[str]:
+    skipped = _NAMING_KEYS | {"name"} if _ARGUMENTS & value.keys() else _NAMING_KEYS
+    if value.get("type") not in _BINARY_BLOCKS:
+        return skipped
+    return skipped | {
+        key
+        for key in _BINARY_KEYS & value.keys()
+        if isinstance(value[key], str) and _BASE64.fullmatch(value[key])
+    }
+
+
+def _updated(value: Mapping[Any, Any], changed: dict[Any, Any]) -> Any:
+    try:
+        new = copy(value)
+        new.update(changed)  # type: ignore[attr-defined]
+    except (TypeError, AttributeError):
+        return {**value, **changed}
+    return new
+
+
+def _as_json(before: str, after: str) -> str:
+    """A changed text, mended where it was JSON and is none any more."""
+    if before.lstrip()[:1] not in ("{", "[") or not _is_json(before) or _is_json(after):
+        return after
+    return _BARE_STAND_IN.sub(r'\1"\2"', after)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _neighbours(blocks: Sequence[Any]) -> Iterator[list[int]]:
+    """The places of texts that stand directly behind each other."""
+    run: list[int] = []
+    for at in range(len(blocks) + 1):
+        if at < len(blocks) and _said(blocks[at]):
+            run.append(at)
+        else:
+            if len(run) > 1:
+                yield run
+            run = []
+
+
+def _said(block: Any) -> str:
+    text = block if isinstance(block, str) else block.get("text") if isinstance(block, dict) else ""
+    return text if isinstance(text, str) else ""
+
+
+def _saying(block: Any, text: str) -> Any:
+    return text if isinstance(block, str) else {**block, "text": text}
 
 
 def replies(
@@ -106,160 +372,3 @@ def _messages_of(input: Any) -> list[Any] | None:
         input.get("messages") if isinstance(input, Mapping) else getattr(input, "messages", input)
     )
     return found if isinstance(found, list) else None
-
-
-def rewrite_error(error: BaseException, change: Rewrite) -> None:
-    """Apply `change` to every text that an exception holds, in place: its arguments, attributes, notes and causes.
-
-    An exception is the one thing that is changed and not copied, since it is on its way already.
-    """
-    seen: set[int] = set()
-    errors: list[BaseException | None] = [error]
-    for current in errors:
-        if current is None or id(current) in seen:
-            continue
-        seen.add(id(current))
-        _rewrite_one_error(current, change)
-        errors += [current.__cause__, current.__context__]
-        if isinstance(current, BaseExceptionGroup):
-            errors += current.exceptions
-
-
-def _rewrite_one_error(error: BaseException, change: Rewrite) -> None:
-    names = [*vars(error), *(() if isinstance(error, BaseExceptionGroup) else ("args",))]
-    if isinstance(error, OSError):
-        names += ["filename", "filename2", "strerror"]
-    for name in names:
-        with suppress(
-            Exception
-        ):  # the user's error, whatever it is like, is the one that is raised
-            old = getattr(error, name)
-            if (new := _rewrite(old, change)) is not old:
-                setattr(error, name, new)
-
-
-def texts(value: object) -> list[str]:
-    """Every text inside of a value, in the order of the walk."""
-    found: list[str] = []
-
-    def note(text: str) -> str:
-        found.append(text)
-        return text
-
-    _rewrite(value, note)
-    return found
-
-
-def _rewrite(value: Any, change: Rewrite) -> Any:  # noqa: C901 - one branch a shape of content
-    match value:
-        case str():
-            changed = value if _is_encoded(value) else change(value)
-            return value if changed == value else changed
-        case None | bool() | int() | float() | bytes():
-            return value
-        case dict():
-            return _mapping(value, change)
-        case list() | tuple() | set() | frozenset() | deque():
-            return _collection(value, change)
-        case BaseMessage():
-            return _model(value, (*_MESSAGE_FIELDS, *(value.model_extra or ())), change)
-        case Mapping():
-            return _mapping(value, change)
-        case Command():
-            return _command(value, change)
-        case Send():
-            return _attribute(value, "arg", change)
-        case Interrupt():
-            return _attribute(value, "value", change)
-        case BaseModel():
-            return _model(value, (*type(value).model_fields, *(value.model_extra or ())), change)
-        case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            return _fields(value, tuple(f.name for f in dataclasses.fields(value)), change)
-        case _:
-            return value
-
-
-def _mapping(value: Mapping[Any, Any], change: Rewrite) -> Any:
-    skipped = _skipped_keys(value)
-    changed = {
-        key: text
-        for key, old in value.items()
-        if key not in skipped and (text := _rewrite(old, change)) is not old
-    }
-    if not changed:
-        return value
-    try:
-        new = copy(value)
-        new.update(changed)  # type: ignore[attr-defined]
-    except (TypeError, AttributeError):
-        return {**value, **changed}
-    return new
-
-
-def _is_encoded(text: str) -> bool:
-    return text.startswith("data:") and _DATA_URL.fullmatch(text) is not None
-
-
-def _skipped_keys(value: Mapping[Any, Any]) -> frozenset[str]:
-    if "args" in value or "arguments" in value or value.get("type") == "tool_use":
-        return _NAMING_KEYS | {"name"}
-    if value.get("type") in _BINARY_BLOCKS:
-        encoded = {
-            key
-            for key in _BINARY_KEYS & value.keys()
-            if isinstance(value[key], str) and _BASE64.fullmatch(value[key])
-        }
-        return _NAMING_KEYS | encoded
-    return _NAMING_KEYS if "type" in value or "role" in value else frozenset()
-
-
-def _collection(value: Any, change: Rewrite) -> Any:
-    items = [_rewrite(item, change) for item in value]
-    if all(new is old for new, old in zip(items, value, strict=True)):
-        return value
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*items)
-    return type(value)(items)
-
-
-def _model(value: BaseModel, names: tuple[str, ...], change: Rewrite) -> Any:
-    changed = _changes(value, names, change)
-    return value.model_copy(update=changed) if changed else value
-
-
-def _fields(value: Any, names: tuple[str, ...], change: Rewrite) -> Any:
-    changed = _changes(value, names, change)
-    if not changed:
-        return value
-    new = copy(value)  # and not `replace`, which would run `__init__` again
-    for name, text in changed.items():
-        object.__setattr__(new, name, text)
-    return new
-
-
-def _changes(value: Any, names: tuple[str, ...], change: Rewrite) -> dict[str, Any]:
-    return {
-        name: new
-        for name in names
-        if (old := getattr(value, name, None)) is not None
-        and (new := _rewrite(old, change)) is not old
-    }
-
-
-def _command(value: Command[Any], change: Rewrite) -> Command[Any]:
-    changed = _changes(value, ("update", "resume"), change)
-    targets = [value.goto] if isinstance(value.goto, (Send, str)) else list(value.goto or ())
-    goto = [_rewrite(target, change) if isinstance(target, Send) else target for target in targets]
-    if any(new is not old for new, old in zip(goto, targets, strict=True)):
-        changed["goto"] = goto[0] if isinstance(value.goto, Send) else goto
-    return dataclasses.replace(value, **changed) if changed else value
-
-
-def _attribute(value: T, name: str, change: Rewrite) -> T:
-    old = getattr(value, name)
-    new = _rewrite(old, change)
-    if new is old:
-        return value
-    changed = copy(value)
-    setattr(changed, name, new)
-    return changed

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import copy
-from functools import cache
+from functools import cache, partial
 from typing import Any, cast, overload
 
 from langchain_core.runnables import RunnableConfig
@@ -19,6 +19,7 @@ from langgraph.pregel import Pregel
 from langgraph.typing import ContextT, InputT, OutputT, StateT
 
 from lg_prod_nodes._boundary import hardening_of, set_boundary
+from lg_prod_nodes._calls import Place, lead
 from lg_prod_nodes._hardening import Hardening
 from lg_prod_nodes._langgraph import (
     PregelNode,
@@ -27,8 +28,9 @@ from lg_prod_nodes._langgraph import (
     copy_builder,
     does_nothing,
     runtime_in,
+    with_guarded_branches,
 )
-from lg_prod_nodes._node import GuardedNode
+from lg_prod_nodes._node import GuardedNode, guarded_branch
 from lg_prod_nodes.call import SYSTEM_CLOCK, Clock
 from lg_prod_nodes.errors import ConfigurationError
 from lg_prod_nodes.policy import Policy, validate
@@ -87,12 +89,28 @@ def harden(
     if (existing := hardening_of(graph)) is not None:
         hardening = existing.inside_of(hardening)
     hardening.prepare()
+    _lead_graphs()
     _check_writes(graph, hardening)
     if isinstance(graph, Pregel):
         return _hardened(_plain(graph), hardening)
     builder = copy_builder(graph, _hardened_class(cast(Any, _plain_class(type(graph)))))
     vars(builder)["_hardening"] = hardening
     return builder
+
+
+@cache
+def _lead_graphs() -> None:
+    """Let the policies around a node reach the graphs that its function calls."""
+    for name in ("stream", "astream"):
+        lead(Pregel, name, partial(_called_graph, name))
+
+
+def _called_graph(name: str, place: Place, native: Any, graph: Any, *args: Any, **kw: Any) -> Any:
+    own = hardening_of(graph) or Hardening()
+    lacking = [policy for policy in place.content if policy not in own.inherited + own.own]
+    if not lacking:
+        return native(graph, *args, **kw)
+    return getattr(harden(graph, lacking, clock=place.call.clock), name)(*args, **kw)
 
 
 def _check_nodes(graph: Any, names: Mapping[str, Any]) -> None:
@@ -151,13 +169,16 @@ def _plain(graph: Any) -> Any:
 def _guarded(
     name: str, node: PregelNode, hardening: Hardening, recoverers: Mapping[str, Policy]
 ) -> PregelNode:
+    stack = hardening.node(name, is_error_handler=node.is_error_handler)
+    if stack.wraps("node", role="content"):
+        path = hardening.path + name
+        node = with_guarded_branches(node, lambda branch: guarded_branch(branch, name, path, stack))
     if does_nothing(node) or isinstance(node.bound, GuardedNode):
         return node
     inner, subgraphs = node.bound, node.subgraphs
     if isinstance(inner, Pregel):
         inner = _subgraph(inner, hardening, name)
         subgraphs = [inner] if subgraphs else []
-    stack = hardening.node(name, is_error_handler=node.is_error_handler)
     watches = hardening.watches_models(name)
     if stack.wraps("node") or watches or name in recoverers:
         inner = GuardedNode(

@@ -18,15 +18,18 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from functools import wraps
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cached_property, wraps
 from typing import Any, ClassVar, Literal, ParamSpec, TypeVar, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.runtime import Runtime
 
+from lg_prod_nodes._calls import Place, reaching
 from lg_prod_nodes._engine import Wrap, act, drive
+from lg_prod_nodes._exits import filtered_exits
+from lg_prod_nodes._langgraph import runtime_in
 from lg_prod_nodes._watch import node_path, watching
 from lg_prod_nodes.call import SYSTEM_CLOCK, Call, Clock, Fact, Handler, Kind, Observer
 from lg_prod_nodes.content import replies
@@ -146,11 +149,7 @@ class Stack:
 
     def changes(self, kind: Kind) -> bool:
         """Whether a policy may change the result of such a call."""
-        return any(
-            kind in kinds and p.role in (None, "content")
-            for p, kinds in self.placed
-            if _overrides(p, "wrap")
-        )
+        return any(kind in kinds and _may_change(p) for p, kinds in self.placed)
 
     @property
     def watches_models(self) -> bool:
@@ -192,6 +191,29 @@ class Stack:
     def watch(self, call: Call) -> AbstractContextManager[RunnableConfig | None]:
         """Watch the model calls made inside of the block, where a policy wants to know of them."""
         return watching(call) if self.watches_models else nullcontext()
+
+    @contextmanager
+    def around(self, call: Call) -> Generator[RunnableConfig]:
+        """Put the policies around what a function calls and lets out, through the ambient config."""
+        with filtered_exits(call, call.config) as config, self.reach(call):
+            call = call.replace(config=config or call.config)
+            with self.watch(call):
+                yield ambient_config() if self.watches_models else call.config
+
+    @cached_property
+    def _called(self) -> dict[str, Any]:
+        return {
+            "model": self.wraps("model"),
+            "tool": self.wraps("tool"),
+            "changing": sum("model" in kinds and _may_change(p) for p, kinds in self.placed),
+            "content": tuple(p for p, _ in self.placed if p.role == "content"),
+        }
+
+    def reach(self, call: Call) -> AbstractContextManager[None]:
+        """Put the policies around the models, tools and graphs that are called inside of the block."""
+        return (
+            reaching(Place(call, **self._called)) if any(self._called.values()) else nullcontext()
+        )
 
 
 def validate(policies: Sequence[Policy]) -> None:
@@ -261,9 +283,9 @@ def guard(
             @wraps(function)
             async def guarded_async(*args: Any, **kwargs: Any) -> Any:
                 async def handler(call: Call) -> Any:
-                    with stack.watch(call) as config:
+                    with stack.around(call) as config:
                         return await cast(Any, function)(
-                            *_first(call.input, args), **_with_config(kwargs, config)
+                            *_first(call.input, args), **_injected(kwargs, config)
                         )
 
                 return await act(stack.wraps("node"), call_of(args, blocking=False), handler)
@@ -273,9 +295,9 @@ def guard(
         @wraps(function)
         def guarded(*args: Any, **kwargs: Any) -> Any:
             async def handler(call: Call) -> Any:
-                with stack.watch(call) as config:
+                with stack.around(call) as config:
                     return cast(Any, function)(
-                        *_first(call.input, args), **_with_config(kwargs, config)
+                        *_first(call.input, args), **_injected(kwargs, config)
                     )
 
             return drive(act(stack.wraps("node"), call_of(args, blocking=True), handler))
@@ -296,8 +318,14 @@ def _first(state: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
     return (state, *args[1:]) if args else args
 
 
-def _with_config(kwargs: dict[str, Any], config: RunnableConfig | None) -> dict[str, Any]:
-    return {**kwargs, "config": config} if config is not None and "config" in kwargs else kwargs
+def _injected(kwargs: dict[str, Any], config: RunnableConfig) -> dict[str, Any]:
+    """What LangGraph injected into a function, as it stands in the config."""
+    runtime = runtime_in(config)
+    if runtime is None or not kwargs:
+        return kwargs
+    stands = {"config": config, "runtime": runtime}
+    stands |= {"writer": runtime.stream_writer, "store": runtime.store}
+    return {name: stands.get(name, value) for name, value in kwargs.items()}
 
 
 def _is_async(function: Callable[..., Any]) -> bool:
@@ -326,6 +354,10 @@ def _check_guardable(function: object, policies: Sequence[Policy]) -> None:
 
 def _function_name(function: object) -> str:
     return getattr(function, "__name__", type(function).__name__)
+
+
+def _may_change(policy: Policy) -> bool:
+    return policy.role in (None, "content") and _overrides(policy, "wrap")
 
 
 def _overrides(policy: Policy, method: str) -> bool:

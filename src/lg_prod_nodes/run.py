@@ -16,7 +16,7 @@ from langgraph.config import get_config
 from langgraph.runtime import RunControl, Runtime, get_runtime
 
 if TYPE_CHECKING:
-    from lg_prod_nodes.call import Fact, Observer, Outcome
+    from lg_prod_nodes.call import Fact, Observer, Outcome, TextFilter
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +111,9 @@ class Run(RunControl):
         request_id: The request that caused the run, from `configurable["request_id"]`.
         report: What the policies know.
         headers: What a policy wants handed on with outgoing requests, such as `traceparent`.
+        filters: What the policies of the run make of texts that leave it.
+        guards: The policies through which all passes that enters the run's state.
+        settings: Values of the caller's `configurable` that are kept from LangGraph, which would persist them.
     """
 
     def __init__(self, control: RunControl | None = None) -> None:
@@ -125,6 +128,9 @@ class Run(RunControl):
         self.report = RunReport()
         self.headers: dict[str, str] = {}
         self.observers: tuple[Observer, ...] = ()
+        self.filters: tuple[TextFilter, ...] = ()
+        self.guards: list[object] = []
+        self.settings: dict[str, Any] = {}
         self.interrupted = False
         self.answered = False
         self._failures: list[tuple[BaseException, CapturedError]] = []
@@ -142,6 +148,12 @@ class Run(RunControl):
         self.thread_id = _text(configurable.get("thread_id"))
         self.request_id = _text(configurable.get("request_id"))
         self.user_id = user_of(config, context=context)
+
+    def filtered(self, text: str) -> str:
+        """A text as it may leave the run."""
+        for change in reversed(self.filters):
+            text = change(text)
+        return text
 
     def request_drain(self, reason: str = "shutdown") -> None:
         """Ask the run to stop at its next superstep."""

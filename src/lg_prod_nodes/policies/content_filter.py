@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
 
+from langchain_core.messages import SystemMessage
+
 from lg_prod_nodes.call import Call, Handler, Kind
 from lg_prod_nodes.content import latest, rewrite, texts
 from lg_prod_nodes.detectors import Detector, term_recognizers
+from lg_prod_nodes.detectors.replacing import Replacer
 from lg_prod_nodes.errors import ConfigurationError, ContentBlocked
 from lg_prod_nodes.policy import Policy, Role
+from lg_prod_nodes.settling import Reach, TermReach
+from lg_prod_nodes.trust import Trust
 
 
 @dataclass(frozen=True, init=False)
@@ -76,30 +82,60 @@ class ContentFilter(Policy):
         self.detector.warm_up()
 
     async def wrap(self, call: Call, handler: Handler) -> Any:
-        """Check what goes in, and what comes out."""
-        whole = call.node is None or call.kind == "tool"
-        found = self._categories(call, call.input if whole else latest(call.input))
-        # What was said before is no reason to refuse, but it is kept from nodes and models.
-        call = call.replace(input=rewrite(call.input, self._blank))
-        if found:
-            return await call.refuse(ContentBlocked(found), self.reply)
-        result = await handler(call)
-        if found := self._categories(call, result):
-            return await call.refuse(ContentBlocked(found), self.reply)
-        return result
+        """Check what goes in, what comes out, and what leaves meanwhile."""
+        replacer = Replacer(self.detector.find, self._stand_in, self._reach, lambda category: True)
+        found = self._found(call.input if self._takes_all(call) else _news(call))
+        call = self._without_history(call, replacer)
+        if not found:
+            replacer.blocked.clear()
+            result = await handler(call.replace(filters=(*call.filters, replacer)))
+            found = replacer.blocked or self._found(result)
+            if not found:
+                return result
+        call.emit("content_found", policy=type(self).__name__, found=dict(found))
+        return await call.refuse(ContentBlocked(found), self.reply)
 
-    def _categories(self, call: Call, value: Any) -> dict[str, int]:
-        found: dict[str, int] = {}
-        for text in texts(value):
-            for finding in self.detector.find(text):
-                found[finding.entity] = found.get(finding.entity, 0) + 1
-        if found:
-            call.emit("content_found", policy=type(self).__name__, found=found)
-        return found
+    def _without_history(self, call: Call, replacer: Replacer) -> Call:
+        """The call without what was said before: that is no reason to refuse, but kept from nodes and models."""
+        if self._trust.holds(call, self):
+            return call
+        cleaned = _rewritten(call, replacer.change)
+        self._trust.note(call, self, cleaned)
+        return call.replace(input=cleaned)
 
-    def _blank(self, text: str) -> str:
-        for finding in reversed(self.detector.find(text)):
-            name = f"[{finding.entity}]"
-            stand_in = "[...]" if self.detector.find(name) else name
-            text = f"{text[: finding.start]}{stand_in}{text[finding.end :]}"
-        return text
+    @cached_property
+    def _trust(self) -> Trust:
+        return Trust()
+
+    def _takes_all(self, call: Call) -> bool:
+        return call.node is None or call.kind == "tool"
+
+    def _found(self, value: Any) -> Counter[str]:
+        find = self.detector.find
+        return Counter(finding.entity for text in texts(value) for finding in find(text))
+
+    @cached_property
+    def _reach(self) -> Reach:
+        return TermReach(term for _, terms in self.blocked for term in terms)
+
+    def _stand_in(self, category: str, term: str) -> str:
+        name = f"[{category}]"
+        return "[...]" if self.detector.find(name) else name
+
+
+def _news(call: Call) -> Any:
+    """What is new in a call's input; what a model is told by its system message is the author's own."""
+    return _without_system(latest(call.input)) if call.kind == "model" else latest(call.input)
+
+
+def _without_system(messages: Any) -> Any:
+    return [message for message in messages if not isinstance(message, SystemMessage)]
+
+
+def _rewritten(call: Call, change: Callable[[str], str]) -> Any:
+    if call.kind != "model":
+        return rewrite(call.input, change)
+    return [
+        m if isinstance(m, SystemMessage) else rewrite(m, change, clean=call.clean)
+        for m in call.input
+    ]

@@ -1,50 +1,69 @@
-"""Keep personal data out of models, streams, logs and database."""
+"""Keep personal data and secrets out of models, streams, logs and database."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, get_args
 
 from lg_prod_nodes.call import Call, Handler, Kind
-from lg_prod_nodes.content import rewrite, rewrite_error
+from lg_prod_nodes.content import cleaned_errors, rewrite, texts
 from lg_prod_nodes.detectors import DEFAULT_ENTITIES, Detector, Finding, detector_of
-from lg_prod_nodes.errors import ConfigurationError, ContentBlocked
+from lg_prod_nodes.detectors.names import NAME_ENTITIES, load_nlp_engine
+from lg_prod_nodes.detectors.replacing import Replacer
+from lg_prod_nodes.errors import ConfigurationError, ContentBlocked, DetectionFailed
+from lg_prod_nodes.keys import Key, by_thread
 from lg_prod_nodes.policy import Policy, Role
+from lg_prod_nodes.settling import Reach, reach_of
+from lg_prod_nodes.stores.vault import Session, Vault, restored, tokens_in
+from lg_prod_nodes.trust import Trust
 
 if TYPE_CHECKING:
     from presidio_analyzer import EntityRecognizer
+    from presidio_analyzer.nlp_engine import NlpEngine
 
-Strategy = Literal["redact", "mask", "hash", "block"]
-
-_ROUNDS = 5
-"""How often a text is looked at again: what was replaced can lay open what stood beside it."""
+T = TypeVar("T")
+Strategy = Literal["redact", "mask", "hash", "tokenize", "block"]
 
 
 @dataclass(frozen=True, init=False)
 class Redact(Policy):
-    """Replaces personal data wherever content crosses into or out of a graph and its nodes.
+    """Replaces personal data and secrets wherever content crosses into or out of a graph, its nodes, models and tools.
 
-    Acts on a run's input before its first checkpoint, on `update_state` and resume values, on what nodes, models and
-    tools return before it is written, on interrupts, and on exceptions. Messages keep their shape, id
-    and type; what nothing was found in stays the very same object.
+    Acts on a run's input before its first checkpoint, on `update_state` and resume values, on what models are asked
+    and what they say, piece by piece where they stream, on tools, on what nodes return, send, write to the custom
+    stream and put into the store, on interrupts, on exceptions, and on the caller's metadata. Messages keep their
+    shape, id and type; what nothing was found in stays the very same object.
 
     Args:
-        *entities: What to look for, by Presidio's names; with none given, cards, e-mail addresses, IBANs, IP
-            addresses, phone numbers and US social security numbers.
+        *entities: What to look for, by name; with none given, those of `detectors.DEFAULT_ENTITIES`: cards, e-mail
+            addresses, IBANs, IP addresses, phone numbers, US social security numbers, and secrets such as API keys.
         strategy: What to put in its place: `"redact"` the name of the entity, `"mask"` stars but for the last four
-            characters, `"hash"` a keyed digest (the same value gives the same digest), `"block"` refuses the call.
+            characters, `"hash"` a keyed digest (the same value gives the same digest), `"tokenize"` a token that the
+            vault can turn back; `"block"` refuses the call.
         strategies: The strategy of single entities, by name.
         key: Key of the digests, needed for `"hash"`.
-        recognizers: Further recognizers, such as Presidio's `PatternRecognizer`.
+        recognizers: Further recognizers, such as Presidio's `PatternRecognizer`; one takes the place of what is built
+            in for its entity.
         threshold: The least score that counts, 0 to 1.
+        thresholds: The least score of single entities, by name.
+        allow: Texts that are no personal data, such as the address of one's own support, to the letter.
+        context: Words to count as standing near everything, for recognizers that are surer with such words.
+        nlp_engine: Finds names and places (`PERSON`, `LOCATION`, ...): `"spacy:en_core_web_sm"`, see
+            `detectors.names.load_nlp_engine`.
+        vault: Keeps what was tokenized, needed for `"tokenize"`.
+        by: Whose tokens they are, the vault's subject: `by_thread`, `by_user`, any function of the call.
+        reveal_to: Names of tools that get the originals in place of tokens.
+        detector_down: Whether a text that could not be searched is an error, `"raise"` (`DetectionFailed`), or goes
+            on as it is, `"admit"`.
 
     Raises:
         ContentBlocked: Something was found whose strategy is `"block"`.
+        DetectionFailed: A recognizer failed or ran out of its time, and `detector_down` is `"raise"`.
         ConfigurationError: While building, when an entity or strategy is not known, or a key is missing.
 
     Example:
@@ -62,6 +81,14 @@ class Redact(Policy):
     key: bytes | None = field(repr=False)
     recognizers: tuple[EntityRecognizer, ...]
     threshold: float
+    thresholds: Mapping[str, float] = field(hash=False)
+    allow: tuple[str, ...] = field(repr=False)
+    context: tuple[str, ...]
+    nlp_engine: str | NlpEngine | None
+    vault: Vault | None
+    by: Key
+    reveal_to: frozenset[str]
+    detector_down: Literal["raise", "admit"]
 
     def __init__(
         self,
@@ -71,105 +98,226 @@ class Redact(Policy):
         key: bytes | None = None,
         recognizers: Sequence[EntityRecognizer] = (),
         threshold: float = 0.4,
+        thresholds: Mapping[str, float] | None = None,
+        allow: Collection[str] = (),
+        context: Sequence[str] = (),
+        nlp_engine: str | NlpEngine | None = None,
+        vault: Vault | None = None,
+        by: Key = by_thread,
+        reveal_to: Collection[str] = (),
+        detector_down: Literal["raise", "admit"] = "raise",
     ) -> None:
         own = tuple(
             entity for recognizer in recognizers for entity in recognizer.supported_entities
         )
-        chosen = dict(strategies or {})
         vars(self).update(
             entities=(*(entities or (() if recognizers else DEFAULT_ENTITIES)), *own),
             strategy=strategy,
-            strategies=chosen,
+            strategies=dict(strategies or {}),
             key=key,
             recognizers=tuple(recognizers),
             threshold=threshold,
+            thresholds=dict(thresholds or {}),
+            allow=_listed("allow", allow),
+            context=_listed("context", context),
+            nlp_engine=nlp_engine,
+            vault=vault,
+            by=by,
+            reveal_to=frozenset(_listed("reveal_to", reveal_to)),
+            detector_down=detector_down,
         )
-        for name in (strategy, *chosen.values()):
-            if name not in get_args(Strategy):
-                raise ConfigurationError(
-                    f"unknown strategy {name!r}; choose one of {', '.join(get_args(Strategy))}"
-                )
-        if key is not None and not isinstance(key, bytes):
+        self._check()
+        _ = self.detector
+
+    def _check(self) -> None:
+        used = {self.strategy, *self.strategies.values()}
+        if unknown := sorted(used - set(get_args(Strategy))):
             raise ConfigurationError(
-                f"key is a {type(key).__name__}; give bytes, such as key=b'...'"
+                f"unknown strategy {unknown[0]!r}; choose one of {', '.join(get_args(Strategy))}"
             )
-        if "hash" in (strategy, *chosen.values()) and not key:
+        if self.key is not None and not isinstance(self.key, bytes):
+            raise ConfigurationError(
+                f"key is a {type(self.key).__name__}; give bytes, such as key=b'...'"
+            )
+        if "hash" in used and not self.key:
             raise ConfigurationError(
                 "the strategy 'hash' needs key=...; without one the values could be guessed"
             )
-        if not 0 <= threshold <= 1:
-            raise ConfigurationError(f"threshold is {threshold}; give a score from 0 to 1")
-        if stray := set(chosen) - set(self.entities):
+        if "tokenize" in used and self.vault is None:
+            raise ConfigurationError("the strategy 'tokenize' needs vault=Vault(postgres, key=...)")
+        if self.reveal_to and self.vault is None:
+            raise ConfigurationError("reveal_to needs the strategy 'tokenize', and its vault=...")
+        if self.detector_down not in ("raise", "admit"):
             raise ConfigurationError(
-                f"a strategy is given for {', '.join(sorted(stray))}, which is not looked for"
+                f"detector_down is {self.detector_down!r}; choose 'raise' or 'admit'"
             )
-        _ = self.detector
+        for name, given in (("strategy", self.strategies), ("threshold", self.thresholds)):
+            if stray := set(given) - set(self.entities):
+                raise ConfigurationError(
+                    f"a {name} is given for {', '.join(sorted(stray))}, which is not looked for"
+                )
 
     @cached_property
     def detector(self) -> Detector:
         """What finds the entities."""
-        if self.recognizers:
-            return Detector(self.entities, recognizers=self.recognizers, threshold=self.threshold)
-        return detector_of(self.entities, self.threshold)
+        further = (*(self.recognizers, self.thresholds, self.allow, self.context, self.nlp_engine),)
+        if not any(further):
+            return detector_of(self.entities, self.threshold)
+        return Detector(
+            self.entities,
+            recognizers=self.recognizers,
+            threshold=self.threshold,
+            thresholds=self.thresholds,
+            allow=self.allow,
+            context=self.context,
+            nlp_engine=load_nlp_engine(self.nlp_engine) if self.nlp_engine else None,
+        )
+
+    @cached_property
+    def _reach(self) -> Reach:
+        names = bool(self.nlp_engine) and not set(self.entities).isdisjoint(NAME_ENTITIES)
+        return reach_of(self.entities, self.recognizers, sentences=names)
+
+    @cached_property
+    def _trust(self) -> Trust:
+        return Trust()
 
     def warm_up(self) -> None:
         """Load the recognizers."""
         self.detector.warm_up()
 
     async def wrap(self, call: Call, handler: Handler) -> Any:
-        """Clean what goes in, what comes out, and what is raised."""
-        cleaned = call.replace(input=await self._clean(call, call.input))
+        """Clean what goes in, what comes out, what leaves meanwhile, and what is raised."""
+        tokens = await self._session(call)
+        replacer = Replacer(
+            partial(self._find, call),
+            partial(self._stand_in, tokens),
+            self._reach,
+            lambda entity: self._strategy_of(entity) == "block",
+        )
         try:
-            result = await handler(cleaned)
-        except Exception as error:
-            found: Counter[str] = Counter()
-            rewrite_error(error, self._rewriter(found))
-            self._tell(call, found)
-            raise
-        return await self._clean(call, result)
+            with cleaned_errors(replacer.change):
+                cleaned = await self._cleaned_input(call, replacer, tokens)
+                inner = call.replace(input=cleaned, filters=(*call.filters, replacer))
+                result = await handler(await self._revealing(inner))
+                return await self._clean(call, replacer, tokens, result)
+        finally:
+            self._tell(call, replacer)
+            await self._keep(call, tokens)
 
-    async def _clean(self, call: Call, value: Any) -> Any:
-        found: Counter[str] = Counter()
-        cleaned = rewrite(value, self._rewriter(found))
-        self._tell(call, found)
-        if blocked := [entity for entity in found if self._strategy_of(entity) == "block"]:
-            await call.refuse(ContentBlocked(blocked, policy=type(self).__name__))
+    def restore(self, value: T, subject: str) -> T:
+        """A value with the originals in place of the tokens of a subject; those that were forgotten stay.
+
+        Args:
+            value: A text, a message, a state, as `content.rewrite` takes it.
+            subject: Whose tokens they are: what `by` gives, such as the thread's id.
+        """
+        if self.vault is None:
+            raise ConfigurationError(
+                "nothing is tokenized here; give strategy='tokenize', vault=..."
+            )
+        tokens = {token for text in texts(value) for token in tokens_in(text)}
+        originals = self.vault.resolve(subject, tokens) if tokens else {}
+        return rewrite(value, lambda text: restored(text, originals))
+
+    async def arestore(self, value: T, subject: str) -> T:
+        """Like `restore`, off the event loop."""
+        return await asyncio.to_thread(self.restore, value, subject)
+
+    async def _cleaned_input(self, call: Call, replacer: Replacer, tokens: Session | None) -> Any:
+        if self._trust.holds(call, self):
+            return call.input
+        cleaned = await self._clean(call, replacer, tokens, call.input)
+        self._trust.note(call, self, cleaned)
         return cleaned
 
-    def _tell(self, call: Call, found: Counter[str]) -> None:
-        if found:
-            call.emit("content_found", policy=type(self).__name__, found=dict(found))
+    async def _clean(
+        self, call: Call, replacer: Replacer, tokens: Session | None, value: Any
+    ) -> Any:
+        self._tell(call, replacer)
+        cleaned = await self._walk(call, replacer, value)
+        while not await self._keep(call, tokens):
+            replacer.take()
+            cleaned = await self._walk(call, replacer, value)
+        self._tell(call, replacer)
+        if replacer.blocked:
+            await call.refuse(ContentBlocked(replacer.blocked, policy=type(self).__name__))
+        return cleaned
 
-    def _rewriter(self, found: Counter[str]) -> Callable[[str], str]:
-        def change(text: str) -> str:
-            for round in range(_ROUNDS):
-                findings = self.detector.find(text)
-                if not findings:
-                    break
-                found.update(finding.entity for finding in findings)
-                text = self._replaced(text, findings, by_name=round > 0)
-            return text
+    async def _walk(self, call: Call, replacer: Replacer, value: Any) -> Any:
+        walk = partial(rewrite, value, clean=call.clean)
+        if call.blocking:
+            return walk(replacer.change)
+        try:
+            return walk(self._quick(replacer.change))
+        except _TakesLong:
+            replacer.take()
+            return await call.run_blocking(walk, replacer.change)
 
-        return change
+    def _quick(self, change: Callable[[str], str]) -> Callable[[str], str]:
+        def quickly(text: str) -> str:
+            if not self.detector.is_known(text):
+                raise _TakesLong
+            return change(text)
 
-    def _replaced(self, text: str, findings: Sequence[Finding], *, by_name: bool) -> str:
-        at, parts = 0, list[str]()
-        for finding in findings:
-            value = text[finding.start : finding.end]
-            stand_in = f"[{finding.entity}]" if by_name else self._stand_in(finding.entity, value)
-            parts += [text[at : finding.start], stand_in]
-            at = finding.end
-        return "".join((*parts, text[at:]))
+        return quickly
+
+    def _find(self, call: Call, text: str) -> Sequence[Finding]:
+        try:
+            return self.detector.find(text)
+        except DetectionFailed:
+            call.emit("detection_failed", policy=type(self).__name__)
+            if self.detector_down == "raise":
+                raise
+            return ()
+
+    def _tell(self, call: Call, replacer: Replacer) -> None:
+        if found := replacer.take():
+            call.emit("content_found", policy=type(self).__name__, found=found)
+
+    async def _session(self, call: Call) -> Session | None:
+        if self.vault is None:
+            return None
+        session = self.vault.open(self.by(call) or call.run.id)
+        if session.key is None:
+            await call.run_blocking(self.vault.load, session)
+        return session
+
+    async def _keep(self, call: Call, tokens: Session | None) -> bool:
+        if self.vault is None or tokens is None or not tokens.pending:
+            return True
+        return await call.run_blocking(self.vault.keep, tokens)
+
+    async def _revealing(self, call: Call) -> Call:
+        """The call of a tool that may see originals, with those of the tokens in its arguments."""
+        if self.vault is None or call.kind != "tool" or call.name not in self.reveal_to:
+            return call
+        found = {token for text in texts(call.input) for token in tokens_in(text)}
+        subject = self.by(call) or call.run.id
+        originals = await call.run_blocking(self.vault.resolve, subject, found)
+        return call.replace(originals=(*call.originals, *originals.items()))
 
     def _strategy_of(self, entity: str) -> Strategy:
         return self.strategies.get(entity, self.strategy)
 
-    def _stand_in(self, entity: str, value: str) -> str:
+    def _stand_in(self, tokens: Session | None, entity: str, value: str) -> str:
         match self._strategy_of(entity):
             case "mask":
                 return "*" * max(len(value) - 4, 4) + (value[-4:] if len(value) > 4 else "")
             case "hash":
                 digest = hmac.new(self.key or b"", value.encode(), hashlib.sha256).hexdigest()[:16]
                 return f"[{entity}:{digest}]"
+            case "tokenize" if tokens is not None:
+                return tokens.token(entity, value)
             case _:
                 return f"[{entity}]"
+
+
+def _listed(name: str, given: Collection[str]) -> tuple[str, ...]:
+    if isinstance(given, str):
+        raise ConfigurationError(f"{name} is a text; give a list of texts")
+    return tuple(given)
+
+
+class _TakesLong(Exception):
+    """A text takes long to be searched, which must not hold up an event loop."""

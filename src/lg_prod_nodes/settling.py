@@ -1,0 +1,218 @@
+"""How much of a text that arrives piece by piece is settled: nothing that follows can make it part of a finding.
+
+Most entities have no white space in them, so a text is settled up to its last unfinished token. Before that token, what
+may be the beginning of a longer entity is held back too: groups of digits (cards, telephone numbers), of an account
+number (IBAN), the words of a phrase. So what leaves does not depend on where the pieces were cut.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+HELD_BACK = 512
+"""The most characters that are held back, and the least that are looked at again: no token or entity is longer."""
+
+_BLOCK_HELD_BACK = 16_384
+
+_CONTEXT = 256
+"""How many characters before a text are looked at with it, for context words and word boundaries."""
+
+_BREAK = re.compile(r"[\s\"<>\u3000-\u303f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0e7f]")
+"""Characters that no entity goes on after, but for those made of several tokens."""
+
+_NUMBERS = re.compile(
+    r"""(?:^|(?<=[\s"<>]))
+    [^\s"<>]*(?:\d|[+(\[])[\d().+\-/*\#:,x\u2010-\u2015\u2212]*\s+
+    (?:(?:[+(\[x]?\d[\d().+\-/*\#:,x\u2010-\u2015\u2212]*|[().+\-/*\#:,x\u2010-\u2015\u2212]+|(?:ext|extension)\.?:?)\s+)*$""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_ACCOUNT = re.compile(
+    r"(?<![^\s\"<>])\S*[A-Za-z]{2}\d{2}[A-Za-z0-9]{0,4}\s+(?:[A-Za-z0-9]{1,4}\s+)*$"
+)
+_BLOCK = re.compile(r"-----BEGIN (?:(?!-----END)[\s\S])*$")
+_SENTENCE = re.compile(r"[.!?\n]\s")
+_WORD = re.compile(r"(?<!\w)\S")
+
+_ESCAPE = r"[%&\\]"
+_DIGITS = r"[\d+(]"
+_BEGINNINGS: Mapping[str, str] = {
+    "CREDIT_CARD": _DIGITS,
+    "IBAN_CODE": r"(?<![A-Za-z0-9])[A-Za-z](?:[A-Za-z](?:\d\w*)?)?$",
+    "IP_ADDRESS": r"[\d:]|(?<!\w)[0-9A-Fa-f]{1,4}$",
+    "PHONE_NUMBER": _DIGITS,
+    "US_ITIN": _DIGITS,
+    "US_SSN": _DIGITS,
+}
+"""What an unfinished token of ASCII has in it that may be the beginning of an entity; for others it may be any."""
+
+_OWN_PATTERN = 128
+_MAY_MATCH_SPACE = re.compile(r"[ .]|\\[sWDnt]|\[\^")
+
+Change = Callable[[str, str, str], str]
+"""Gives what a text becomes, with the text that stood before it, and with what that became."""
+
+
+class Reach(Protocol):
+    """How far what is looked for may reach over the end of a text."""
+
+    def settled(self, text: str) -> int:
+        """How many characters of a text are settled."""
+        ...
+
+
+@dataclass(frozen=True)
+class EntityReach:
+    """How far entities reach.
+
+    Attributes:
+        entities: Their names; none for any.
+        characters: The most characters of an entity that may hold any white space.
+        sentences: Whether whole sentences are needed, as for names.
+    """
+
+    entities: frozenset[str] = frozenset()
+    characters: int = 0
+    sentences: bool = False
+
+    def settled(self, text: str) -> int:
+        """How many characters of a text are settled."""
+        if self.sentences:
+            ends = [match.end() for match in _SENTENCE.finditer(text)]
+            return ends[-1] if ends else 0
+        last = _last_break(text)
+        cut = last
+        for longer in (_NUMBERS, _ACCOUNT):
+            if found := longer.search(text, max(0, last - HELD_BACK), last):
+                cut = min(cut, found.start())
+        if "-----BEGIN" in text and (found := _BLOCK.search(text)):
+            cut = min(cut, found.start())
+        if self.characters:
+            cut = min(cut, _last_break(text[: max(0, len(text) - self.characters)]))
+        return len(text) if cut == last and self._is_harmless(text, last) else cut
+
+    def _is_harmless(self, text: str, last: int) -> bool:
+        """Whether the last token cannot be the beginning of an entity."""
+        begins = self._begins
+        if begins is None or self.characters:
+            return False
+        token = text[last:]
+        return token.isascii() and not begins.search(token)
+
+    @cached_property
+    def _begins(self) -> re.Pattern[str] | None:
+        if not self.entities or self.entities - _BEGINNINGS.keys():
+            return None
+        return re.compile("|".join([_ESCAPE, *(_BEGINNINGS[name] for name in self.entities)]))
+
+
+class TermReach:
+    """How far words and phrases reach: the end of a text that begins a term is held back, nothing else is."""
+
+    def __init__(self, terms: Iterable[str]) -> None:
+        normal = {" ".join(term.lower().split()) for term in terms}
+        self._beginnings = {term[:end] for term in normal for end in range(1, len(term) + 1)}
+        self._words = max(len(term.split()) for term in normal)
+        self._characters = 2 * max(map(len, normal)) + 2
+
+    def settled(self, text: str) -> int:
+        """How many characters of a text are settled."""
+        start = max(0, len(text) - self._characters)
+        end = text[start:]
+        if not end.isascii() or re.search(_ESCAPE, end):
+            return _first_of_words(text, _last_break(text), self._words - 1)
+        for match in _WORD.finditer(end):
+            begun = " ".join(end[match.start() :].lower().split())
+            ended = " " if end[-1].isspace() else ""
+            if begun + ended in self._beginnings or (begun in self._beginnings and not ended):
+                return start + match.start()
+        return len(text)
+
+
+def reach_of(
+    entities: Iterable[str], recognizers: Iterable[object], *, sentences: bool = False
+) -> Reach:
+    """How far entities reach; a user's own pattern that may match white space is held to 128 characters."""
+    patterns = [p for r in recognizers for p in getattr(r, "patterns", None) or ()]
+    spaced = any(_MAY_MATCH_SPACE.search(pattern.regex) for pattern in patterns)
+    return EntityReach(frozenset(entities), _OWN_PATTERN if spaced else 0, sentences)
+
+
+class SettledStream:
+    """Lets a text leave as far as it is settled.
+
+    Args:
+        reach: How far the entities reach.
+        change: What becomes of a text.
+    """
+
+    def __init__(self, reach: Reach, change: Change) -> None:
+        self._reach = reach
+        self._change = change
+        self._pending = ""
+        self._before = ""
+        self._became = ""
+        self._is_swallowing = False
+
+    def feed(self, piece: str) -> str:
+        """Take the next piece; give back what may leave now."""
+        if self._is_swallowing:
+            piece = self._swallow(piece)
+        self._pending += piece
+        if not self._pending:
+            return ""
+        cut = self._reach.settled(self._pending)
+        released = self._release(cut) if cut else ""
+        return released + self._relieve() if len(self._pending) > HELD_BACK else released
+
+    def flush(self) -> str:
+        """Give back the rest: nothing follows."""
+        return self._release(len(self._pending)) if self._pending else ""
+
+    def _release(self, cut: int) -> str:
+        text, self._pending = self._pending[:cut], self._pending[cut:]
+        changed = self._change(text, self._before, self._became)
+        self._before = (self._before + text)[-_CONTEXT:]
+        self._became = (self._became + changed)[-_CONTEXT:]
+        return changed
+
+    def _relieve(self) -> str:
+        """Let go of the first half of a token that is longer than any entity; what is found at its end is swallowed."""
+        is_block = "-----BEGIN" in self._pending
+        if is_block and len(self._pending) <= _BLOCK_HELD_BACK:
+            return ""
+        half = len(self._pending) // 2
+        if self._changes_across(half):
+            self._is_swallowing = True
+            return self._release(len(self._pending))
+        return self._release(half)
+
+    def _changes_across(self, at: int) -> bool:
+        text = self._pending
+        whole = self._change(text, self._before, self._became)
+        first = self._change(text[:at], self._before, self._became)
+        return whole != first + text[at:]
+
+    def _swallow(self, piece: str) -> str:
+        end = _BREAK.search(piece)
+        if end is None:
+            return ""
+        self._is_swallowing = False
+        return piece[end.start() :]
+
+
+def _last_break(text: str) -> int:
+    at = len(text)
+    while at and not _BREAK.match(text, at - 1):
+        at -= 1
+    return at
+
+
+def _first_of_words(text: str, end: int, words: int) -> int:
+    """Where the last so many whole words before a place begin."""
+    for _ in range(words):
+        end = _last_break(text[:end].rstrip())
+    return end
