@@ -31,9 +31,9 @@ _NUMBERS = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 _ACCOUNT = re.compile(
-    r"(?<![^\s\"<>])\S*[A-Za-z]{2}\d{2}[A-Za-z0-9]{0,4}\s+(?:[A-Za-z0-9]{1,4}\s+)*$"
+    r"(?<![^\s\"<>])\S*[A-Za-z]{2}\d{2}[A-Za-z0-9]{0,4}\W*\s(?:[A-Za-z0-9]{1,4}\W*\s)*$"
 )
-_BLOCK = re.compile(r"-----BEGIN (?:(?!-----END)[\s\S])*$")
+_BLOCK = re.compile(r"-----BEGIN (?:(?!-----END [A-Z0-9 ]+-----)[\s\S])*\Z")
 _SENTENCE = re.compile(r"[.!?\n]\s")
 _WORD = re.compile(r"(?<!\w)\S")
 
@@ -85,10 +85,9 @@ class EntityReach:
             return ends[-1] if ends else 0
         last = _last_break(text)
         cut = last
-        for longer in (_NUMBERS, _ACCOUNT):
-            if found := longer.search(text, max(0, last - HELD_BACK), last):
-                cut = min(cut, found.start())
-        if "-----BEGIN" in text and (found := _BLOCK.search(text)):
+        while longer := _longer(text, cut):
+            cut = longer.start()
+        if "-----BEGIN" in text and (found := _BLOCK.search(text, 0, cut)):
             cut = min(cut, found.start())
         if self.characters:
             cut = min(cut, _last_break(text[: max(0, len(text) - self.characters)]))
@@ -202,6 +201,12 @@ class SettledStream:
             return ""
         self._is_swallowing = False
         return piece[end.start() :]
+
+
+def _longer(text: str, end: int) -> re.Match[str] | None:
+    """What may be the beginning of an entity of several tokens, and reaches to a place in a text."""
+    start = max(0, end - HELD_BACK)
+    return _NUMBERS.search(text, start, end) or _ACCOUNT.search(text, start, end)
 
 
 def _last_break(text: str) -> int:

@@ -22,7 +22,6 @@ from presidio_analyzer.predefined_recognizers import EmailRecognizer, IbanRecogn
 
 from lg_prod_nodes.detectors import recognizers
 from lg_prod_nodes.detectors._patterns import Deadline
-from lg_prod_nodes.detectors._phones import _names_its_country
 from lg_prod_nodes.detectors._scan import Scanner
 from lg_prod_nodes.detectors._tokens import WordEngine
 from lg_prod_nodes.errors import DetectionFailed
@@ -267,16 +266,6 @@ def test_an_iban_may_be_written_loosely() -> None:
 
     for text in CORPUS["dense"], "DE89 3704 0044 0532 0130 00 2 days", "DE89370400440532013001":
         assert by_scan(text, given) == by_presidio(text, given)
-
-
-@pytest.mark.parametrize(
-    ("candidate", "expected"),
-    [("+1 212", True), ("(+49) 30", True), ("+0049", False), ("+999 1", False), ("0049", False)],
-)
-def test_a_number_that_names_its_country_is_the_same_everywhere(
-    candidate: str, expected: bool
-) -> None:
-    assert _names_its_country(candidate) is expected
 
 
 class Failing(PatternRecognizer):

@@ -496,7 +496,7 @@ def test_a_silent_database_is_not_waited_for(
             hasty.restore("ada", token)
         assert "no answer" in f"{error.value.__cause__}"
         assert time.monotonic() - start < 10
-        assert caplog.messages == [], "the connection is given up, not rolled back"
+        assert "rollback" not in caplog.text, "the connection is given up"
         relay.silent.clear()
         assert hasty.restore("ada", token) == ADA
     relay.close()

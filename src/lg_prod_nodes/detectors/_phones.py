@@ -26,14 +26,13 @@ from phonenumbers import (
 
 from lg_prod_nodes.detectors._patterns import Deadline, re2_options
 
-NEEDED = (r"[0-9\x81](?:[\x80-\x87\-x ()./~\[\]]{0,4}[0-9\x81]){3}",)
-"""Four digits with at most four other characters between two: the least that is a number anywhere."""
+_LEAST_DIGITS = 4
+"""The digits of the shortest number that is valid anywhere; some shorter ones are possible."""
 
 _CANDIDATE = phonenumbermatcher._PATTERN  # pyright: ignore[reportPrivateUsage]
 _SECOND_NUMBER = phonenumberutil._SECOND_NUMBER_START_PATTERN  # pyright: ignore[reportPrivateUsage]
 _format_of = phonenumberutil._choose_formatting_pattern_for_number  # pyright: ignore[reportPrivateUsage]
 _starts_with_number = phonenumberutil._formatting_rule_has_first_group_only  # pyright: ignore[reportPrivateUsage]
-_LEAST_DIGITS = 4
 _PLAIN = re.compile(r"[-0-9. ()\[\]/~]*")
 _NOT_DIGITS = re.compile(r"[^0-9]+")
 _INTERNATIONAL = re.compile(r"[(\[ ]*\+")
@@ -82,6 +81,12 @@ class _Candidate(NamedTuple):
     def is_whole(self, attempt: _Attempt) -> bool:
         """Whether a part is all of it."""
         return attempt.start == self.start and attempt.end == self.end
+
+
+def needed(leniency: int) -> tuple[str, ...]:
+    """What re2 finds in every text with a number: digits with at most four other characters between two."""
+    more = _LEAST_DIGITS - 1 if leniency >= Leniency.VALID else 0
+    return (rf"[0-9\x81](?:[\x80-\x87\-x ()./~\[\]]{{0,4}}[0-9\x81]){{{more}}}",)
 
 
 def spans(
@@ -151,9 +156,11 @@ class _Candidates(PhoneNumberMatcher):
             self._tried.append(_Attempt(offset, candidate, regions))
 
     def _possible(self, candidate: str) -> frozenset[str]:
+        if self.leniency < Leniency.VALID:
+            return self._all
         if sum(map(str.isdecimal, candidate)) < _LEAST_DIGITS:
             return frozenset()
-        if self.leniency < Leniency.VALID or not _PLAIN.fullmatch(candidate):
+        if not _PLAIN.fullmatch(candidate):
             return self._all
         found = _by_digits(self._regions).Match(_NOT_DIGITS.sub("", candidate).encode())
         # Out of memory, re2 finds nothing, not even that these are digits.

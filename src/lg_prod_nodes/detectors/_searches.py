@@ -142,7 +142,7 @@ def _phone_part(recognizer: PhoneRecognizer) -> Part:
         )
         return (Raw(start, end, entity, recognizer.SCORE) for start, end in found)
 
-    return Part(_phones.NEEDED, find)
+    return Part(_phones.needed(recognizer.leniency or 0), find)
 
 
 def _own_part(recognizer: EntityRecognizer) -> Part:

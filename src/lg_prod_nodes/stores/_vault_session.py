@@ -78,9 +78,11 @@ class Session:
             return stand_in
         given = _Given(entity, value, self.key.digest(entity, value))
         level = self.key.levels.get(given.digest, 0)
-        while self._given.setdefault(token_of(entity, given.digest, level), given).value != value:
+        while True:
+            token = token_of(entity, given.digest, level)
+            if self._given.setdefault(token, given).value == value:
+                return token
             level += 1
-        return token_of(entity, given.digest, level)
 
     def sealed(self, key: SubjectKey) -> dict[str, bytes]:
         """The values to store, by token, in the order of these."""
