@@ -17,12 +17,15 @@ HELD_BACK = 512
 """The most characters that are held back, and the least that are looked at again: no token or entity is longer."""
 
 _BLOCK_HELD_BACK = 16_384
+"""The same where a long secret has begun: a private key, a JSON web token."""
+_LONG = re.compile(r"-----BEGIN |eyJ[\w-]{8}")
 
-_CONTEXT = 256
+_CONTEXT = 128
 """How many characters before a text are looked at with it, for context words and word boundaries."""
 
 _BREAK = re.compile(r"[\s\"<>\u3000-\u303f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0e7f]")
 """Characters that no entity goes on after, but for those made of several tokens."""
+_LAST_BREAK = re.compile(rf"(?s:.*){_BREAK.pattern}")
 
 _NUMBERS = re.compile(
     r"""(?:^|(?<=[\s"<>]))
@@ -39,6 +42,7 @@ _WORD = re.compile(r"(?<!\w)\S")
 
 _ESCAPE = r"[%&\\]"
 _DIGITS = r"[\d+(]"
+_DIGIT = re.compile(r"[\d+(\[]")
 _BEGINNINGS: Mapping[str, str] = {
     "CREDIT_CARD": _DIGITS,
     "IBAN_CODE": r"(?<![A-Za-z0-9])[A-Za-z](?:[A-Za-z](?:\d\w*)?)?$",
@@ -156,6 +160,11 @@ class SettledStream:
         self._became = ""
         self._is_swallowing = False
 
+    @property
+    def held(self) -> int:
+        """How many characters are held back."""
+        return len(self._pending)
+
     def feed(self, piece: str) -> str:
         """Take the next piece; give back what may leave now."""
         if self._is_swallowing:
@@ -180,8 +189,7 @@ class SettledStream:
 
     def _relieve(self) -> str:
         """Let go of the first half of a token that is longer than any entity; what is found at its end is swallowed."""
-        is_block = "-----BEGIN" in self._pending
-        if is_block and len(self._pending) <= _BLOCK_HELD_BACK:
+        if len(self._pending) <= _BLOCK_HELD_BACK and _LONG.search(self._pending):
             return ""
         half = len(self._pending) // 2
         if self._changes_across(half):
@@ -206,14 +214,14 @@ class SettledStream:
 def _longer(text: str, end: int) -> re.Match[str] | None:
     """What may be the beginning of an entity of several tokens, and reaches to a place in a text."""
     start = max(0, end - HELD_BACK)
+    if not _DIGIT.search(text, start, end):
+        return None
     return _NUMBERS.search(text, start, end) or _ACCOUNT.search(text, start, end)
 
 
 def _last_break(text: str) -> int:
-    at = len(text)
-    while at and not _BREAK.match(text, at - 1):
-        at -= 1
-    return at
+    found = _LAST_BREAK.match(text)
+    return found.end() if found else 0
 
 
 def _first_of_words(text: str, end: int, words: int) -> int:

@@ -8,15 +8,17 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from langchain_core.messages import AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk
+from pydantic import BaseModel
 
 from lg_prod_nodes.call import TextFilter, TextStream
 from lg_prod_nodes.content import rewrite
 from lg_prod_nodes.settling import HELD_BACK, EntityReach
 
+M = TypeVar("M", bound=BaseModel)
 _Path = tuple[Hashable, ...]
 
 _DELTAS = frozenset(
@@ -76,10 +78,22 @@ class MessageStream:
         message = chunk.message
         if not isinstance(message, AIMessageChunk):
             return [_with_message(chunk, rewrite(message, self._filtered))]
+        if _is_text_alone(message):
+            return self._text(chunk, message)
         self._is_last = message.chunk_position == "last"
         changed = self._changed(message)
         rest = self._rest() if self._is_last else None
         return [_with_message(chunk, changed if rest is None else changed + rest)]
+
+    def _text(
+        self, chunk: ChatGenerationChunk, message: AIMessageChunk
+    ) -> list[ChatGenerationChunk]:
+        """The short way of a chunk that is a piece of text; none where all of it is held back."""
+        said = str(message.content)
+        piece = self._streams.feed(_CONTENT, said)
+        if piece == said:
+            return [chunk]
+        return [_with_message(chunk, _copied(message, {"content": piece}))] if piece else []
 
     def flush(self) -> list[ChatGenerationChunk]:
         """A chunk with what is left after the last one, if anything is."""
@@ -98,7 +112,7 @@ class MessageStream:
         if message.response_metadata:
             update["response_metadata"] = rewrite(message.response_metadata, self._filtered)
         if not message.tool_call_chunks:
-            return message.model_copy(update=update)
+            return _copied(message, update)
         update["tool_call_chunks"] = self._items(("tool",), message.tool_call_chunks)
         fields = {name: getattr(message, name) for name in message.model_fields_set}
         for derived in ("tool_calls", "invalid_tool_calls"):
@@ -175,6 +189,14 @@ def _through(filters: Sequence[TextFilter], text: str) -> str:
     return text
 
 
+def _is_text_alone(message: AIMessageChunk) -> bool:
+    return (
+        isinstance(message.content, str)
+        and not (message.usage_metadata or message.response_metadata or message.additional_kwargs)
+        and not (message.tool_call_chunks or message.chunk_position)
+    )
+
+
 def _is_whole(path: _Path, item: Mapping[str, Any]) -> bool:
     return item.get("index") is None and path != _CONTENT
 
@@ -205,7 +227,17 @@ def _with_message(chunk: ChatGenerationChunk, message: BaseMessage) -> ChatGener
     if message is chunk.message:
         return chunk
     text = message.content if isinstance(message.content, str) else message.text
-    return chunk.model_copy(update={"message": message, "text": str(text)})
+    return _copied(chunk, {"message": message, "text": str(text)})
+
+
+def _copied(model: M, update: dict[str, Any]) -> M:
+    """What `model_copy` gives, in a fifth of its time, since this happens at each token."""
+    new = object.__new__(type(model))
+    object.__setattr__(new, "__dict__", {**vars(model), **update})
+    object.__setattr__(new, "__pydantic_fields_set__", model.model_fields_set | update.keys())
+    object.__setattr__(new, "__pydantic_extra__", model.model_extra)
+    object.__setattr__(new, "__pydantic_private__", model.__pydantic_private__)
+    return new
 
 
 class EventStream:

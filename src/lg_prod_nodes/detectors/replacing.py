@@ -27,6 +27,7 @@ class Replacer:
         stand_in: What to put there.
         reach: How far what is looked for reaches.
         blocks: Whether an entity blocks the call that it is found in.
+        plain: Whether nothing can be found in a piece of a stream, given what stands before it.
 
     Attributes:
         found: How often each entity was found.
@@ -39,6 +40,7 @@ class Replacer:
         stand_in: StandIn,
         reach: Reach,
         blocks: Callable[[str], bool],
+        plain: Callable[[str, str], bool] = lambda text, before: False,
     ) -> None:
         self.found: Counter[str] = Counter()
         self.blocked: Counter[str] = Counter()
@@ -46,6 +48,7 @@ class Replacer:
         self._stand_in = stand_in
         self._reach = reach
         self._blocks = blocks
+        self._plain = plain
 
     def change(self, text: str, before: str = "", became: str = "") -> str:
         """The text with stand-ins, given what stood before it and what that became."""
@@ -73,8 +76,9 @@ class Replacer:
         return found
 
     def _piece(self, text: str, before: str, became: str) -> str:
-        changed = self.change(text, before, became)
-        return "" if self.blocked else changed
+        if not self._plain(text, before):
+            text = self.change(text, before, became)
+        return "" if self.blocked else text
 
     def _count(self, findings: Sequence[Finding]) -> None:
         for finding in findings:

@@ -14,6 +14,7 @@ from lg_prod_nodes.call import Call, Handler, Kind
 from lg_prod_nodes.content import cleaned_errors, rewrite, texts
 from lg_prod_nodes.detectors import DEFAULT_ENTITIES, Detector, Finding, detector_of
 from lg_prod_nodes.detectors.names import NAME_ENTITIES, load_nlp_engine
+from lg_prod_nodes.detectors.plain import PlainText
 from lg_prod_nodes.detectors.replacing import Replacer
 from lg_prod_nodes.errors import ConfigurationError, ContentBlocked, DetectionFailed
 from lg_prod_nodes.keys import Key, by_thread
@@ -179,6 +180,10 @@ class Redact(Policy):
         return reach_of(self.entities, self.recognizers, sentences=names)
 
     @cached_property
+    def _plain(self) -> PlainText:
+        return PlainText(self.entities if not (self.recognizers or self.context) else {"ANY"})
+
+    @cached_property
     def _trust(self) -> Trust:
         return Trust()
 
@@ -189,12 +194,7 @@ class Redact(Policy):
     async def wrap(self, call: Call, handler: Handler) -> Any:
         """Clean what goes in, what comes out, what leaves meanwhile, and what is raised."""
         tokens = await self._session(call)
-        replacer = Replacer(
-            partial(self._find, call),
-            partial(self._stand_in, tokens),
-            self._reach,
-            lambda entity: self._strategy_of(entity) == "block",
-        )
+        replacer = self.replacer(call, tokens)
         try:
             with cleaned_errors(replacer.change):
                 cleaned = await self._cleaned_input(call, replacer, tokens)
@@ -204,6 +204,16 @@ class Redact(Policy):
         finally:
             self._tell(call, replacer)
             await self._keep(call, tokens)
+
+    def replacer(self, call: Call | None = None, tokens: Session | None = None) -> Replacer:
+        """What becomes of texts, for a call or for none: whole, or piece by piece."""
+        return Replacer(
+            partial(self._find, call),
+            partial(self._stand_in, tokens),
+            self._reach,
+            lambda entity: self._strategy_of(entity) == "block",
+            self._plain,
+        )
 
     def restore(self, value: T, subject: str) -> T:
         """A value with the originals in place of the tokens of a subject; those that were forgotten stay.
@@ -262,11 +272,12 @@ class Redact(Policy):
 
         return quickly
 
-    def _find(self, call: Call, text: str) -> Sequence[Finding]:
+    def _find(self, call: Call | None, text: str) -> Sequence[Finding]:
         try:
             return self.detector.find(text)
         except DetectionFailed:
-            call.emit("detection_failed", policy=type(self).__name__)
+            if call is not None:
+                call.emit("detection_failed", policy=type(self).__name__)
             if self.detector_down == "raise":
                 raise
             return ()
