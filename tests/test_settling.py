@@ -16,13 +16,25 @@ from lg_prod_nodes.settling import HELD_BACK, EntityReach, SettledStream, TermRe
 
 BEGIN, END = (f"-----{word} PRIVATE KEY-----" for word in ("BEGIN", "END"))
 PIECES = [
-    *("ann@example.com", "ann&#64;example.com", "ann%40example.com", '{"to":"ann@example.com","n":3}'),
+    *(
+        "ann@example.com",
+        "ann&#64;example.com",
+        "ann%40example.com",
+        '{"to":"ann@example.com","n":3}',
+    ),
     *("4111 1111 1111 1111", "4111-1111-1111-1111", "４１１１１１１１１１１１１１１１"),
     *("+1 212 555 0142", "(212) 555-0142", "phone: 2125550142", "ext 5"),
     *("DE89 3704 0044 0532 0130 00", "GB29 NWBK 6016 1331 9268 19", "gb29 nwbk 6016 1331 9268 19"),
     *("219-09-9999", "10.1.2.3", "2001:db8::beef", "sk-proj-" + "a1B2c3D4" * 6),
     *(f"{BEGIN}\nMIIEv\nabcd\n{END}", "the card is", "my ssn is", "call me at", "v1.2.3"),
-    *("in 2024 we sold 1,200 units", "order 45211234", "x = 3 + 4", "Ångström", "東京に行く", "“so”"),
+    *(
+        "in 2024 we sold 1,200 units",
+        "order 45211234",
+        "x = 3 + 4",
+        "Ångström",
+        "東京に行く",
+        "“so”",
+    ),
 ]
 SPACED = PatternRecognizer("STAFF_ID", patterns=[Pattern("staff", r"\bE \d{3} \d{3}\b", 0.9)])
 

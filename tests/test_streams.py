@@ -117,7 +117,9 @@ def test_usage_and_metadata_pass_at_once() -> None:
     usage: Any = {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}
     joined = through(
         AIMessageChunk("ann@"),
-        AIMessageChunk("", usage_metadata=usage, response_metadata={"model_name": "m", "to": EMAIL}),
+        AIMessageChunk(
+            "", usage_metadata=usage, response_metadata={"model_name": "m", "to": EMAIL}
+        ),
         AIMessageChunk("example.com"),
     )
 

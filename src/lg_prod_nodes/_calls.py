@@ -13,17 +13,17 @@ The one file that names LangChain's private parts; `tests/test_langchain_private
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from contextlib import aclosing, closing, contextmanager
 from contextvars import ContextVar
 from copy import copy
 from dataclasses import dataclass
-from functools import cache, cached_property, partial, wraps
+from functools import cache, partial, wraps
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolMessage
-from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.tools import BaseTool
 
 from lg_prod_nodes._engine import Chunk, Wrap, act, drive, drive_astream, drive_stream
@@ -32,12 +32,11 @@ from lg_prod_nodes._langgraph import TOOL_OUTPUT
 from lg_prod_nodes.call import Call, Kind, TextFilter
 from lg_prod_nodes.content import cleaned_errors, rewrite
 from lg_prod_nodes.streams import EventStream, MessageStream, PayloadStream
-from lg_prod_nodes.trust import clean_messages
 
 _SHELL = "_is_shell"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Place:
     """Where models and tools are called: a call, and the policies around what it calls."""
 
@@ -49,11 +48,8 @@ class Place:
     content: tuple[Any, ...] = ()
     """The policies of the role `content`, for the graphs that are called."""
     filters: tuple[TextFilter, ...] = ()
-
-    @cached_property
-    def clean(self) -> dict[int, Any]:
-        """The messages of the node's input."""
-        return clean_messages(self.call.input)
+    clean: Mapping[int, Any] | None = None
+    """The messages of the node's input, which its policies have seen."""
 
     def buffers(self, call: Call) -> bool:
         """Whether a policy may change what a model says, and does not say how to change it piece by piece."""
@@ -220,8 +216,8 @@ def _model_shell(model: BaseChatModel, call: Call) -> Any:
         found = model._convert_cached_generations(value)
         return [_filtered_generation(generation, call) for generation in found]
 
-    own["_generate"] = filtered_function(model._generate, call, after=filtered)
-    own["_agenerate"] = filtered_function(model._agenerate, call, after=filtered)
+    for name in ("_generate", "_agenerate"):
+        own[name] = _telling(filtered_function(getattr(model, name), call, after=filtered), call)
     own["_stream"] = _through(model._stream, MessageStream, call)
     own["_astream"] = _through(model._astream, MessageStream, call)
     own["_convert_cached_generations"] = cached
@@ -229,6 +225,61 @@ def _model_shell(model: BaseChatModel, call: Call) -> Any:
         if (events := getattr(model, name, None)) is not None:
             own[name] = _through(events, EventStream, call)
     return shell
+
+
+def _telling(method: Callable[..., Any], call: Call) -> Any:
+    """A model's method that tells callbacks of its tokens by itself, through a stream of filters."""
+    if inspect.iscoroutinefunction(method):
+
+        @wraps(method)
+        async def awaited(*args: Any, run_manager: Any = None, **kwargs: Any) -> Any:
+            told = _Told(run_manager, call)
+            result = await method(*args, **kwargs, **told.named(method))
+            for chunk in told.stream.flush():
+                await run_manager.on_llm_new_token(chunk.message.content, chunk=chunk)
+            return result
+
+        return awaited
+
+    @wraps(method)
+    def called(*args: Any, run_manager: Any = None, **kwargs: Any) -> Any:
+        told = _Told(run_manager, call)
+        result = method(*args, **kwargs, **told.named(method))
+        for chunk in told.stream.flush():
+            run_manager.on_llm_new_token(chunk.message.content, chunk=chunk)
+        return result
+
+    return called
+
+
+class _Told:
+    """A callback manager whose tokens are filtered."""
+
+    def __init__(self, manager: Any, call: Call) -> None:
+        self.stream = MessageStream(call.filters)
+        self._manager = manager
+
+    def named(self, method: Callable[..., Any]) -> dict[str, Any]:
+        """The manager as an argument, where the method takes one."""
+        if self._manager is None or "run_manager" not in inspect.signature(method).parameters:
+            return {}
+        manager = copy(self._manager)
+        is_async = inspect.iscoroutinefunction(manager.on_llm_new_token)
+        vars(manager)["on_llm_new_token"] = self._tell_async if is_async else self._tell
+        return {"run_manager": manager}
+
+    def _tell(self, token: Any, *, chunk: Any = None, **kwargs: Any) -> None:
+        for passed in self._passed(token, chunk):
+            self._manager.on_llm_new_token(passed.message.content, chunk=passed, **kwargs)
+
+    async def _tell_async(self, token: Any, *, chunk: Any = None, **kwargs: Any) -> None:
+        for passed in self._passed(token, chunk):
+            await self._manager.on_llm_new_token(passed.message.content, chunk=passed, **kwargs)
+
+    def _passed(self, token: Any, chunk: Any) -> list[ChatGenerationChunk]:
+        if not isinstance(chunk, ChatGenerationChunk):
+            chunk = ChatGenerationChunk(message=AIMessageChunk(content=token))
+        return self.stream.feed(chunk)
 
 
 def _filtered_result(result: ChatResult, call: Call) -> ChatResult:

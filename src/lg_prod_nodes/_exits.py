@@ -13,7 +13,7 @@ from langgraph.runtime import Runtime
 from langgraph.store.base import BaseStore, Op, PutOp
 
 from lg_prod_nodes._calls import Place, lead
-from lg_prod_nodes._functions import filtered_function
+from lg_prod_nodes._functions import Arguments, filtered_function
 from lg_prod_nodes._langgraph import runtime_in, with_runtime, with_tasks
 from lg_prod_nodes._settings import with_settings
 from lg_prod_nodes.call import Call
@@ -37,7 +37,7 @@ def filtered_exits(call: Call, config: RunnableConfig | None) -> Generator[Runna
         writer = PayloadStream(writer, call.filtered)
         runtime = runtime.override(stream_writer=writer)
     patched = with_settings(with_runtime(config, runtime), call.run.settings)
-    patched = with_tasks(patched, lambda function: filtered_function(function, call))
+    patched = with_tasks(patched, lambda function, given: _guarded_task(function, given, call))
     token = var_child_runnable_config.set(patched)
     try:
         yield patched
@@ -45,6 +45,12 @@ def filtered_exits(call: Call, config: RunnableConfig | None) -> Generator[Runna
         var_child_runnable_config.reset(token)
         if isinstance(writer, PayloadStream):
             writer.flush()
+
+
+def _guarded_task(function: Any, given: Arguments, call: Call) -> tuple[Any, Arguments]:
+    """A task's function, which gets what it was given, and the arguments as LangGraph may show them."""
+    guarded = filtered_function(function, call, before=lambda args, kwargs: given)
+    return guarded, rewrite(given, call.filtered)
 
 
 @cache

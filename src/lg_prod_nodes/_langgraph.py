@@ -55,16 +55,23 @@ def with_runtime(config: RunnableConfig, runtime: Runtime[Any]) -> RunnableConfi
     return {**config, CONF: {**config.get(CONF, {}), CONFIG_KEY_RUNTIME: runtime}}
 
 
-def with_tasks(config: RunnableConfig, guard: Callable[[Any], Any]) -> RunnableConfig:
-    """The config with the functions guarded that a node calls as tasks of the functional API."""
+def with_tasks(config: RunnableConfig, guard: Callable[[Any, Any], Any]) -> RunnableConfig:
+    """The config with the tasks of the functional API guarded that a node calls.
+
+    Args:
+        config: A node's config.
+        guard: Gets a task's function and its arguments, gives what LangGraph may see of both.
+    """
     native = config.get(CONF, {}).get(CONFIG_KEY_CALL)
     if native is None:
         return config
 
-    def call(function: Any, *args: Any, **kwargs: Any) -> Any:
-        return native(guard(function), *args, **kwargs)
+    def call(function: Any, arguments: Any, **options: Any) -> Any:
+        if options.get("cache_policy"):  # whose key is made of the arguments
+            return native(guard(function, arguments)[0], arguments, **options)
+        return native(*guard(function, arguments), **options)
 
-    return {**config, CONF: {**config[CONF], CONFIG_KEY_CALL: call}}
+    return {**config, CONF: {**config.get(CONF, {}), CONFIG_KEY_CALL: call}}
 
 
 def does_nothing(node: PregelNode) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Generator, Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, nullcontext
 from copy import copy
 from typing import Any
 
@@ -150,8 +150,9 @@ class GuardedNode(RunnableCallable):
     ) -> Generator[RunnableConfig | None]:
         """What stands around the inner runnable: watches and filters for what it calls and lets out."""
         # A graph as a node has its own boundary, and its nodes their own exits.
-        call = call.replace(filters=()) if isinstance(self._inner, Pregel) else call
-        with filtered_exits(call, config) as inner, self._stack.reach(call):
+        is_graph = isinstance(self._inner, Pregel)
+        exits = nullcontext(config) if is_graph else filtered_exits(call, config)
+        with exits as inner, self._stack.reach(call):
             if not self._watches:
                 yield inner
                 return

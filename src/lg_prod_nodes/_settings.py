@@ -15,11 +15,10 @@ _PLACES = frozenset({"thread_id", "checkpoint_id", "checkpoint_ns", "checkpoint_
 
 
 def without_content(config: RunnableConfig, call: Call) -> tuple[RunnableConfig, Mapping[str, Any]]:
-    """The config as LangGraph may have it, and the values of `configurable` that it may not."""
-    configurable = config.get("configurable") or {}
+    """The config as LangGraph may have it, and the values of `configurable`, inherited ones too, that it may not."""
     settings = {
         name: value
-        for name, value in configurable.items()
+        for name, value in (call.config.get("configurable") or {}).items()
         if isinstance(value, (str, int))
         and name not in _PLACES
         and not name.startswith("__")
@@ -29,10 +28,7 @@ def without_content(config: RunnableConfig, call: Call) -> tuple[RunnableConfig,
     for name in ("metadata", "tags", "run_name"):
         if value := cleaned.get(name):
             cleaned[name] = rewrite(value, call.filtered)
-    if settings:
-        kept = rewrite(settings, call.filtered)
-        cleaned["configurable"] = {**configurable, **kept}
-    return cast(RunnableConfig, cleaned), settings
+    return with_settings(cast(RunnableConfig, cleaned), rewrite(settings, call.filtered)), settings
 
 
 def with_settings(config: RunnableConfig, settings: Mapping[str, Any]) -> RunnableConfig:

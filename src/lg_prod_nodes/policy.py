@@ -35,6 +35,7 @@ from lg_prod_nodes.call import SYSTEM_CLOCK, Call, Clock, Fact, Handler, Kind, O
 from lg_prod_nodes.content import replies
 from lg_prod_nodes.errors import ConfigurationError
 from lg_prod_nodes.run import ambient_config, ambient_runtime, attempt_of, run_for
+from lg_prod_nodes.trust import clean_messages
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -211,9 +212,11 @@ class Stack:
 
     def reach(self, call: Call) -> AbstractContextManager[None]:
         """Put the policies around the models, tools and graphs that are called inside of the block."""
-        return (
-            reaching(Place(call, **self._called)) if any(self._called.values()) else nullcontext()
-        )
+        called = self._called
+        if not any(called.values()):
+            return nullcontext()
+        clean = clean_messages(call.input) if called["content"] else None
+        return reaching(Place(call, **called, clean=clean))
 
 
 def validate(policies: Sequence[Policy]) -> None:

@@ -9,6 +9,7 @@ from urllib.parse import quote
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from presidio_analyzer import Pattern, PatternRecognizer
 
 from lg_prod_nodes.detectors import Detector
 from lg_prod_nodes.detectors._folding import folded
@@ -126,9 +127,15 @@ def test_an_escape_is_never_cut(text: str, value: str) -> None:
     assert [place for place, _ in found(text)] == [value]
 
 
-def test_a_finding_that_only_the_written_text_has_takes_whole_escapes() -> None:
-    from presidio_analyzer import Pattern, PatternRecognizer
+@pytest.mark.parametrize("before", [r"dear\n", r"dear\\n", r"\"", r"\u00e4\t", r"a\/"])
+def test_an_escape_is_no_part_of_what_a_user_s_recognizer_finds(before: str) -> None:
+    pattern = Pattern("loose", r"[\w.]+@[\w.]+", 0.9)
+    detector = Detector(recognizers=[PatternRecognizer("LOOSE", patterns=[pattern])])
 
+    assert found(f'{{"a": "{before}{EMAIL}"}}', detector) == [(EMAIL, "LOOSE")]
+
+
+def test_a_finding_that_only_the_written_text_has_takes_whole_escapes() -> None:
     own = PatternRecognizer("ODD", patterns=[Pattern("odd", "nx|y%4|&#6", 0.9)])
 
     assert found(r"\nx", Detector(recognizers=[own])) == [(r"\nx", "ODD")]

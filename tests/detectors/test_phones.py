@@ -60,7 +60,14 @@ def test_finds_what_presidio_finds(text: str, regions: tuple[str, ...], leniency
 
 @pytest.mark.parametrize(
     ("candidate", "expected"),
-    [("+1 212", True), ("(+49) 30", True), ("+0049", False), ("+999 1", False), ("0049", False)],
+    [
+        ("+1 212", True),
+        ("(+49) 30", True),
+        ("+0049", False),
+        ("+0149", False),
+        ("+999 1", False),
+        ("0049", False),
+    ],
 )
 def test_a_number_that_names_its_country_is_the_same_everywhere(
     candidate: str, expected: bool

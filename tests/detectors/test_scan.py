@@ -22,6 +22,7 @@ from presidio_analyzer.predefined_recognizers import EmailRecognizer, IbanRecogn
 
 from lg_prod_nodes.detectors import recognizers
 from lg_prod_nodes.detectors._patterns import Deadline
+from lg_prod_nodes.detectors._raws import Raw, without_duplicates
 from lg_prod_nodes.detectors._scan import Scanner
 from lg_prod_nodes.detectors._tokens import WordEngine
 from lg_prod_nodes.errors import DetectionFailed
@@ -292,13 +293,40 @@ def test_a_recognizer_that_fails_is_named_and_the_text_is_not() -> None:
 BACKTRACKING = Pattern("x", r"(?<!x)(a|aa)+$", 0.5)
 
 
-@pytest.mark.parametrize("kind", [PatternRecognizer, Upper])
-def test_a_recognizer_that_takes_too_long_is_named(
-    kind: type[PatternRecognizer], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("lg_prod_nodes.detectors._searches._LONGEST_PATTERN", 0.1)
-
-    error = failure(kind("X", "Slow", patterns=[BACKTRACKING]), "a" * 60 + "!")
+def test_a_recognizer_that_takes_too_long_is_named() -> None:
+    error = failure(PatternRecognizer("X", "Slow", patterns=[BACKTRACKING]), "a" * 60 + "!")
 
     assert "Slow ran out of its time" in str(error)
     assert error.__context__ is None
+
+
+def test_an_expression_that_presidio_would_skip_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("presidio_analyzer.pattern_recognizer.REGEX_TIMEOUT_SECONDS", 0.01)
+    monkeypatch.setattr("lg_prod_nodes.detectors._searches._LONGEST_PATTERN", 0.05)
+    slow = Upper("X", "Slow", patterns=[BACKTRACKING])
+    scanner = Scanner([slow], nlp_engine=WordEngine(), threshold=0.2, thresholds={})
+
+    with pytest.raises(DetectionFailed, match="Slow ran out of its time"):
+        scanner.scan("a" * 60 + "!", Deadline(60))
+
+
+raws = st.lists(
+    st.builds(
+        lambda start, length, entity, score: Raw(start, start + length, entity, score),
+        st.integers(0, 9),
+        st.integers(1, 6),
+        st.sampled_from("AB"),
+        st.sampled_from([0, 0.4, 0.4, 1.0]),
+    ),
+    max_size=9,
+)
+
+
+@given(raws)
+def test_duplicates_are_those_of_presidio(given_: list[Raw]) -> None:
+    results = [RecognizerResult(r.entity, r.start, r.end, r.score) for r in given_]
+    expected = EntityRecognizer.remove_duplicates(results)
+
+    assert sorted(raw[:4] for raw in without_duplicates(given_)) == sorted(
+        (r.start, r.end, r.entity_type, r.score) for r in expected
+    )

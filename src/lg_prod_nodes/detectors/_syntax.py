@@ -167,6 +167,7 @@ class _Exact:
             _, add, drop, body = value
             inner = _Exact((self._flags | add) & ~drop, self._is_wide)
             return f"(?:{inner.sequence(body)})"
+        # What can match nothing, engines repeat each in its own way.
         if kind in (op.MAX_REPEAT, op.MIN_REPEAT) and value[2].getwidth()[0]:
             low, high, body = value
             most = "" if high is op.MAXREPEAT else high
