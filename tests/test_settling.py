@@ -15,6 +15,7 @@ from lg_prod_nodes.detectors.replacing import Replacer
 from lg_prod_nodes.settling import HELD_BACK, EntityReach, SettledStream, TermReach
 
 BEGIN, END = (f"-----{word} PRIVATE KEY-----" for word in ("BEGIN", "END"))
+WIDE = {ord("0") + digit: 0xFF10 + digit for digit in range(10)}
 PIECES = [
     *(
         "ann@example.com",
@@ -22,7 +23,7 @@ PIECES = [
         "ann%40example.com",
         '{"to":"ann@example.com","n":3}',
     ),
-    *("4111 1111 1111 1111", "4111-1111-1111-1111", "４１１１１１１１１１１１１１１１"),
+    *("4111 1111 1111 1111", "4111-1111-1111-1111", "4111111111111111".translate(WIDE)),
     *("+1 212 555 0142", "(212) 555-0142", "phone: 2125550142", "ext 5"),
     *("DE89 3704 0044 0532 0130 00", "GB29 NWBK 6016 1331 9268 19", "gb29 nwbk 6016 1331 9268 19"),
     *("219-09-9999", "10.1.2.3", "2001:db8::beef", "sk-proj-" + "a1B2c3D4" * 6),
@@ -33,7 +34,7 @@ PIECES = [
         "x = 3 + 4",
         "Ångström",
         "東京に行く",
-        "“so”",
+        "\u201cso\u201d",
     ),
 ]
 SPACED = PatternRecognizer("STAFF_ID", patterns=[Pattern("staff", r"\bE \d{3} \d{3}\b", 0.9)])

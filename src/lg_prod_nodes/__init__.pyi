@@ -26,6 +26,12 @@ from .errors import (
 from .errors import (
     StoreUnavailable as StoreUnavailable,
 )
+from .errors import (
+    UnknownToken as UnknownToken,
+)
+from .errors import (
+    VaultTampered as VaultTampered,
+)
 from .graphs import harden as harden
 from .keys import by_thread as by_thread
 from .keys import by_user as by_user
@@ -57,7 +63,8 @@ from .run import (
 from .run import (
     current_run as current_run,
 )
-from .stores import LimitStore as LimitStore
+from .stores.limits import LimitStore as LimitStore
+from .stores.vault import Vault as Vault
 
 __all__ = [
     "Call",
@@ -85,7 +92,10 @@ __all__ = [
     "StoreUnavailable",
     "TokenUsage",
     "Tracing",
+    "UnknownToken",
     "Usage",
+    "Vault",
+    "VaultTampered",
     "as_middleware",
     "as_node",
     "by_thread",

@@ -6,6 +6,8 @@
     │   ├── RateLimitExceeded
     │   └── ContentBlocked      `categories` names what was found, never the text
     ├── DetectionFailed         a text could not be searched, so it was not let through
+    ├── UnknownToken            a vault has nothing for a token (also a LookupError)
+    ├── VaultTampered           a vault's record was changed
     └── StoreUnavailable        a store that a policy leans on cannot be reached
 
 No message of these ever carries user content: limits, names, categories and counts only.
@@ -91,3 +93,27 @@ class StoreUnavailable(ProductionError):
 
 class DetectionFailed(ProductionError):
     """A text could not be searched for content: a recognizer failed or ran out of its time."""
+
+
+class UnknownToken(ProductionError, LookupError):
+    """A token stands for nothing: it was never given to this subject, or the subject was forgotten.
+
+    Attributes:
+        tokens: Which ones.
+    """
+
+    def __init__(self, tokens: Iterable[str]) -> None:
+        self.tokens = tuple(sorted(tokens))
+        super().__init__(
+            f"{len(self.tokens)} of the tokens stand for nothing: never given to this subject, or it was forgotten"
+        )
+
+    def __reduce__(self) -> tuple[type[UnknownToken], tuple[tuple[str, ...]]]:
+        return type(self), (self.tokens,)
+
+
+class VaultTampered(ProductionError):
+    """A record of the vault does not open: it was changed, moved or sealed by somebody else, and is not used."""
+
+    def __init__(self) -> None:
+        super().__init__("a record of the vault was changed or moved by somebody; it is not used")

@@ -18,13 +18,14 @@ from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.store.postgres import AsyncPostgresStore, PostgresStore
-from psycopg import AsyncConnection, Connection, OperationalError, ProgrammingError
+from psycopg import AsyncConnection, Connection, OperationalError
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 from lg_prod_nodes.embedded import EmbeddedPostgres
-from lg_prod_nodes.errors import ConfigurationError, StoreUnavailable
+from lg_prod_nodes.errors import StoreUnavailable
+from lg_prod_nodes.stores._postgres import host_of
 
 _CONNECT_SECONDS = 10
 _SETUP_SECONDS = 60.0
@@ -213,28 +214,8 @@ def database(dsn: str | None = None) -> Generator[str]:
         with EmbeddedPostgres() as embedded:
             yield embedded
         return
-    if not _is_plain(dsn):
-        raise ConfigurationError(
-            "the Postgres DSN cannot be read; write postgresql://user:password@host:5432/database, "
-            "with special characters of the password percent-encoded"
-        )
+    host_of(dsn)
     yield dsn
-
-
-def _is_plain(dsn: str) -> bool:
-    """Whether a DSN can be read, and as it was meant.
-
-    Errors name the host, port and database, which a bare `@` or `/` in a password makes a part of it.
-    """
-    try:
-        parts = conninfo_to_dict(dsn)
-    except ProgrammingError:  # whose text quotes the DSN
-        return False
-    host, port = str(parts.get("host", "")), str(parts.get("port", ""))
-    database = "" if "user" in parts else str(parts.get("dbname", ""))
-    return "@" not in host[1:] + database and all(
-        number.isdecimal() for number in port.split(",") if number
-    )
 
 
 def _check(pool: ConnectionPool[Any], connection: Connection[_Row]) -> None:
@@ -295,8 +276,9 @@ def _set_up(url: str) -> None:
             PostgresStore(connection).setup()
             connection.execute(_RUN_INDEX)
     except OperationalError as error:
-        host = conninfo_to_dict(url).get("host", "the local socket")
-        raise StoreUnavailable(f"the Postgres at {host} cannot be reached or set up") from error
+        raise StoreUnavailable(
+            f"the Postgres at {host_of(url)} cannot be reached or set up"
+        ) from error
 
 
 def _lock(connection: Connection[_Row]) -> None:

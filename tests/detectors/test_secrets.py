@@ -108,7 +108,7 @@ def test_finds_by_what_stands_before(text: str) -> None:
         "max_tokens: 40960000 tokens=12345678 next_page_token=CAUQAAabc123x primary_key: abc123def456",
         "bearer of good news, Basic auth: see docs, token bucket algorithm",
         "https://example.com/users/42 ssh://git@example.com postgres://user:${PASSWORD}@host postgres://u:***@h",
-        "pwd: /home/ann/x1 monkey: abc123def456 keyboard=qwertz12345",
+        "pwd: /srv/ann/x1 monkey: abc123def456 keyboard=qwertz12345",
         "550e8400-e29b-41d4-a716-446655440000 d41d8cd98f00b204e9800998ecf8427e AC0123 SK0123 eyJhbGciOi.x.y",
         "sk-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx sk-learn sk-your-key",
         "Authorization: Basic abcdefg, Authorization: Basic aGVsbG8gd29ybGQ=, Bearer abcdefghijklmnopqrstuvw",

@@ -1,4 +1,4 @@
-"""Tokens in place of personal values: the same for a thread, originals for trusted tools and readers, until forgotten."""
+"""Tokens in place of personal values: one for a thread, originals for trusted tools and readers, until forgotten."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from langgraph.prebuilt import ToolNode
 from tests.policies.conftest import THREAD, FakeModel, Runner, asks, notes, one, said, saved
 
 from lg_prod_nodes import ConfigurationError, Redact, by_user, harden
-from lg_prod_nodes.stores import Vault
-from lg_prod_nodes.stores.vault import TOKEN
+from lg_prod_nodes.stores.vault import TOKEN, Vault
 
 EMAIL = "ann@example.com"
 KEY = b"k" * 32

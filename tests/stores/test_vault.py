@@ -18,19 +18,11 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lg_prod_nodes import ConfigurationError, Run, StoreUnavailable
+from lg_prod_nodes import ConfigurationError, Run, StoreUnavailable, UnknownToken, VaultTampered
 from lg_prod_nodes.call import Call
 from lg_prod_nodes.stores import _vault_keys, _vault_session
 from lg_prod_nodes.stores import vault as vault_module
-from lg_prod_nodes.stores.vault import (
-    TOKEN,
-    Session,
-    UnknownToken,
-    Vault,
-    VaultTampered,
-    restored,
-    tokens_in,
-)
+from lg_prod_nodes.stores.vault import TOKEN, Session, Vault, restored, tokens_in
 
 KEY = bytes(range(32))
 EMAIL, NAME = "EMAIL_ADDRESS", "PERSON"

@@ -36,7 +36,7 @@ class Postgres:
     """
 
     def __init__(self, dsn: str, *, tables: Mapping[str, LiteralString], timeout: float) -> None:
-        self.host = _host(dsn)
+        self.host = host_of(dsn)
         self._dsn = dsn
         self._tables = tables
         self._timeout = timeout
@@ -171,8 +171,8 @@ def _ask(pool: ConnectionPool[_Connection], query: LiteralString, values: Any) -
         return connection.execute(query, values).fetchall()
 
 
-def _host(dsn: str) -> str:
-    """The host, which errors name.
+def host_of(dsn: str) -> str:
+    """The host of a database, which errors name.
 
     Raises:
         ConfigurationError: The DSN cannot be read.

@@ -12,7 +12,7 @@ import hmac
 import os
 from typing import TYPE_CHECKING
 
-from lg_prod_nodes.errors import ConfigurationError, ProductionError
+from lg_prod_nodes.errors import ConfigurationError, VaultTampered
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -20,13 +20,6 @@ if TYPE_CHECKING:
 KEY_BYTES = 32
 _NONCE_BYTES = 12
 _SHA256_BYTES = 32
-
-
-class VaultTampered(ProductionError):
-    """A record of the vault does not open: it was changed, moved or sealed by somebody else, and is not used."""
-
-    def __init__(self) -> None:
-        super().__init__("a record of the vault was changed or moved by somebody; it is not used")
 
 
 class Key:

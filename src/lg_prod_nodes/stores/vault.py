@@ -7,33 +7,16 @@ from contextlib import suppress
 from typing import Protocol
 from uuid import UUID, uuid4
 
-from lg_prod_nodes.errors import ConfigurationError, ProductionError
-from lg_prod_nodes.stores._vault_keys import KEY_BYTES, Key, VaultTampered, new_secret
+from lg_prod_nodes.errors import ConfigurationError, UnknownToken, VaultTampered
+from lg_prod_nodes.stores._vault_keys import KEY_BYTES, Key, new_secret
 from lg_prod_nodes.stores._vault_memory import MemoryPlace
 from lg_prod_nodes.stores._vault_session import Session, SubjectKey, encoded
 from lg_prod_nodes.stores._vault_tokens import TOKEN, restored, tokens_in
 
-__all__ = ["TOKEN", "Session", "UnknownToken", "Vault", "VaultTampered", "restored", "tokens_in"]
+__all__ = ["TOKEN", "Session", "Vault", "restored", "tokens_in"]
 
 _REMEMBERED = 10_000  # keys of subjects
 _ROOT = b"root"
-
-
-class UnknownToken(ProductionError, LookupError):
-    """A token stands for nothing: it was never given to this subject, or the subject was forgotten.
-
-    Attributes:
-        tokens: Which ones.
-    """
-
-    def __init__(self, tokens: Iterable[str]) -> None:
-        self.tokens = tuple(sorted(tokens))
-        super().__init__(
-            f"{len(self.tokens)} of the tokens stand for nothing: never given to this subject, or it was forgotten"
-        )
-
-    def __reduce__(self) -> tuple[type[UnknownToken], tuple[tuple[str, ...]]]:
-        return type(self), (self.tokens,)
 
 
 class Vault:
