@@ -13,7 +13,8 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
 
 from lg_prod_nodes import Redact
-from lg_prod_nodes.streams import EventStream, MessageStream, PayloadStream, _copied
+from lg_prod_nodes.payloads import PayloadStream
+from lg_prod_nodes.streams import EventStream, MessageStream, _copied
 
 EMAIL = "ann@example.com"
 SAID = f"write to {EMAIL} now"

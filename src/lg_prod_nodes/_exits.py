@@ -18,7 +18,7 @@ from lg_prod_nodes._langgraph import runtime_in, with_runtime, with_tasks
 from lg_prod_nodes._settings import with_settings
 from lg_prod_nodes.call import Call
 from lg_prod_nodes.content import rewrite
-from lg_prod_nodes.streams import PayloadStream
+from lg_prod_nodes.payloads import PayloadStream
 
 _NO_WRITER = Runtime.__dataclass_fields__["stream_writer"].default
 

@@ -13,9 +13,9 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.messages import BaseMessage
 from langgraph.types import Command, Interrupt, Send, StateUpdate
 from pydantic import BaseModel
 
@@ -324,51 +324,3 @@ def _said(block: Any) -> str:
 
 def _saying(block: Any, text: str) -> Any:
     return text if isinstance(block, str) else {**block, "text": text}
-
-
-def replies(
-    input: object, text: str, *, status: Literal["success", "error"] = "success"
-) -> list[BaseMessage]:
-    """A text as the answer of each tool call that waits for one, else as the assistant's message.
-
-    Args:
-        input: What a node got: a state with `messages`, or the tool calls that were sent to it.
-        text: What to say.
-        status: What a tool's answer says of how it went.
-    """
-    waiting = _waiting_calls(input)
-    if not waiting:
-        return [AIMessage(text)]
-    return [
-        ToolMessage(text, tool_call_id=call["id"], name=call["name"], status=status)
-        for call in waiting
-    ]
-
-
-def _waiting_calls(input: Any) -> list[Any]:
-    if isinstance(input, Mapping) and "tool_call" in input:
-        return [input["tool_call"]]
-    messages = _messages_of(input) or []
-    if messages and all(
-        isinstance(m, Mapping) and m.keys() >= {"name", "args", "id"} for m in messages
-    ):
-        return messages  # the calls themselves, as they are sent to a tool node
-    answered = {m.tool_call_id for m in messages if isinstance(m, ToolMessage)}
-    asked = (call for m in messages if isinstance(m, AIMessage) for call in m.tool_calls)
-    return [call for call in asked if call["id"] not in answered]
-
-
-def latest(input: Any) -> Any:
-    """What is new in a node's or model's input: the messages from the last human one on, or all of it."""
-    messages = _messages_of(input)
-    if messages is None or not all(isinstance(message, BaseMessage) for message in messages):
-        return input
-    last = max((at for at, m in enumerate(messages) if isinstance(m, HumanMessage)), default=0)
-    return messages[last:]
-
-
-def _messages_of(input: Any) -> list[Any] | None:
-    found = (
-        input.get("messages") if isinstance(input, Mapping) else getattr(input, "messages", input)
-    )
-    return found if isinstance(found, list) else None

@@ -1,13 +1,11 @@
-"""What leaves a call piece by piece: the chunks of a model's message, and what a node writes to the custom stream.
+"""What a model says piece by piece: the chunks of its message, or the events of its protocol.
 
 Each text goes through the filters of the call as a stream of its own, told apart by where it stands in the message.
 """
 
 from __future__ import annotations
 
-import re
-import threading
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from langchain_core.messages import AIMessageChunk, BaseMessage
@@ -16,7 +14,6 @@ from pydantic import BaseModel
 
 from lg_prod_nodes.call import TextFilter, TextStream
 from lg_prod_nodes.content import rewrite
-from lg_prod_nodes.settling import HELD_BACK, EntityReach
 
 M = TypeVar("M", bound=BaseModel)
 _Path = tuple[Hashable, ...]
@@ -31,9 +28,6 @@ _DELTAS = frozenset(
 
 _CONTENT: _Path = ("content",)
 _NAMES = frozenset({"type", "id", "index", "name", "role", "signature"})
-
-_MAY_GO_ON = re.compile(r"@|(?:\D*\d){6}|\S{12}\Z")
-"""What the beginning of an entity looks like, in the part of a text that is not settled."""
 
 
 class Streams:
@@ -286,105 +280,3 @@ class EventStream:
             for name in ("text", "reasoning")
             if (rest := self._streams.flush((index, name)))
         ]
-
-
-class PayloadStream:
-    """What a node writes to the custom stream.
-
-    A payload passes whole, and at once, unless the end of a text in it looks like the beginning of an entity: then it
-    waits for the next one that goes on with that text, or for the end of the node. An entity that is written in pieces
-    is replaced from the piece on that shows it.
-    """
-
-    def __init__(self, write: Callable[[Any], None], change: Callable[[str], str]) -> None:
-        self._write = write
-        self._change = change
-        self._waiting: list[Any] = []
-        self._before: dict[_Path, str] = {}
-        self._lock = threading.Lock()
-
-    def __call__(self, payload: Any) -> None:
-        """Write a payload."""
-        with self._lock:
-            self._waiting.append(payload)
-            ends = [_unsettled(text) for text in self._texts().values()]
-            if not any(_MAY_GO_ON.search(end) for end in ends) or sum(map(len, ends)) > HELD_BACK:
-                self._release()
-
-    def flush(self) -> None:
-        """Write what waits: nothing follows."""
-        with self._lock:
-            self._release()
-
-    def _texts(self) -> dict[_Path, str]:
-        """The texts of what waits, by their place in a payload, each after what was written before it."""
-        joined = dict(self._before)
-        for payload in self._waiting:
-            for path, text in _leaves(payload):
-                joined[path] = joined.get(path, "") + text
-        return joined
-
-    def _release(self) -> None:
-        payloads = [rewrite(payload, self._change) for payload in self._waiting]
-        joined = self._texts()
-        for path, whole in joined.items():
-            before = self._before.get(path, "")
-            said = before + "".join(dict(_leaves(payload)).get(path, "") for payload in payloads)
-            if (changed := self._change(whole)) not in (whole, said):
-                rest = changed[_shared(before, changed) :]
-                payloads = _said_once(payloads, path, rest)
-        self._waiting = []
-        self._before = {
-            path: end for path, text in joined.items() if (end := _unsettled(text)[-HELD_BACK:])
-        }
-        for payload in payloads:
-            self._write(payload)
-
-
-_settled = EntityReach().settled
-
-
-def _unsettled(text: str) -> str:
-    return text[_settled(text) :]
-
-
-def _leaves(payload: Any, path: _Path = ()) -> Iterator[tuple[_Path, str]]:
-    match payload:
-        case str():
-            yield path, payload
-        case dict():
-            for name, value in payload.items():
-                yield from _leaves(value, (*path, name))
-        case list() | tuple():
-            for at, value in enumerate(payload):
-                yield from _leaves(value, (*path, at))
-        case BaseMessage():
-            yield from _leaves(payload.content, (*path, "content"))
-        case _:
-            pass
-
-
-def _said_once(payloads: Sequence[Any], path: _Path, text: str) -> list[Any]:
-    """The payloads with a text at a place of the first that has it, and none at that place of the others."""
-    said: list[Any] = []
-    for payload in payloads:
-        has = path in dict(_leaves(payload))
-        said.append(_saying(payload, path, text) if has else payload)
-        text = "" if has else text
-    return said
-
-
-def _saying(payload: Any, path: _Path, text: str) -> Any:
-    if not path:
-        return text
-    name, *deeper = path
-    if isinstance(payload, BaseMessage):
-        return payload.model_copy(update={"content": _saying(payload.content, tuple(deeper), text)})
-    items: Any = dict(payload) if isinstance(payload, dict) else list(payload)
-    items[name] = _saying(items[name], tuple(deeper), text)
-    return tuple(items) if isinstance(payload, tuple) else items
-
-
-def _shared(first: str, second: str) -> int:
-    pairs = zip(first, second, strict=False)
-    return next((at for at, (a, b) in enumerate(pairs) if a != b), min(len(first), len(second)))

@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Literal
 import structlog
 
 from lg_prod_nodes.call import Call, Handler, Kind
-from lg_prod_nodes.content import replies
 from lg_prod_nodes.errors import CallRejected, ConfigurationError
+from lg_prod_nodes.history import replies
 from lg_prod_nodes.policy import Policy, Recovery, Role
 from lg_prod_nodes.run import CapturedError
 

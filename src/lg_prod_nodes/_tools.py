@@ -1,0 +1,105 @@
+# pyright: reportPrivateUsage=false
+"""Tools of LangChain, met where a guarded node runs them; see `_models.py`, which meets models alike."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+from langchain_core.messages import ToolMessage
+from langchain_core.tools import BaseTool
+
+from lg_prod_nodes._engine import act, drive
+from lg_prod_nodes._functions import Arguments, filtered_function
+from lg_prod_nodes._langgraph import TOOL_OUTPUT
+from lg_prod_nodes._place import Place, lead, shell
+from lg_prod_nodes.call import Call
+from lg_prod_nodes.content import rewrite
+from lg_prod_nodes.payloads import PayloadStream
+
+
+@cache
+def lead_tools() -> None:
+    """Lead both ways to run a tool."""
+    lead(BaseTool, "run", _run)
+    lead(BaseTool, "arun", _arun)
+
+
+def _tool_call(place: Place, tool: BaseTool, input: Any, kwargs: Any, *, blocking: bool) -> Call:
+    args = tool._filter_injected_args(input) if isinstance(input, dict) else input
+    asked = {"name": tool.name, "args": args, "id": kwargs.get("tool_call_id")}
+
+    async def as_result(call: Call, reply: Any) -> Any:
+        if asked["id"] is None or not isinstance(reply, str):
+            return reply
+        return ToolMessage(reply, tool_call_id=asked["id"], name=tool.name)
+
+    return place.inner(
+        kind="tool", name=tool.name, input=asked, blocking=blocking, answer_with=as_result
+    )
+
+
+def _run(
+    place: Place, native: Any, tool: BaseTool, tool_input: Any, *args: Any, **kwargs: Any
+) -> Any:
+    async def handler(call: Call) -> Any:
+        return native(_tool_shell(tool, call), _with_args(tool_input, call), *args, **kwargs)
+
+    return drive(
+        act(place.tool, _tool_call(place, tool, tool_input, kwargs, blocking=True), handler)
+    )
+
+
+async def _arun(
+    place: Place, native: Any, tool: BaseTool, tool_input: Any, *args: Any, **kwargs: Any
+) -> Any:
+    async def handler(call: Call) -> Any:
+        return await native(_tool_shell(tool, call), _with_args(tool_input, call), *args, **kwargs)
+
+    return await act(
+        place.tool, _tool_call(place, tool, tool_input, kwargs, blocking=False), handler
+    )
+
+
+def _with_args(input: Any, call: Call) -> Any:
+    args = call.input["args"]
+    return {**input, **args} if isinstance(input, dict) else args
+
+
+def _tool_shell(tool: BaseTool, call: Call) -> Any:
+    guarded = shell(tool)
+    own = vars(guarded)
+    if call.filters:
+        for name in ("_run", "_arun"):
+            own[name] = filtered_function(
+                getattr(tool, name),
+                call,
+                inside=lambda: _tool_output(call),
+                before=lambda args, kwargs: _revealed(args, kwargs, call),
+            )
+    return guarded
+
+
+def _revealed(args: tuple[Any, ...], kwargs: dict[str, Any], call: Call) -> Arguments:
+    """What a tool's own method gets: originals in the place of tokens, which no callback has seen."""
+    asked = call.input["args"] if call.originals else ()
+    shown = {n: rewrite(v, call.revealed) if n in asked else v for n, v in kwargs.items()}
+    return rewrite(args, call.revealed) if call.originals else args, shown
+
+
+@contextmanager
+def _tool_output(call: Call) -> Generator[None]:
+    """Filter what a tool writes while it runs."""
+    write = TOOL_OUTPUT.get()
+    if write is None:
+        yield
+        return
+    output = PayloadStream(write, call.filtered)
+    token = TOOL_OUTPUT.set(output)
+    try:
+        yield
+    finally:
+        TOOL_OUTPUT.reset(token)
+        output.flush()
