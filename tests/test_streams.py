@@ -110,8 +110,29 @@ def test_the_last_chunk_has_the_rest() -> None:
         ChatGenerationChunk(message=AIMessageChunk("ple.com", chunk_position="last"))
     )
 
-    assert last.message.content == "[EMAIL_ADDRESS]"
+    assert last.message.content == "to [EMAIL_ADDRESS]"
     assert stream.flush() == []
+
+
+@given(size=st.integers(1, 12))
+def test_where_nothing_is_replaced_the_chunks_are_the_model_s_own(size: int) -> None:
+    chunks = [
+        ChatGenerationChunk(message=AIMessageChunk(p))
+        for p in pieces("call 2 of 10, ann@home", size)
+    ]
+    stream = message_stream()
+
+    left = [c for chunk in chunks for c in stream.feed(chunk)] + stream.flush()
+
+    assert [id(chunk) for chunk in left] == [id(chunk) for chunk in chunks]
+
+
+def test_a_long_chunk_does_not_wait_for_its_last_word() -> None:
+    (left,) = message_stream().feed(
+        ChatGenerationChunk(message=AIMessageChunk("word " * 30 + "an"))
+    )
+
+    assert left.message.content == "word " * 30
 
 
 def test_usage_and_metadata_pass_at_once() -> None:

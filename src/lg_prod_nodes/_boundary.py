@@ -18,20 +18,17 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command
 
 from lg_prod_nodes._engine import Chunk, act, drive, drive_astream, drive_stream
+from lg_prod_nodes._events import filtered_events, tell_of
 from lg_prod_nodes._hardening import Hardening
 from lg_prod_nodes._langgraph import ensure_config, runtime_in, without_defaults
 from lg_prod_nodes._settings import with_settings, without_content
 from lg_prod_nodes._watch import watched
 from lg_prod_nodes.call import Call, PausedThread, Unrecoverable, outcome_of
-from lg_prod_nodes.content import Rewrite, rewrite
 from lg_prod_nodes.policy import as_update
 from lg_prod_nodes.run import Run, run_of
 
 _REPLY_NODE = "__reply__"
 _REPLY: ContextVar[Any] = ContextVar("reply")
-_TOLD: ContextVar[list[Run] | None] = ContextVar("told", default=None)
-"""Where the run that events are told of makes itself known."""
-_END = object()
 
 
 def set_boundary(graph: Any, hardening: Hardening, *, plain: Any) -> None:
@@ -85,12 +82,12 @@ class _Boundary:
     ) -> Any:
         if not self._hardening.guards_runs or kwargs.get("version") == "v3":  # a stream like others
             return self._native.astream_events(self, input, config, **kwargs)
-        return _filtered_events(self._native.astream_events, self, input, config, kwargs)
+        return filtered_events(self._native.astream_events, self, input, config, kwargs)
 
     def astream_log(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         if not self._hardening.guards_runs:
             return self._native.astream_log(self, input, config, **kwargs)
-        return _filtered_events(self._native.astream_log, self, input, config, kwargs)
+        return filtered_events(self._native.astream_log, self, input, config, kwargs)
 
     def bulk_update_state(self, config: RunnableConfig, supersteps: Any) -> Any:
         async def handler(call: Call) -> Any:
@@ -119,28 +116,6 @@ class _Boundary:
         drawn = copy(self)
         vars(drawn)["nodes"] = self._plain.nodes
         return await self._native.aget_graph(drawn, *args, **kwargs)
-
-
-async def _filtered_events(
-    events: Any, graph: Any, input: Any, config: RunnableConfig | None, kwargs: dict[str, Any]
-) -> AsyncIterator[Any]:
-    """Events of callbacks, which tell what nodes do and not only what they return."""
-    runs: list[Run] = []
-    async with aclosing(events(graph, input, config, **kwargs)) as told:
-        token = _TOLD.set(runs)  # for the task that the first step starts
-        try:
-            event = await anext(told, _END)
-        finally:
-            _TOLD.reset(token)
-        while event is not _END:
-            filtered = _filtered_patch if hasattr(event, "ops") else rewrite
-            yield filtered(event, runs[0].filtered) if runs else event
-            event = await anext(told, _END)
-
-
-def _filtered_patch(patch: Any, change: Rewrite) -> Any:
-    vars(patch).update(rewrite(vars(patch), change))
-    return patch
 
 
 class Passage:
@@ -222,8 +197,7 @@ class Passage:
             self._run.settings |= settings
             if self._is_root:
                 self._run.filters = call.filters
-            if (told := _TOLD.get()) is not None:
-                told.append(self._run)
+            tell_of(self._run)
         arguments = (self._server, call.input, config)
         try:
             if call.blocking:

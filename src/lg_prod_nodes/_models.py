@@ -204,18 +204,24 @@ class _Told:
         """The manager as an argument, where the method takes one."""
         if self._manager is None or "run_manager" not in inspect.signature(method).parameters:
             return {}
-        manager = copy(self._manager)
-        is_async = inspect.iscoroutinefunction(manager.on_llm_new_token)
-        vars(manager)["on_llm_new_token"] = self._tell_async if is_async else self._tell
-        return {"run_manager": manager}
+        return {"run_manager": self._filtered(self._manager)}
 
-    def _tell(self, token: Any, *, chunk: Any = None, **kwargs: Any) -> None:
-        for passed in self._passed(token, chunk):
-            self._manager.on_llm_new_token(passed.message.content, chunk=passed, **kwargs)
+    def _filtered(self, manager: Any) -> Any:
+        filtered, native = copy(manager), manager.on_llm_new_token
 
-    async def _tell_async(self, token: Any, *, chunk: Any = None, **kwargs: Any) -> None:
-        for passed in self._passed(token, chunk):
-            await self._manager.on_llm_new_token(passed.message.content, chunk=passed, **kwargs)
+        def tell(token: Any, *, chunk: Any = None, **kwargs: Any) -> None:
+            for passed in self._passed(token, chunk):
+                native(passed.message.content, chunk=passed, **kwargs)
+
+        async def atell(token: Any, *, chunk: Any = None, **kwargs: Any) -> None:
+            for passed in self._passed(token, chunk):
+                await native(passed.message.content, chunk=passed, **kwargs)
+
+        is_async = inspect.iscoroutinefunction(native)
+        vars(filtered)["on_llm_new_token"] = atell if is_async else tell
+        if is_async:
+            vars(filtered)["get_sync"] = lambda: self._filtered(manager.get_sync())
+        return filtered
 
     def _passed(self, token: Any, chunk: Any) -> list[ChatGenerationChunk]:
         if not isinstance(chunk, ChatGenerationChunk):

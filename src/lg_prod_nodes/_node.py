@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Generator, Iterator, Sequence
 from contextlib import aclosing, contextmanager, nullcontext
 from copy import copy
-from typing import Any
+from typing import Any, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.errors import GraphBubbleUp
@@ -195,7 +195,10 @@ def guarded_branch(
         chosen: list[Any] = []
 
         async def handler(call: Call) -> None:
-            chosen.append(branch.func(input, config, reader=reader, writer=sends(call, writer)))  # type: ignore[misc]
+            with filtered_exits(call, config) as inner, stack.reach(call):
+                chosen.append(
+                    cast(Any, branch.func)(input, inner, reader=reader, writer=sends(call, writer))
+                )
 
         drive(act(wraps, call_of(config, blocking=True), handler))
         return chosen[0]
@@ -204,9 +207,11 @@ def guarded_branch(
         chosen: list[Any] = []
 
         async def handler(call: Call) -> None:
-            chosen.append(
-                await branch.afunc(input, config, reader=reader, writer=sends(call, writer))  # type: ignore[misc]
-            )
+            with filtered_exits(call, config) as inner, stack.reach(call):
+                route = cast(Any, branch.afunc)(
+                    input, inner, reader=reader, writer=sends(call, writer)
+                )
+                chosen.append(await route)
 
         await act(wraps, call_of(config, blocking=False), handler)
         return chosen[0]

@@ -19,7 +19,7 @@ def without_content(config: RunnableConfig, call: Call) -> tuple[RunnableConfig,
     settings = {
         name: value
         for name, value in (call.config.get("configurable") or {}).items()
-        if isinstance(value, (str, int))
+        if isinstance(value, (str, int, dict, list, tuple))
         and name not in _PLACES
         and not name.startswith("__")
         and rewrite({name: value}, call.filtered)[name] is not value

@@ -54,12 +54,13 @@ class Clock(Protocol):
 class TextStream(Protocol):
     """A text that leaves piece by piece, as far as it is settled."""
 
-    def feed(self, piece: str) -> str:
-        """Take the next piece; give back what may leave now, which can be nothing.
+    @property
+    def held(self) -> int:
+        """How many characters are held back."""
+        ...
 
-        Raises:
-            CallRejected: The text must not leave.
-        """
+    def feed(self, piece: str) -> str:
+        """Take the next piece; give back what may leave now, which can be nothing."""
         ...
 
     def flush(self) -> str:

@@ -5,6 +5,7 @@ Each text goes through the filters of the call as a stream of its own, told apar
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -27,6 +28,8 @@ _DELTAS = frozenset(
 """Fields of a chunk that go on where the same field of the chunk before it ended."""
 
 _CONTENT: _Path = ("content",)
+_LONG = 80
+"""How many characters of a chunk are settled before it leaves in two."""
 _NAMES = frozenset({"type", "id", "index", "name", "role", "signature"})
 
 
@@ -45,6 +48,10 @@ class Streams:
             piece = stream.feed(piece)
         return piece
 
+    def held(self, path: _Path) -> int:
+        """How many characters of a text are held back."""
+        return sum(stream.held for stream in self._open.get(path, ()))
+
     def flush(self, path: _Path) -> str:
         """End a text; get the rest of it."""
         piece = ""
@@ -58,49 +65,101 @@ class Streams:
         return {path: piece for path, piece in rest.items() if piece}
 
 
+class TextChunks:
+    """The chunks of a message's text: where nothing is replaced they leave as the model cut them, a little later."""
+
+    def __init__(self, streams: Streams) -> None:
+        self._streams = streams
+        self._waiting: deque[ChatGenerationChunk] = deque()
+        self._said, self._settled = "", 0
+        self._is_replacing = False
+
+    def feed(self, chunk: ChatGenerationChunk) -> list[ChatGenerationChunk]:
+        """The chunks that may leave, given the next one, which is a text and nothing else."""
+        said = str(chunk.message.content)
+        piece = self._streams.feed(_CONTENT, said)
+        if piece == said and not self._said:
+            return [chunk]
+        self._waiting.append(chunk)
+        self._said += said
+        if not self._is_replacing and self._said.startswith(piece, self._settled):
+            return self._as_cut(len(piece))
+        piece = self._said[: self._settled] + piece
+        self._forget()
+        return [_with_text(chunk, piece)] if piece else []
+
+    def join(self, content: str, *, is_last: bool) -> tuple[list[ChatGenerationChunk], str]:
+        """The chunks that may leave before one that is more than a text, and what that may say."""
+        piece = self._streams.feed(_CONTENT, content)
+        if is_last:
+            piece += self._streams.flush(_CONTENT)
+        piece = self._said[: self._settled] + piece
+        whole = self._said + content
+        waiting = list(self._waiting) if piece == whole and not self._is_replacing else []
+        self._forget()
+        return waiting, content if waiting else piece
+
+    def _as_cut(self, length: int) -> list[ChatGenerationChunk]:
+        """The chunks that end within a length of what waits; of a long one, the part that does."""
+        self._settled += length
+        left: list[ChatGenerationChunk] = []
+        while self._waiting and (size := len(self._waiting[0].message.content)) <= self._settled:
+            left.append(self._waiting.popleft())
+            self._left(size)
+        if self._settled > _LONG:
+            chunk = self._waiting[0]
+            text = str(chunk.message.content)
+            left.append(_with_text(chunk, text[: self._settled]))
+            self._waiting[0] = _with_text(chunk, text[self._settled :])
+            self._left(self._settled)
+        return left
+
+    def _left(self, size: int) -> None:
+        self._said = self._said[size:]
+        self._settled -= size
+
+    def _forget(self) -> None:
+        self._waiting.clear()
+        self._said, self._settled = "", 0
+        self._is_replacing = self._streams.held(_CONTENT) > 0
+
+
 class MessageStream:
     """The chunks of one message of a model."""
 
     def __init__(self, filters: Sequence[TextFilter]) -> None:
         self._streams = Streams(filters)
+        self._texts = TextChunks(self._streams)
         self._filters = filters
         self._seen: dict[_Path, dict[str, Any]] = {}
         self._is_last = False
 
     def feed(self, chunk: ChatGenerationChunk) -> list[ChatGenerationChunk]:
-        """A chunk with what may leave now; the last one has the rest."""
+        """The chunks that may leave, given the next one; the last one has the rest."""
         message = chunk.message
         if not isinstance(message, AIMessageChunk):
             return [_with_message(chunk, rewrite(message, self._filtered))]
         if _is_text_alone(message):
-            return self._text(chunk, message)
+            return self._texts.feed(chunk)
         self._is_last = message.chunk_position == "last"
-        changed = self._changed(message)
+        waiting, content = self._content(message.content)
+        changed = self._changed(message, content)
         rest = self._rest() if self._is_last else None
-        return [_with_message(chunk, changed if rest is None else changed + rest)]
-
-    def _text(
-        self, chunk: ChatGenerationChunk, message: AIMessageChunk
-    ) -> list[ChatGenerationChunk]:
-        """The short way of a chunk that is a piece of text; none where all of it is held back."""
-        said = str(message.content)
-        piece = self._streams.feed(_CONTENT, said)
-        if piece == said:
-            return [chunk]
-        return [_with_message(chunk, _copied(message, {"content": piece}))] if piece else []
+        return [*waiting, _with_message(chunk, changed if rest is None else changed + rest)]
 
     def flush(self) -> list[ChatGenerationChunk]:
-        """A chunk with what is left after the last one, if anything is."""
-        rest = self._rest()
-        return [] if rest is None else [ChatGenerationChunk(message=rest)]
+        """What is left after the last chunk, if anything is."""
+        waiting, content = self._texts.join("", is_last=True)
+        rest = self._rest(content)
+        return [*waiting, *([] if rest is None else [ChatGenerationChunk(message=rest)])]
 
-    def _changed(self, message: AIMessageChunk) -> AIMessageChunk:
-        content = message.content
-        update: dict[str, Any] = {
-            "content": self._piece(("content",), content)
-            if isinstance(content, str)
-            else self._items(("content",), content)
-        }
+    def _content(self, content: Any) -> tuple[list[ChatGenerationChunk], Any]:
+        if isinstance(content, str):
+            return self._texts.join(content, is_last=self._is_last)
+        return [], self._items(_CONTENT, content)
+
+    def _changed(self, message: AIMessageChunk, content: Any) -> AIMessageChunk:
+        update: dict[str, Any] = {"content": content}
         if message.additional_kwargs:
             update["additional_kwargs"] = self._tree(("kwargs",), message.additional_kwargs)
         if message.response_metadata:
@@ -143,11 +202,11 @@ class MessageStream:
             case _:
                 return rewrite(value, self._filtered)
 
-    def _rest(self) -> AIMessageChunk | None:
+    def _rest(self, content: str = "") -> AIMessageChunk | None:
         rest = self._streams.flush_all()
-        if not rest:
+        if not (rest or content):
             return None
-        parts: dict[str, Any] = {"content": rest.pop(("content",), "")}
+        parts: dict[str, Any] = {"content": content + rest.pop(_CONTENT, "")}
         blocks: list[Any] = []
         tools: list[Any] = []
         kwargs: dict[str, Any] = {}
@@ -222,6 +281,10 @@ def _with_message(chunk: ChatGenerationChunk, message: BaseMessage) -> ChatGener
         return chunk
     text = message.content if isinstance(message.content, str) else message.text
     return _copied(chunk, {"message": message, "text": str(text)})
+
+
+def _with_text(chunk: ChatGenerationChunk, text: str) -> ChatGenerationChunk:
+    return _with_message(chunk, _copied(chunk.message, {"content": text}))
 
 
 def _copied(model: M, update: dict[str, Any]) -> M:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from string import ascii_letters, digits
 from typing import Any, ClassVar, NamedTuple
 
 from presidio_analyzer import Pattern, PatternRecognizer, RecognizerResult
@@ -18,6 +19,9 @@ CERTAIN = 1.0
 
 _PLACEHOLDER = re.compile(r"\[[A-Z][A-Z0-9_]{1,64}[:_][0-9a-f]{6,64}\]")
 _STARS = "****"
+
+_DOUBLED = str.maketrans(digits, "0246813579")
+_WORDS = frozenset(f"{ascii_letters}{digits}_")
 
 _REACH = 64
 _SIGNS = " \t\r\n\\\"'`*:=#|>([-"
@@ -68,6 +72,17 @@ class CheckedRecognizer(PatternRecognizer):
     def find(self, text: str) -> Iterable[Span]:
         """Where the entity stands, in linear time."""
 
+    def find_behind(self, gates: Collection[int], text: str) -> Iterable[Span]:
+        """Where the entity stands in a text that only these gates match, by their numbers."""
+        return self.find(text)
+
+    def spans(self, text: str, gates: Collection[int] | None = None) -> list[Span]:
+        """Where the entity stands, and redaction has not been; of the gates it may be known which match the text."""
+        found = self.find(text) if gates is None else self.find_behind(gates, text)
+        if "[" not in text and _STARS not in text:
+            return list(found)
+        return [span for span in found if not is_replaced(text, span.start, span.end)]
+
     def analyze(
         self,
         text: str,
@@ -87,8 +102,7 @@ class CheckedRecognizer(PatternRecognizer):
                     RecognizerResult.RECOGNIZER_IDENTIFIER_KEY: self.id,
                 },
             )
-            for span in self.find(text)
-            if not is_replaced(text, span.start, span.end)
+            for span in self.spans(text)
         ]
 
 
@@ -103,8 +117,8 @@ def is_replaced(text: str, start: int, end: int) -> bool:
 
 def is_word(char: str) -> bool:
     """Whether a character goes on a word: scripts without upper and lower case are written without spaces."""
-    return char == "_" or (
-        char.isalnum() and (char.isascii() or char.isdigit() or char.lower() != char.upper())
+    return char in _WORDS or (
+        char > "\x7f" and char.isalnum() and (char.isdigit() or char.lower() != char.upper())
     )
 
 
@@ -136,9 +150,12 @@ def before(text: str, at: int, length: int = 64) -> str:
 def words_before(text: str, at: int) -> list[str]:
     """The words of the line before a place, in lower case and without what a sign such as `:` is made of.
 
-    None, if a mark stands between them and the place that parts them from it. Names as in code are taken apart.
+    None, if a mark stands between them and the place that parts them from it, or a number of more than one digit, of
+    which no word says anything. Names as in code are taken apart.
     """
     said = text[max(0, at - _REACH) : at].rstrip(_SIGNS)
+    if said[-2:].isdecimal() and len(said) > 1:
+        return []
     if said.endswith(".") and _WORD.findall(said[-8:])[-1:] not in _SHORTENED:
         return []
     said = said.rstrip(".")
@@ -159,7 +176,7 @@ def without_last(given: list[str], fillers: frozenset[str], most: int = 4) -> li
     end = len(given)
     while end and most and given[end - 1] in fillers:
         end, most = end - 1, most - 1
-    return given[:end]
+    return given if end == len(given) else given[:end]
 
 
 def words(table: str) -> frozenset[str]:
@@ -167,8 +184,6 @@ def words(table: str) -> frozenset[str]:
     return frozenset(table.split())
 
 
-def luhn(digits: str) -> bool:
+def luhn(number: str) -> bool:
     """Whether the last digit is the check digit of the others."""
-    odd = sum(map(int, digits[-1::-2]))
-    even = sum(2 * n - 9 * (n > 4) for n in map(int, digits[-2::-2]))
-    return (odd + even) % 10 == 0
+    return (sum(map(int, number[-1::-2])) + sum(map(int, number[-2::-2].translate(_DOUBLED)))) % 10 == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from string import ascii_letters, digits
 
 from lg_prod_nodes.detectors._checked import (
     CERTAIN,
@@ -20,6 +21,7 @@ _PRIVATE = 0.7
 
 _LOCAL = 64
 _LOCAL_MARKS = frozenset(".%+-'&")
+_LOCAL_ASCII = f"{ascii_letters}{digits}_{''.join(sorted(_LOCAL_MARKS))}"
 _DOMAIN = re.compile(r"[^\W_](?:[\w-]{0,62}[^\W_])?(?:\.[^\W_](?:[\w-]{0,62}[^\W_])?){0,8}")
 _ASCII_LABEL = re.compile(r"[A-Za-z0-9-]+")
 _LAST_OF_ESCAPE = re.compile(r"\\u[0-9a-fA-F]{4}")
@@ -46,8 +48,9 @@ class EmailRecognizer(CheckedRecognizer):
 
 
 def _local_start(text: str, at: int) -> int:
-    start = at
-    while start > max(0, at - _LOCAL) and _is_local(text[start - 1]):
+    least = max(0, at - _LOCAL)
+    start = least + len(text[least:at].rstrip(_LOCAL_ASCII))
+    while start > least and _is_local(text[start - 1]):
         start -= 1
     if is_escape(text, start + 1):
         start += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from string import ascii_uppercase
 
 from lg_prod_nodes.detectors._checked import (
     CERTAIN,
@@ -18,12 +19,13 @@ from lg_prod_nodes.detectors._checked import (
     starts_apart,
     words,
 )
-from lg_prod_nodes.detectors._phone_words import names_other, names_phone, speaks_of_phone
+from lg_prod_nodes.detectors._phone_words import Lead
 
 _SAID, _FORM = 0.85, 0.5
 
-_RUN = re.compile(r"[0-9]+(?:[ \u00a0.-][0-9]+)*")
+_RUN = re.compile(r"[0-9](?:[ \u00a0.-]?[0-9]){11,}")
 _GROUP = re.compile(r"[0-9]+")
+_LEAST_DIGITS, _MOST_DIGITS = 12, 19
 
 _CARDS = re.compile(
     r"4(?:\d{12}|\d{15}|\d{18})"  # Visa
@@ -38,8 +40,10 @@ _CARDS = re.compile(
 )
 """Issuers and lengths, ISO/IEC 7812 and https://en.wikipedia.org/wiki/Payment_card_number."""
 
-_IBAN_START = re.compile(r"[A-Za-z]{2}[0-9]{2}(?=[ \u00a0-]?[A-Za-z0-9])")
+_IBAN_START = re.compile(r"[0-9](?<=[A-Za-z]{2}[0-9])[0-9](?=[ \u00a0-]?[A-Za-z0-9])")
+"""The check digits of an account; to begin with its digits makes the search faster."""
 _IBAN_MARKS = " \u00a0-"
+_IBAN_VALUES = str.maketrans({char: str(at) for at, char in enumerate(ascii_uppercase, 10)})
 _IBAN_LENGTHS = {
     name: int(length)
     for length, names in (
@@ -69,7 +73,9 @@ _IBAN_LENGTHS = {
 }
 """Lengths by country, of the SWIFT IBAN registry: https://www.swift.com/standards/data-standards/iban."""
 
-_SSN = re.compile(r"[0-9]{3}([ .-]?)[0-9]{2}\1[0-9]{4}|[0-9]{5}-[0-9]{4}|[0-9]{3}-[0-9]{6}")
+_SSN = re.compile(
+    r"[0-9][0-9]{2}(?:([ .-]?)[0-9]{2}\1[0-9]{4}|[0-9]{2}-[0-9]{4}|-[0-9]{6})"
+)
 _SOCIAL = words("social socsec ssn ssns ss")
 _SAYS_SO = 6
 """How many words before bare digits may say that they are a social security number."""
@@ -83,17 +89,13 @@ class CreditCardRecognizer(CheckedRecognizer):
 
     def find(self, text: str) -> Iterator[Span]:
         """Cards in runs of digits: whole groups, joined by one kind of mark."""
-        accounts = list(_ibans(text))
+        accounts: list[tuple[int, int]] | None = None
         for run in _RUN.finditer(text):
-            if len(run[0]) < 12 or any(start < run.start() < end for start, end in accounts):
+            if not (cards := list(_cards(text, *run.span()))):
                 continue
-            groups = [group.span() for group in _GROUP.finditer(text, *run.span())]
-            first = 0
-            while first < len(groups):
-                last = _last_group(text, groups, first)
-                if last is not None:
-                    yield Span(groups[first][0], groups[last][1], CERTAIN)
-                first = first + 1 if last is None else last + 1
+            accounts = list(_ibans(text)) if accounts is None else accounts
+            if not any(start < run.start() < end for start, end in accounts):
+                yield from cards
 
 
 class IbanRecognizer(CheckedRecognizer):
@@ -126,7 +128,19 @@ class SsnRecognizer(CheckedRecognizer):
 
 
 def _is_something_else(text: str, start: int) -> bool:
-    return names_phone(text, start) or speaks_of_phone(text, start) or names_other(text, start)
+    lead = Lead(text, start)
+    return lead.names_phone() or lead.speaks_of_phone() or lead.names_other()
+
+
+def _cards(text: str, start: int, end: int) -> Iterator[Span]:
+    """Cards in a run of digits."""
+    groups = [group.span() for group in _GROUP.finditer(text, start, end)]
+    first = 0
+    while first < len(groups) and end - groups[first][0] >= _LEAST_DIGITS:
+        last = _last_group(text, groups, first)
+        if last is not None:
+            yield Span(groups[first][0], groups[last][1], CERTAIN)
+        first = first + 1 if last is None else last + 1
 
 
 def _last_group(text: str, groups: list[tuple[int, int]], first: int) -> int | None:
@@ -139,9 +153,9 @@ def _last_group(text: str, groups: list[tuple[int, int]], first: int) -> int | N
         if at > first:
             marks.add(text[start - 1])
         digits += text[start:end]
-        if len(digits) > 19 or len(marks) > 1:
+        if len(digits) > _MOST_DIGITS or len(marks) > 1:
             break
-        if _is_card(digits, groups[first : at + 1]) and _card_ends(text, groups, at):
+        if len(digits) >= _LEAST_DIGITS and _is_card(digits, groups[first : at + 1]) and _card_ends(text, groups, at):
             best = at
     return best
 
@@ -170,7 +184,8 @@ def _is_fraction(text: str, start: int) -> bool:
 
 def _ibans(text: str) -> Iterator[tuple[int, int]]:
     for found in _IBAN_START.finditer(text):
-        start, length = found.start(), _IBAN_LENGTHS.get(found[0][:2].upper())
+        start = found.start() - 2
+        length = _IBAN_LENGTHS.get(text[start : start + 2].upper())
         if length is None or not starts_apart(text, start) or _is_fraction(text, start):
             continue
         end = _iban_end(text, start, length)
@@ -180,6 +195,9 @@ def _ibans(text: str) -> Iterator[tuple[int, int]]:
 
 def _iban_end(text: str, start: int, length: int) -> int | None:
     """Where an account ends that begins here, if its sum is right."""
+    account = text[start : start + length]
+    if account.isascii() and account.isalnum():
+        return start + length if len(account) == length and _is_account(account) else None
     account, marks, at = "", set[str](), start
     while len(account) < length and at < len(text):
         char = text[at]
@@ -192,8 +210,12 @@ def _iban_end(text: str, start: int, length: int) -> int | None:
         at += 1
     if len(account) < length or len(marks) > 1 or text[at - 1] in _IBAN_MARKS:
         return None
+    return at if _is_account(account) else None
+
+
+def _is_account(account: str) -> bool:
     moved = account[4:] + account[:4]
-    return at if int("".join(str(int(char, 36)) for char in moved)) % 97 == 1 else None
+    return int(moved.upper().translate(_IBAN_VALUES)) % 97 == 1
 
 
 def _is_issued(digits: str) -> bool:

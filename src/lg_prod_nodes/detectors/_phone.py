@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cache, cached_property
-from typing import NamedTuple
+from string import ascii_uppercase, digits
 
 from lg_prod_nodes.detectors._checked import (
     CheckedRecognizer,
@@ -16,30 +14,25 @@ from lg_prod_nodes.detectors._checked import (
     is_word,
     starts_apart,
 )
-from lg_prod_nodes.detectors._phone_words import (
-    is_near_phone,
-    names_other,
-    names_phone,
-    speaks_of_phone,
-)
+from lg_prod_nodes.detectors._phone_plans import is_possible, is_valid, is_valid_somewhere
+from lg_prod_nodes.detectors._phone_words import Lead
 
 _VALID, _FORM, _SAID = 0.75, 0.6, 0.5
 
 _MARKS = " \u00a0\u202f.()/\u2010\u2011\u2012\u2013-"
-_RUN = re.compile(rf"[+(]{{0,2}}[0-9](?:[{_MARKS}]{{0,3}}[0-9])*")
+_RUN = re.compile(rf"[0-9](?:[{_MARKS}]{{0,3}}[0-9]){{6,}}")
 _GROUP = re.compile(r"[0-9]+")
+_Groups = Sequence[tuple[int, int]]
+"""Where groups of digits begin and end."""
+_ACCOUNT = frozenset(f"{digits}{ascii_uppercase}")
 _EXTENSION = re.compile(
     r"(?:[ ,]{0,2}(?:x|ext\.?|extension)[ :.]{0,2})[0-9]{1,6}(?![0-9A-Za-z])", re.IGNORECASE
 )
+_BEFORE_EXTENSION = tuple(" ,xXeE")
 _MOST_GROUPS, _MOST_SINGLES = 8, 3
 _LEAST_DIGITS, _MOST_DIGITS = 7, 16
-
-_REGIONS = (
-    *("US", "GB", "DE", "FR", "IN", "BR", "IT", "ES", "NL", "PL", "SE", "CH", "AT", "BE", "IE", "AU", "NZ", "JP"),
-    *("KR", "CN", "RU", "TR", "IL", "UA", "ZA", "MX", "PT", "GR", "CZ", "DK", "NO", "FI", "HU", "RO", "NG", "KE"),
-    *("SG", "HK", "TW", "TH", "ID", "MY", "PH", "VN", "AE", "SA", "EG", "PK", "BD", "AR", "CL", "CO"),
-)  # fmt: skip
-"""The regions whose national numbers are known; numbers that begin with a plus are known of all."""
+_LEAST_SAID, _LEAST_POSSIBLE = 8, 10
+"""The digits of an international number that is not in use, where words call it one, and where none do."""
 
 _CHECKS = 400
 """How many numbers of a text are checked by their country's plan; after that, their form decides alone."""
@@ -59,17 +52,19 @@ _BARE_TRUNK = re.compile(r"0[1-9][0-9]{8,9}")
 """The digits of a national number that no amount, time or counted number begins like."""
 _COUNTED = frozenset(["0123456789", "01234567890", "01234567891"])
 
-_OTHER_FORMS = (
-    re.compile(r"(?:19|20)[0-9]{2}([ ./-])[0-3]?[0-9]\1[0-3]?[0-9](?: {1,2}[0-9 ]*)?"),
-    re.compile(r"[0-3]?[0-9]([./-])[0-3]?[0-9]\1(?:19|20)?[0-9]{2}(?: {1,2}[0-9 ]*)?"),
-    re.compile(r"[0-3]?[0-9] [01]?[0-9] (?:19|20)[0-9]{2}(?: {1,2}[0-9 ]*)?"),
-    re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}"),
-    re.compile(r"[0-9]{3}-[0-9]{2}-[0-9]{4}"),
-    re.compile(r"[+-]?[0-9]{1,3}\.[0-9]{3,}(?: {1,2}[+-]?[0-9]{1,3}\.[0-9]{3,})?"),
+_DECIMAL = r"[+-]?[0-9]{1,3}\.[0-9]{3,}(?: {1,2}[+-]?[0-9]{1,3}\.[0-9]{3,})?"
+_OTHER_FORM = re.compile(
+    r"(?:19|20)[0-9]{2}([ ./-])[0-3]?[0-9]\1[0-3]?[0-9](?: {1,2}[0-9 ]*)?"
+    r"|[0-3]?[0-9]([./-])[0-3]?[0-9]\2(?:19|20)?[0-9]{2}(?: {1,2}[0-9 ]*)?"
+    r"|[0-3]?[0-9] [01]?[0-9] (?:19|20)[0-9]{2}(?: {1,2}[0-9 ]*)?"
+    r"|[0-9]{1,3}(?:\.[0-9]{1,3}){3}"
+    r"|[0-9]{3}-[0-9]{2}-[0-9]{4}"
+    rf"|{_DECIMAL}"
 )
 """Dates with and without a time, IP addresses, social security numbers, decimals."""
-_DECIMAL = _OTHER_FORMS[-1]
+_DECIMALS = re.compile(_DECIMAL)
 _THOUSANDS = re.compile(r"[1-9][0-9]{0,2}([ .\u00a0\u202f])[0-9]{3}(?:\1[0-9]{3})*")
+_COUNT_BEFORE = re.compile(r"[0-79][ .-]")
 _TIME = re.compile(
     r"1[4-9][0-9]{8}(?:[0-9]{3})?|(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])[0-3][0-9][0-9]{0,6}"
 )
@@ -85,96 +80,92 @@ class PhoneRecognizer(CheckedRecognizer):
         """Numbers in runs of digits, the longest first."""
         budget = _Budget(_CHECKS)
         for run in _RUN.finditer(text):
-            if run.end() - run.start() < 7:
-                continue
             groups = [group.span() for group in _GROUP.finditer(text, *run.span())]
-            first, taken = 0, run.start()
-            while first < len(groups):
-                found = _longest(text, taken, groups, first, budget)
-                if found:
-                    yield found[0]
-                    taken = found[0].end
-                first = found[1] if found else first + 1
+            yield from _numbers_of(text, groups, budget)
 
 
-@dataclass
 class _Budget:
     """How many numbers of a text may still be checked."""
 
-    left: int
+    __slots__ = ("_left",)
+
+    def __init__(self, checks: int) -> None:
+        self._left = checks
 
     def is_spent(self) -> bool:
-        self.left -= 1
-        return self.left < 0
+        self._left -= 1
+        return self._left < 0
 
 
-@dataclass(frozen=True)
 class _Candidate:
-    """Groups of digits that stand together, and where the number before them ends."""
+    """Groups of digits that stand together, and what goes before them."""
 
-    text: str
-    groups: Sequence[tuple[int, int]]
-    start: int
-    taken: int
+    __slots__ = ("digits", "groups", "lead", "start", "taken", "text", "written")
 
-    @property
-    def end(self) -> int:
-        return self.groups[-1][1]
-
-    @cached_property
-    def written(self) -> str:
-        return self.text[self.start : self.end]
-
-    @cached_property
-    def digits(self) -> str:
-        return "".join(self.text[start:end] for start, end in self.groups)
+    def __init__(self, lead: Lead, text: str, taken: int, start: int, groups: _Groups) -> None:
+        self.lead, self.text, self.taken = lead, text, taken
+        self.start, self.groups = start, groups
+        self.written = text[start : groups[-1][1]]
+        self.digits = "".join([text[start:end] for start, end in groups])
 
     @property
     def is_international(self) -> bool:
         if self.written.lstrip("(").startswith("+"):
             return True
-        return bool(re.match(r"00[1-9]", self.written)) and not self.follows_digits
+        starts = self.written.startswith("00") and "1" <= self.written[2:3] <= "9"
+        return starts and not self.follows_digits
 
     @property
     def follows_digits(self) -> bool:
         """Whether it goes on a group of digits or of an account number, as in a card and an IBAN."""
-        if self.taken == self.start - 1 or char_at(self.text, self.start - 1) not in (
-            " ",
-            "-",
-            "\u00a0",
-        ):
+        previous = char_at(self.text, self.start - 1)
+        if self.taken == self.start - 1 or previous not in (" ", "-", "\u00a0"):
             return False
-        return bool(re.search(r"[0-9A-Z]{3}$", self.text[max(0, self.start - 4) : self.start - 1]))
+        group = self.text[max(0, self.start - 4) : self.start - 1]
+        return len(group) == 3 and _ACCOUNT.issuperset(group)
 
 
-class _Plan(NamedTuple):
-    """How numbers of a region look."""
+def _numbers_of(text: str, groups: _Groups, budget: _Budget) -> Iterator[Span]:
+    """The numbers of a run of digits."""
+    first, end = 0, groups[-1][1]
+    taken = _start_of_run(text, groups[0][0])
+    while first < len(groups) and end - groups[first][0] >= _LEAST_DIGITS:
+        if found := _longest(text, taken, groups, first, budget):
+            span, first = found
+            taken = span.end
+            yield span
+        else:
+            first += 1
 
-    region: str
-    country_code: int
-    prefix: str
-    form: re.Pattern[str]
+
+def _start_of_run(text: str, digits: int) -> int:
+    """Where a run of digits begins, with the signs before it."""
+    start = digits
+    while start > max(0, digits - 2) and text[start - 1] in "+(":
+        start -= 1
+    return start
 
 
 def _longest(
-    text: str, taken: int, groups: list[tuple[int, int]], first: int, budget: _Budget
+    text: str, taken: int, groups: _Groups, first: int, budget: _Budget
 ) -> tuple[Span, int] | None:
     """The longest number that begins with a group, and the group after it."""
     start = _start(text, groups[first - 1][1] if first else taken, groups[first][0])
     if not _begins(text, start):
         return None
+    lead = Lead(text, start)
     for last in _last_groups(text, groups, first):
-        candidate = _Candidate(text, groups[first : last + 1], start, taken)
-        if not _ends(text, candidate.end) or _goes_on(candidate, groups[last + 1 : last + 2]):
+        end = groups[last][1]
+        if not _ends(text, end) or _goes_on(text, start, groups, first, last):
             continue
+        candidate = _Candidate(lead, text, taken, start, groups[first : last + 1])
         if score := _score(candidate, budget):
-            extension = _EXTENSION.match(text, candidate.end)
-            end = extension.end() if extension else candidate.end
-            return Span(start, end, score), last + 1
+            extension = _extension(text, end)
+            return Span(start, extension.end() if extension else end, score), last + 1
     return None
 
 
-def _last_groups(text: str, groups: list[tuple[int, int]], first: int) -> list[int]:
+def _last_groups(text: str, groups: _Groups, first: int) -> list[int]:
     """The groups that may be the last of a number that begins with one, the last first."""
     found = list[int]()
     digits = singles = 0
@@ -216,66 +207,73 @@ def _begins(text: str, start: int) -> bool:
 
 
 def _ends(text: str, end: int) -> bool:
-    if _EXTENSION.match(text, end):
+    following = char_at(text, end)
+    if not following or _extension(text, end):
         return True
-    following, later = char_at(text, end), char_at(text, end + 1)
+    later = char_at(text, end + 1)
     if following == "/" and (later.isdigit() or later in "+("):
         return True
-    if following and (is_word(following) or following in "%@°€$£"):
+    if is_word(following) or following in "%@°€$£":
         return False
-    return not (following and following in "./:-" and is_word(later))
+    return not (following in "./:-" and is_word(later))
 
 
-def _goes_on(candidate: _Candidate, following: Sequence[tuple[int, int]]) -> bool:
-    """Whether the next group of digits belongs to the same number, as far as marks tell."""
-    if not following:
+def _extension(text: str, end: int) -> re.Match[str] | None:
+    return _EXTENSION.match(text, end) if char_at(text, end) in _BEFORE_EXTENSION else None
+
+
+def _goes_on(text: str, start: int, groups: _Groups, first: int, last: int) -> bool:
+    """Whether the group of digits after the last belongs to the same number, as far as marks tell."""
+    if last + 1 == len(groups):
         return False
-    between = candidate.text[candidate.end : following[0][0]]
+    end, following = groups[last][1], groups[last + 1]
+    between = text[end : following[0]]
     if between == "/":
-        return "/" in candidate.written
+        return "/" in text[start:end]
     if between.strip(" \u00a0("):
         return True
-    if candidate.written.startswith("+"):
+    if text[start] == "+" or following[1] - following[0] >= _LEAST_DIGITS:
         return False
-    pairs = zip(candidate.groups, candidate.groups[1:], strict=False)
-    inner = {candidate.text[one[1] : other[0]] for one, other in pairs}
-    return between in inner and following[0][1] - following[0][0] < _LEAST_DIGITS
+    return any(text[groups[at][1] : groups[at + 1][0]] == between for at in range(first, last))
 
 
 def _score(candidate: _Candidate, budget: _Budget) -> float:
     """How sure it is that a candidate is a telephone number; 0 if it is none."""
-    place = candidate.text, candidate.start
-    is_named = names_phone(*place)
-    is_said = is_named or speaks_of_phone(*place)
-    is_other = not is_said and names_other(*place)
     if candidate.is_international:
-        return _score_of_international(candidate, is_said, is_other, budget)
-    if any(form.fullmatch(candidate.written) for form in _OTHER_FORMS) or is_other:
+        return _score_of_international(candidate, budget)
+    if len(candidate.digits) >= _MOST_DIGITS or _OTHER_FORM.fullmatch(candidate.written):
         return 0
-    if len(candidate.groups) == 1 and _TIME.fullmatch(candidate.digits) and not is_named:
+    is_named = candidate.lead.names_phone()
+    is_said = is_named or candidate.lead.speaks_of_phone()
+    if not is_said and candidate.lead.names_other():
+        return 0
+    if len(candidate.groups) == 1 and not is_named and _TIME.fullmatch(candidate.digits):
         return 0
     if is_said:
-        return _SAID if len(candidate.digits) < _MOST_DIGITS else 0
+        return _SAID
     if _NORTH_AMERICA.fullmatch(candidate.written):
         return _FORM
-    return _score_of_national(candidate, is_near_phone(*place), budget)
+    return _score_of_national(candidate, budget)
 
 
-def _score_of_international(
-    candidate: _Candidate, is_said: bool, is_other: bool, budget: _Budget
-) -> float:
-    digits = candidate.digits
-    number = "+" + (digits if "+" in candidate.written else digits.removeprefix("00"))
-    if _DECIMAL.fullmatch(candidate.written):
+def _score_of_international(candidate: _Candidate, budget: _Budget) -> float:
+    written, digits = candidate.written, candidate.digits
+    if _DECIMALS.fullmatch(written):
         return 0
-    if budget.is_spent() or _is_valid(number):
+    number = digits if "+" in written else digits.removeprefix("00")
+    if budget.is_spent() or is_valid(number):
         return _VALID
-    if _NORTH_AMERICA.fullmatch(candidate.written) or (is_said and len(number) > 8):
+    if _NORTH_AMERICA.fullmatch(written):
         return _FORM
-    return _FORM if not is_other and len(number) > 10 and _is_possible(number) else 0
+    is_said = candidate.lead.names_phone() or candidate.lead.speaks_of_phone()
+    if is_said and len(number) >= _LEAST_SAID:
+        return _FORM
+    if len(number) < _LEAST_POSSIBLE or (not is_said and candidate.lead.names_other()):
+        return 0
+    return _FORM if is_possible(number) else 0
 
 
-def _score_of_national(candidate: _Candidate, is_near: bool, budget: _Budget) -> float:
+def _score_of_national(candidate: _Candidate, budget: _Budget) -> float:
     written, digits = candidate.written, candidate.digits
     if not 8 <= len(digits) <= 12 or candidate.follows_digits:
         return 0
@@ -284,57 +282,8 @@ def _score_of_national(candidate: _Candidate, is_near: bool, budget: _Budget) ->
         is_clear = bool(_BARE_TRUNK.fullmatch(digits)) and digits not in _COUNTED
     elif _THOUSANDS.fullmatch(written):
         is_clear = False
-    if not (is_clear or is_near) or re.match(r"[0-79][ .-]", written):
+    if _COUNT_BEFORE.match(written) or not (is_clear or candidate.lead.is_near_phone()):
         return 0
-    if budget.is_spent() or _is_valid_somewhere(digits):
+    if budget.is_spent() or is_valid_somewhere(digits):
         return _FORM if is_clear else _SAID
     return 0
-
-
-def _is_valid(number: str) -> bool:
-    import phonenumbers
-
-    try:
-        return phonenumbers.is_valid_number(phonenumbers.parse(number))
-    except phonenumbers.NumberParseException:
-        return False
-
-
-def _is_possible(number: str) -> bool:
-    import phonenumbers
-
-    try:
-        parsed = phonenumbers.parse(number)
-    except phonenumbers.NumberParseException:
-        return False
-    reason = phonenumbers.is_possible_number_with_reason(parsed)
-    return reason == phonenumbers.ValidationResult.IS_POSSIBLE
-
-
-def _is_valid_somewhere(digits: str) -> bool:
-    import phonenumbers
-
-    for plan in _plans():
-        number = digits.removeprefix(plan.prefix) if plan.prefix else digits
-        if plan.form.fullmatch(number):
-            parsed = phonenumbers.PhoneNumber(
-                country_code=plan.country_code,
-                national_number=int(number),
-                italian_leading_zero=number.startswith("0") or None,
-            )
-            if phonenumbers.is_valid_number_for_region(parsed, plan.region):
-                return True
-    return False
-
-
-@cache
-def _plans() -> tuple[_Plan, ...]:
-    import phonenumbers
-
-    plans = list[_Plan]()
-    for region in _REGIONS:
-        known = phonenumbers.PhoneMetadata.metadata_for_region(region)
-        if known and known.general_desc and known.general_desc.national_number_pattern:
-            form = re.compile(known.general_desc.national_number_pattern)
-            plans.append(_Plan(region, known.country_code or 0, known.national_prefix or "", form))
-    return tuple(plans)

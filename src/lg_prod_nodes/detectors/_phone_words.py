@@ -27,6 +27,7 @@ _CALLS = words("call contact dial phone reach reachable ring text")
 _WHOSE = words(
     "callback cell contact customer direct emergency her his home main my new office our their work your"
 )
+_NEAR = _PHONES | _CALLS
 _NUMBERS = words("line no nr num number numbers")
 _PLACES = words("cell day evening home mobile office work")
 _AFTER_NAMES = words("are at is on was 1 2 3")
@@ -36,34 +37,50 @@ _AFTER_CALLS = words(
 _AFTER_OTHERS = words("code id ids is key ms no nr ns num number numbers ref s was")
 
 
-def names_phone(text: str, at: int) -> bool:
-    """Whether what stands directly before a number calls it one, as in `phone:` and `mobile no.`."""
-    said = without_last(words_before(text, at), _AFTER_NAMES, 2)
-    if said[-1:] and (said[-1] in _NUMBERS or said[-1] in _PLACES) and said[-2:-1]:
-        return said[-2] in _PHONES or said[-1] in _PHONES
-    return bool(said) and said[-1] in _PHONES
+class Lead:
+    """What the words before a number say of it; they are looked up when something is asked.
 
+    Args:
+        text: The text.
+        at: Where the number begins.
+    """
 
-def speaks_of_phone(text: str, at: int) -> bool:
-    """Whether a sentence leads to a number, as in `call me at` and `my number is`."""
-    said = without_last(words_before(text, at), _AFTER_CALLS)
-    if not said:
-        return False
-    if said[-1] in _CALLS:
-        return True
-    return said[-1] in _NUMBERS and said[-2:-1] != [] and said[-2] in _WHOSE
+    __slots__ = ("_at", "_known", "_text")
 
+    def __init__(self, text: str, at: int) -> None:
+        self._text, self._at = text, at
+        self._known: list[str] | None = None
 
-def is_near_phone(text: str, at: int) -> bool:
-    """Whether the line speaks of telephones shortly before."""
-    said = line_before(text, at)[-8:]
-    return not (_PHONES | _CALLS).isdisjoint(said)
+    @property
+    def _said(self) -> list[str]:
+        if self._known is None:
+            self._known = words_before(self._text, self._at)
+        return self._known
 
+    def names_phone(self) -> bool:
+        """Whether what stands directly before a number calls it one, as in `phone:` and `mobile no.`."""
+        said = without_last(self._said, _AFTER_NAMES, 2)
+        if len(said) > 1 and (said[-1] in _NUMBERS or said[-1] in _PLACES):
+            return said[-2] in _PHONES or said[-1] in _PHONES
+        return bool(said) and said[-1] in _PHONES
 
-def names_other(text: str, at: int) -> bool:
-    """Whether what stands directly before a number calls it something else, as in `order no.` and `"ts":`."""
-    said = words_before(text, at)
-    if said and said[-1] in _OTHERS:
-        return True
-    said = without_last(said, _AFTER_OTHERS, 2)
-    return bool(said) and said[-1] in _OTHERS
+    def speaks_of_phone(self) -> bool:
+        """Whether a sentence leads to a number, as in `call me at` and `my number is`."""
+        said = without_last(self._said, _AFTER_CALLS)
+        if not said:
+            return False
+        if said[-1] in _CALLS:
+            return True
+        return len(said) > 1 and said[-1] in _NUMBERS and said[-2] in _WHOSE
+
+    def names_other(self) -> bool:
+        """Whether what stands directly before a number calls it something else, as in `order no.` and `"ts":`."""
+        said = self._said
+        if said and said[-1] in _OTHERS:
+            return True
+        said = without_last(said, _AFTER_OTHERS, 2)
+        return bool(said) and said[-1] in _OTHERS
+
+    def is_near_phone(self) -> bool:
+        """Whether the line speaks of telephones shortly before."""
+        return not _NEAR.isdisjoint(line_before(self._text, self._at)[-8:])
