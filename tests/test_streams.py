@@ -196,7 +196,7 @@ def test_protocol_events_leave_clean() -> None:
 
 def written(*payloads: Any) -> list[Any]:
     left: list[Any] = []
-    stream = PayloadStream(left.append, Redact().replacer())
+    stream = PayloadStream(left.append, (Redact().replacer(),))
     for payload in payloads:
         stream(payload)
     stream.flush()
@@ -205,7 +205,7 @@ def written(*payloads: Any) -> list[Any]:
 
 def test_payloads_pass_whole_and_at_once() -> None:
     left: list[Any] = []
-    stream = PayloadStream(left.append, Redact().replacer())
+    stream = PayloadStream(left.append, (Redact().replacer(),))
 
     for payload in ("Looking up", {"step": 3, "of": "10"}, {"status": "done"}, 42, ("a", 1)):
         stream(payload)

@@ -10,7 +10,7 @@ from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 
-from lg_prod_nodes.content import Rewrite, rewrite
+from lg_prod_nodes.content import rewrite
 from lg_prod_nodes.payloads import PayloadStream
 from lg_prod_nodes.run import Run
 
@@ -39,7 +39,7 @@ async def filtered_events(
         finally:
             _TOLD.reset(token)
         while event is not _END:
-            pieces = pieces or (_Pieces(runs[0].filtered) if runs else None)
+            pieces = pieces or (_Pieces(runs[0]) if runs else None)
             for passed in [event] if pieces is None else pieces.feed(event):
                 yield passed
             event = await anext(told, _END)
@@ -53,15 +53,15 @@ class _Pieces:
     What models say is filtered where they say it.
     """
 
-    def __init__(self, change: Rewrite) -> None:
-        self._change = change
+    def __init__(self, run: Run) -> None:
+        self._run = run
         self._open: dict[tuple[Any, ...], tuple[PayloadStream, deque[Any]]] = {}
         self._left: list[Any] = []
 
     def feed(self, event: Any) -> list[Any]:
         """The events that may leave, given the next one."""
         if hasattr(event, "ops"):
-            vars(event).update(rewrite(vars(event), self._change))
+            vars(event).update(rewrite(vars(event), self._run.filtered))
             return [event]
         if self._is_piece(event):
             key = (event["run_id"], event["event"], event["name"])
@@ -71,7 +71,7 @@ class _Pieces:
             return self._taken()
         if event["event"].endswith(("_end", "_error")):
             self._end(event["run_id"])
-        return [*self._taken(), rewrite(event, self._change)]
+        return [*self._taken(), rewrite(event, self._run.filtered)]
 
     def flush(self) -> list[Any]:
         """The events that wait: nothing follows."""
@@ -92,9 +92,11 @@ class _Pieces:
 
         def write(data: Any) -> None:
             event = waiting.popleft()
-            self._left.append({**rewrite({**event, "data": None}, self._change), "data": data})
+            self._left.append(
+                {**rewrite({**event, "data": None}, self._run.filtered), "data": data}
+            )
 
-        return PayloadStream(write, self._change), waiting
+        return PayloadStream(write, self._run.filters), waiting
 
     def _end(self, run_id: Any) -> None:
         for key in [key for key in self._open if key[0] == run_id]:

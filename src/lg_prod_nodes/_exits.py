@@ -34,7 +34,7 @@ def filtered_exits(call: Call, config: RunnableConfig | None) -> Generator[Runna
         _lead_store(type(runtime.store))
     writer: Any = runtime.stream_writer
     if writer is not _NO_WRITER:
-        writer = PayloadStream(writer, call.filtered)
+        writer = PayloadStream(writer, call.filters)
         runtime = runtime.override(stream_writer=writer)
     patched = with_settings(with_runtime(config, runtime), call.run.settings)
     patched = with_tasks(patched, lambda function, given: _guarded_task(function, given, call))

@@ -13,6 +13,8 @@ from typing import Any, cast
 
 from pydantic_core import PydanticCustomError, ValidationError
 
+from lg_prod_nodes.errors import ProductionError
+
 _OS_NAMES = ("filename", "filename2", "strerror")
 
 
@@ -32,6 +34,8 @@ def rewritten(error: BaseException, walk: Walk) -> BaseException:
 def _rewritten(error: BaseException, walk: Walk, seen: dict[int, BaseException]) -> BaseException:
     if id(error) in seen:
         return seen[id(error)]
+    if isinstance(error, ProductionError):  # which says nothing of what was found
+        return error
     cleaned = _validation_error(error, walk) if isinstance(error, ValidationError) else error
     seen[id(error)] = seen[id(cleaned)] = cleaned
     if cleaned is error:
@@ -49,12 +53,23 @@ def _rewritten(error: BaseException, walk: Walk, seen: dict[int, BaseException])
 
 
 def _clean_parts(error: BaseException, walk: Walk) -> None:
+    if isinstance(error, BaseExceptionGroup):
+        error.args = (walk(error.args[0]), *error.args[1:])
+    if isinstance(error, UnicodeDecodeError):
+        _clean_bytes(error, walk)
     for name in dict.fromkeys(_names(error)):
         # The user's error, whatever it is like, is the one that is raised.
         with suppress(Exception):
             old = getattr(error, name)
             if (new := walk(old)) is not old:
                 _assign(error, name, new)
+
+
+def _clean_bytes(error: UnicodeDecodeError, walk: Walk) -> None:
+    text = error.object.decode("latin-1")
+    if (cleaned := walk(text)) != text:
+        error.object = cleaned.encode("latin-1", "replace")
+        error.args = (error.encoding, error.object, *error.args[2:])
 
 
 def _names(error: BaseException) -> Iterator[str]:

@@ -96,7 +96,7 @@ def _tool_output(call: Call) -> Generator[None]:
     if write is None:
         yield
         return
-    output = PayloadStream(write, call.filtered)
+    output = PayloadStream(write, call.filters)
     token = TOOL_OUTPUT.set(output)
     try:
         yield

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar
@@ -78,6 +78,21 @@ class TextFilter(Protocol):
     def stream(self) -> TextStream:
         """A text of its own that leaves piece by piece."""
         ...
+
+    def settled(self, text: str) -> int:
+        """How many characters of a text are settled, whatever follows."""
+        ...
+
+    def opens(self, text: str) -> bool:
+        """Whether the end of a text looks like the beginning of something that must not leave."""
+        ...
+
+
+def through(filters: Sequence[TextFilter], text: str) -> str:
+    """A text as it may leave through filters, the last one first."""
+    for change in reversed(filters):
+        text = change(text)
+    return text
 
 
 class SystemClock:
@@ -200,9 +215,7 @@ class Call:
 
     def filtered(self, text: str) -> str:
         """A text as it may leave the call, see `filters`."""
-        for change in reversed(self.filters):
-            text = change(text)
-        return text
+        return through(self.filters, text)
 
     def revealed(self, text: str) -> str:
         """A text with originals in place of their tokens, see `originals`."""

@@ -104,7 +104,11 @@ def cleaned_errors(change: Rewrite) -> Generator[None]:
             raise
     else:
         return
-    raise cleaned  # out of the `except`, so that the error is not its context
+    context = cleaned.__context__
+    try:
+        raise cleaned
+    finally:  # the block's own error is handled still, and would be its context
+        cleaned.__context__ = context
 
 
 class _Walk:

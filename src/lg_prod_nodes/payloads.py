@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
 from langchain_core.messages import BaseMessage
 
+from lg_prod_nodes.call import TextFilter, through
 from lg_prod_nodes.content import rewrite
-from lg_prod_nodes.settling import HELD_BACK, EntityReach
+from lg_prod_nodes.settling import HELD_BACK
 
 _Path = tuple[Hashable, ...]
-
-_MAY_GO_ON = re.compile(r"@|(?:\D*\d){6}|\S{12}\Z")
-"""What the beginning of an entity looks like, in the part of a text that is not settled."""
 
 
 class PayloadStream:
@@ -26,9 +23,9 @@ class PayloadStream:
     is replaced from the piece on that shows it.
     """
 
-    def __init__(self, write: Callable[[Any], None], change: Callable[[str], str]) -> None:
+    def __init__(self, write: Callable[[Any], None], filters: Sequence[TextFilter]) -> None:
         self._write = write
-        self._change = change
+        self._filters = filters
         self._waiting: list[Any] = []
         self._before: dict[_Path, str] = {}
         self._lock = threading.Lock()
@@ -37,14 +34,23 @@ class PayloadStream:
         """Write a payload."""
         with self._lock:
             self._waiting.append(payload)
-            ends = [_unsettled(text) for text in self._texts().values()]
-            if not any(_MAY_GO_ON.search(end) for end in ends) or sum(map(len, ends)) > HELD_BACK:
+            texts = self._texts().values()
+            if sum(map(len, texts)) > HELD_BACK or not any(map(self._opens, texts)):
                 self._release()
 
     def flush(self) -> None:
         """Write what waits: nothing follows."""
         with self._lock:
             self._release()
+
+    def _opens(self, text: str) -> bool:
+        return any(filter.opens(text) for filter in self._filters)
+
+    def _unsettled(self, text: str) -> str:
+        return text[min((filter.settled(text) for filter in self._filters), default=len(text)) :]
+
+    def _change(self, text: str) -> str:
+        return through(self._filters, text)
 
     def _texts(self) -> dict[_Path, str]:
         """The texts of what waits, by their place in a payload, each after what was written before it."""
@@ -65,17 +71,12 @@ class PayloadStream:
                 payloads = _said_once(payloads, path, rest)
         self._waiting = []
         self._before = {
-            path: end for path, text in joined.items() if (end := _unsettled(text)[-HELD_BACK:])
+            path: end
+            for path, text in joined.items()
+            if (end := self._unsettled(text)[-HELD_BACK:])
         }
         for payload in payloads:
             self._write(payload)
-
-
-_settled = EntityReach().settled
-
-
-def _unsettled(text: str) -> str:
-    return text[_settled(text) :]
 
 
 def _leaves(payload: Any, path: _Path = ()) -> Iterator[tuple[_Path, str]]:

@@ -15,6 +15,8 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.config import get_config
 from langgraph.runtime import RunControl, Runtime, get_runtime
 
+from lg_prod_nodes.call import through
+
 if TYPE_CHECKING:
     from lg_prod_nodes.call import Fact, Observer, Outcome, TextFilter
 
@@ -151,9 +153,7 @@ class Run(RunControl):
 
     def filtered(self, text: str) -> str:
         """A text as it may leave the run."""
-        for change in reversed(self.filters):
-            text = change(text)
-        return text
+        return through(self.filters, text)
 
     def request_drain(self, reason: str = "shutdown") -> None:
         """Ask the run to stop at its next superstep."""

@@ -60,11 +60,18 @@ Change = Callable[[str, str, str], str]
 """Gives what a text becomes, with the text that stood before it, and with what that became."""
 
 
+_OPENING = re.compile(r"@|(?:\D*\d){6}|\S{12}\Z")
+
+
 class Reach(Protocol):
     """How far what is looked for may reach over the end of a text."""
 
     def settled(self, text: str) -> int:
         """How many characters of a text are settled."""
+        ...
+
+    def opens(self, text: str) -> bool:
+        """Whether the end of a text looks like the beginning of what is looked for."""
         ...
 
 
@@ -96,6 +103,10 @@ class EntityReach:
         if self.characters:
             cut = min(cut, _last_break(text[: max(0, len(text) - self.characters)]))
         return len(text) if cut == last and self._is_harmless(text, last) else cut
+
+    def opens(self, text: str) -> bool:
+        """Whether the end of a text has a mark, digits or a length that words of prose do not have."""
+        return _OPENING.search(text, self.settled(text)) is not None
 
     def _is_harmless(self, text: str, last: int) -> bool:
         """Whether the last token cannot be the beginning of an entity."""
@@ -133,6 +144,10 @@ class TermReach:
             if begun + ended in self._beginnings or (begun in self._beginnings and not ended):
                 return start + match.start()
         return len(text)
+
+    def opens(self, text: str) -> bool:
+        """Whether the end of a text begins a term."""
+        return self.settled(text) < len(text.rstrip())
 
 
 def reach_of(

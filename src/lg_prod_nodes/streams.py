@@ -13,7 +13,7 @@ from langchain_core.messages import AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk
 from pydantic import BaseModel
 
-from lg_prod_nodes.call import TextFilter, TextStream
+from lg_prod_nodes.call import TextFilter, TextStream, through
 from lg_prod_nodes.content import rewrite
 
 M = TypeVar("M", bound=BaseModel)
@@ -233,13 +233,7 @@ class MessageStream:
         return block
 
     def _filtered(self, text: str) -> str:
-        return _through(self._filters, text)
-
-
-def _through(filters: Sequence[TextFilter], text: str) -> str:
-    for change in reversed(filters):
-        text = change(text)
-    return text
+        return through(self._filters, text)
 
 
 def _is_text_alone(message: AIMessageChunk) -> bool:
@@ -331,7 +325,7 @@ class EventStream:
                 return rewrite(dict(delta), self._filtered)
 
     def _filtered(self, text: str) -> str:
-        return _through(self._filters, text)
+        return through(self._filters, text)
 
     def _tails(self, index: Any) -> list[Any]:
         return [

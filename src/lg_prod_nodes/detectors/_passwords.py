@@ -68,24 +68,6 @@ _PLAIN_WORDS = words(
 _MARKS_AFTER = ".,;:?)]}"
 
 
-def passwords(text: str) -> Iterator[Span]:
-    """Passwords in URLs and headers, and what is assigned to names such as `api_key`."""
-    if "://" in text:
-        for found in _URL_PASSWORD.finditer(text):
-            if not (_STAND_IN.match(found[1]) or set(found[1]) <= set("*x")):
-                yield Span(*found.span(1), _BY_PLACE)
-    for found in _BEARER.finditer(text):
-        if has_letters_and_digits(found[1]) and not _STAND_IN.match(found[1]):
-            yield Span(*found.span(1), _BY_PLACE)
-    for found in _BASIC.finditer(text):
-        if _is_user_and_password(found[1]):
-            yield Span(*found.span(1), _BY_PLACE)
-    if " -u" in text or "--user" in text:
-        for found in _USER_OPTION.finditer(text):
-            yield Span(*found.span(1), _BY_PLACE)
-    yield from _assigned(text)
-
-
 def has_letters_and_digits(value: str) -> bool:
     """Whether it has both."""
     return any(map(str.isdigit, value)) and any(map(str.isalpha, value))
@@ -96,15 +78,34 @@ def entropy(value: str) -> float:
     return -sum(n / len(value) * math.log2(n / len(value)) for n in Counter(value).values())
 
 
-def _is_user_and_password(value: str) -> bool:
-    try:
-        return b":" in base64.b64decode(value + "=" * (-len(value) % 4))
-    except (binascii.Error, ValueError):
-        return False
+def of_urls(text: str) -> Iterator[Span]:
+    """Passwords in URLs."""
+    if "://" not in text:
+        return
+    for found in _URL_PASSWORD.finditer(text):
+        if not (_STAND_IN.match(found[1]) or set(found[1]) <= set("*x")):
+            yield Span(*found.span(1), _BY_PLACE)
 
 
-def _assigned(text: str) -> Iterator[Span]:
-    """Values that are given to the name of a secret."""
+def of_headers(text: str) -> Iterator[Span]:
+    """Keys, and names with passwords, in the headers of requests."""
+    for found in _BEARER.finditer(text):
+        if has_letters_and_digits(found[1]) and not _STAND_IN.match(found[1]):
+            yield Span(*found.span(1), _BY_PLACE)
+    for found in _BASIC.finditer(text):
+        if _is_user_and_password(found[1]):
+            yield Span(*found.span(1), _BY_PLACE)
+
+
+def of_options(text: str) -> Iterator[Span]:
+    """Names with passwords in the options of a command."""
+    if " -u" in text or "--user" in text:
+        for found in _USER_OPTION.finditer(text):
+            yield Span(*found.span(1), _BY_PLACE)
+
+
+def assigned(text: str) -> Iterator[Span]:
+    """Values that are given to the name of a secret, such as `api_key`."""
     at = 0
     while stem := _STEM.search(text, at):
         at = stem.end()
@@ -112,6 +113,13 @@ def _assigned(text: str) -> Iterator[Span]:
         if found and _is_name(text, stem) and (span := _value(text, stem, found)):
             yield span
             at = span.end
+
+
+def _is_user_and_password(value: str) -> bool:
+    try:
+        return b":" in base64.b64decode(value + "=" * (-len(value) % 4))
+    except (binascii.Error, ValueError):
+        return False
 
 
 def _is_name(text: str, stem: re.Match[str]) -> bool:

@@ -15,6 +15,7 @@ from presidio_analyzer import EntityRecognizer, Pattern, PatternRecognizer, Reco
 from presidio_analyzer.predefined_recognizers import IbanRecognizer, PhoneRecognizer
 
 from lg_prod_nodes.detectors import _phones
+from lg_prod_nodes.detectors._checked import CheckedRecognizer
 from lg_prod_nodes.detectors._patterns import Deadline, Expression, View
 from lg_prod_nodes.detectors._raws import Raw, without_duplicates
 
@@ -71,9 +72,32 @@ class Search:
         return list(map(_raw, results))
 
 
+class _CheckedSearch(Search):
+    """What a recognizer of this library looks for: once, behind all of its gates that match."""
+
+    def __init__(self, recognizer: CheckedRecognizer) -> None:
+        flags = recognizer.global_regex_flags or 0
+        super().__init__(
+            recognizer, [Part(Expression(gate, flags).ways, _nothing) for gate in recognizer.GATES]
+        )
+        self._checked = recognizer
+
+    def run(self, numbers: Iterable[int], view: View, deadline: Deadline) -> list[Raw]:
+        entity = self._checked.ENTITY
+        spans = self._checked.spans(view.text, tuple(numbers))
+        deadline.left()
+        return [Raw(start, end, entity, score) for start, end, score in spans if score]
+
+
+def _nothing(_: View, __: Deadline) -> Iterable[Raw]:
+    return ()
+
+
 def search_of(recognizer: EntityRecognizer) -> Search:
     """How a recognizer searches."""
     analyze = type(recognizer).analyze
+    if isinstance(recognizer, CheckedRecognizer) and analyze is CheckedRecognizer.analyze:
+        return _CheckedSearch(recognizer)
     if isinstance(recognizer, PatternRecognizer) and analyze is PatternRecognizer.analyze:
         parts = [_pattern_part(recognizer, p) for p in _untyped(recognizer).patterns]
         return Search(recognizer, parts, merges=True)

@@ -70,6 +70,14 @@ class Replacer:
         """A text that leaves piece by piece."""
         return SettledStream(self._reach, self._piece)
 
+    def settled(self, text: str) -> int:
+        """How many characters of a text are settled, whatever follows."""
+        return self._reach.settled(text)
+
+    def opens(self, text: str) -> bool:
+        """Whether the end of a text looks like the beginning of what is looked for."""
+        return self._reach.opens(text)
+
     def take(self) -> dict[str, int]:
         """What was found since this was last asked."""
         found, self.found = dict(self.found), Counter()

@@ -6,7 +6,7 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import cache
 
 from lg_prod_nodes.detectors._checked import (
@@ -17,7 +17,14 @@ from lg_prod_nodes.detectors._checked import (
     starts_apart,
 )
 from lg_prod_nodes.detectors._issuers import FORMATS, Format
-from lg_prod_nodes.detectors._passwords import entropy, has_letters_and_digits, passwords
+from lg_prod_nodes.detectors._passwords import (
+    assigned,
+    entropy,
+    has_letters_and_digits,
+    of_headers,
+    of_options,
+    of_urls,
+)
 
 _TEXT = r"A-Za-z0-9_\-"
 
@@ -29,58 +36,24 @@ _BLOCK_END = re.compile(r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
 """A private key, RFC 7468; without its end, all that follows."""
 
 
-class SecretRecognizer(CheckedRecognizer):
-    """API keys and tokens of some sixty issuers, JSON Web Tokens, private keys, and passwords where they are set."""
-
-    ENTITY = "SECRET"
-    GATES = (
-        "|".join(re.sub(r"\{(\d+),\d+\}", r"{\1}", form.pattern) for form in FORMATS),
-        rf"eyJ[{_TEXT}]{{8}}",
-        r"-{5}BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY",
-        r"://[^ \t\r\n/]{0,200}@",
-        r"(?:[Bb]earer|BEARER|[Aa]pi[Kk]ey|[Tt]oken|[Bb]asic)[ \t\r\n]",
-        r"[ \t\r\n]-(?:u|-user)[ =]",
-        r"(?i:pass|pwd|contrase|secret|token|jwt|credential|key).{0,40}(?:[:=,]|(?i:is))",
-    )
-
-    def find(self, text: str) -> Iterator[Span]:
-        """Secrets by their format, then by what stands before them."""
-        found = sorted({*_blocks(text), *_of_issuers(text), *_web_tokens(text), *passwords(text)})
-        end = 0
-        for span in found:
-            if span.start >= end:
-                yield span
-                end = span.end
-            elif span.end > end:  # what overlaps is one
-                yield Span(end, span.end, span.score)
-                end = span.end
-
-
 @cache
-def _compiled() -> tuple[tuple[Format, re.Pattern[str], re.Pattern[str] | None], ...]:
-    return tuple(
-        (
-            form,
-            re.compile(
-                rf"(?:(?<![{_TEXT}])|(?<=[^A-Za-z0-9][_-])|(?<=\\[nrt]))(?:{form.pattern})(?![A-Za-z0-9])"
-            ),
-            re.compile(rf"(?:{form.near})[^\n]{{0,40}}$", re.IGNORECASE) if form.near else None,
-        )
-        for form in FORMATS
-    )
+def _compiled(form: Format) -> tuple[re.Pattern[str], re.Pattern[str] | None]:
+    near = re.compile(rf"(?:{form.near})[^\n]{{0,40}}$", re.IGNORECASE) if form.near else None
+    apart = rf"(?:(?<![{_TEXT}])|(?<=[^A-Za-z0-9][_-])|(?<=\\[nrt]))"
+    return re.compile(rf"{apart}(?:{form.pattern})(?![A-Za-z0-9])"), near
 
 
-def _of_issuers(text: str) -> Iterator[Span]:
-    for form, pattern, near in _compiled():
-        if form.begins not in text:
+def _of_issuer(form: Format, text: str) -> Iterator[Span]:
+    if form.begins not in text:
+        return
+    pattern, near = _compiled(form)
+    for found in pattern.finditer(text):
+        if near and not (
+            near.search(before(text, found.start())) and has_letters_and_digits(found[0])
+        ):
             continue
-        for found in pattern.finditer(text):
-            if near and not (
-                near.search(before(text, found.start())) and has_letters_and_digits(found[0])
-            ):
-                continue
-            if _is_random(found[0]):
-                yield Span(*found.span(), CERTAIN)
+        if _is_random(found[0]):
+            yield Span(*found.span(), CERTAIN)
 
 
 def _is_random(value: str) -> bool:
@@ -110,3 +83,53 @@ def _blocks(text: str) -> Iterator[Span]:
         end = _BLOCK_END.search(text, found.end())
         at = end.end() if end else len(text)
         yield Span(found.start(), at, CERTAIN)
+
+
+_KINDS: tuple[tuple[str, Callable[[str], Iterator[Span]]], ...] = (
+    (rf"eyJ[{_TEXT}]{{8}}", _web_tokens),
+    (r"-{5}BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY", _blocks),
+    (r"://[^ \t\r\n/]{0,200}@", of_urls),
+    (r"(?:[Bb]earer|BEARER|[Aa]pi[Kk]ey|[Tt]oken|[Bb]asic)\s", of_headers),
+    (r"\s-(?:u|-user)[ =]", of_options),
+    (
+        r"(?i:pass|pwd|contrase|secret|token|jwt|credential|key).{0,40}(?:[:=,]|(?i:is))",
+        assigned,
+    ),
+)
+"""Secrets that have no issuer: what a text with one holds, and what finds it."""
+
+
+def _gate(form: Format) -> str:
+    """What a text with a secret of this format holds."""
+    if not form.begins:
+        return f"(?i:{form.near})"
+    return re.sub(r"\{(\d+),\d+\}", r"{\1,}", form.pattern)
+
+
+class SecretRecognizer(CheckedRecognizer):
+    """API keys and tokens of some sixty issuers, JSON Web Tokens, private keys, and passwords where they are set."""
+
+    ENTITY = "SECRET"
+    GATES = (*map(_gate, FORMATS), *(gate for gate, _ in _KINDS))
+
+    def find(self, text: str) -> Iterator[Span]:
+        """Secrets by their format, then by what stands before them."""
+        return self.find_behind(range(len(self.GATES)), text)
+
+    def find_behind(self, gates: Collection[int], text: str) -> Iterator[Span]:
+        """Secrets of the formats and kinds whose gates these are."""
+        found = {span for gate in gates for span in _behind(gate, text)}
+        end = 0
+        for span in sorted(found):
+            if span.start >= end:
+                yield span
+                end = span.end
+            elif span.end > end:  # what overlaps is one
+                yield Span(end, span.end, span.score)
+                end = span.end
+
+
+def _behind(gate: int, text: str) -> Iterator[Span]:
+    if gate < len(FORMATS):
+        return _of_issuer(FORMATS[gate], text)
+    return _KINDS[gate - len(FORMATS)][1](text)

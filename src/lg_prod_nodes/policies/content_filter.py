@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from langchain_core.messages import SystemMessage
 
 from lg_prod_nodes.call import Call, Handler, Kind
-from lg_prod_nodes.content import rewrite, texts
+from lg_prod_nodes.content import cleaned_errors, rewrite, texts
 from lg_prod_nodes.detectors import Detector, term_recognizers
 from lg_prod_nodes.detectors.replacing import Replacer
 from lg_prod_nodes.errors import ConfigurationError, ContentBlocked
@@ -89,7 +89,8 @@ class ContentFilter(Policy):
         call = self._without_history(call, replacer)
         if not found:
             replacer.blocked.clear()
-            result = await handler(call.replace(filters=(*call.filters, replacer)))
+            with cleaned_errors(replacer.change):
+                result = await handler(call.replace(filters=(*call.filters, replacer)))
             found = replacer.blocked or self._found(result)
             if not found:
                 return result
