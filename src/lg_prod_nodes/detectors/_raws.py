@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
+from operator import attrgetter
 from typing import NamedTuple
 
 
@@ -25,9 +27,10 @@ def without_duplicates(raws: Iterable[Raw]) -> list[Raw]:
 
     This is Presidio's `EntityRecognizer.remove_duplicates`, which makes a text of each result to compare it.
     """
-    found = {raw[:4]: raw for raw in raws if raw.score}
-    if len(found) < 2:
-        return list(found.values())
+    raws = [raw for raw in raws if raw.score]
+    if _are_apart(ordered := sorted(raws)):
+        return sorted(ordered, key=attrgetter("score"), reverse=True)
+    found = {raw[:4]: raw for raw in raws}
     kept: list[Raw] = []
     entity, active = "", list[Raw]()
     for raw in sorted(found.values(), key=lambda r: (r.entity, r.start, -r.end, -r.score)):
@@ -38,3 +41,7 @@ def without_duplicates(raws: Iterable[Raw]) -> list[Raw]:
             kept.append(raw)
             active.append(raw)
     return sorted(kept, key=lambda r: (-r.score, r.start, -r.end))
+
+
+def _are_apart(ordered: list[Raw]) -> bool:
+    return all(one.end <= other.start < other.end for one, other in pairwise(ordered))

@@ -68,6 +68,8 @@ class Scanner:
             for search, group in groupby(parts, lambda part: part[0])
         ]
         kept = without_duplicates(filter(self._counts, self._enhanced(found, view)))
+        if not self._allow:
+            return kept
         return [raw for raw in kept if text[raw.start : raw.end] not in self._allow]
 
     def _enhanced(self, found: list[tuple[Search, list[Raw]]], view: View) -> Iterable[Raw]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 from itertools import pairwise
+from operator import attrgetter
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,10 @@ class Finding:
 
 def apart(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """Findings that do not overlap: the surer keeps its place, else the longer; the rest of the other stays."""
-    ranked = sorted(set(findings), key=lambda f: (-f.score, f.start - f.end, f.start, f.entity))
+    ordered = sorted(findings, key=attrgetter("start"))
+    if _are_apart(ordered):
+        return tuple(ordered)
+    ranked = sorted(set(ordered), key=lambda f: (-f.score, f.start - f.end, f.start, f.entity))
     by_start = sorted(range(len(ranked)), key=lambda rank: ranked[rank].start, reverse=True)
     edges = sorted({edge for finding in ranked for edge in (finding.start, finding.end)})
     pieces: list[tuple[int, int, int]] = []
@@ -36,3 +40,12 @@ def apart(findings: Iterable[Finding]) -> tuple[Finding, ...]:
             at = pieces.pop()[1]
         pieces.append((open_[0], at, until))
     return tuple(replace(ranked[rank], start=start, end=end) for rank, start, end in pieces)
+
+
+def _are_apart(ordered: Iterable[Finding]) -> bool:
+    end = 0
+    for finding in ordered:
+        if finding.start < end or finding.end <= finding.start:
+            return False
+        end = finding.end
+    return True

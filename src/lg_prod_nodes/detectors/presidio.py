@@ -153,7 +153,9 @@ class Detector:
             ]
 
         found = in_both_views(text, scan)
-        return apart(f for f in found if text[f.start : f.end] not in self._allow)
+        if self._allow:
+            found = (f for f in found if text[f.start : f.end] not in self._allow)
+        return apart(found)
 
     @cached_property
     def _scanner(self) -> Scanner:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from lg_prod_nodes.call import Call, Handler, Kind
 from lg_prod_nodes.content import cleaned_errors, rewrite, texts
@@ -16,6 +14,7 @@ from lg_prod_nodes.detectors import DEFAULT_ENTITIES, Detector, Finding, detecto
 from lg_prod_nodes.detectors.names import NAME_ENTITIES, load_nlp_engine
 from lg_prod_nodes.detectors.plain import PlainText
 from lg_prod_nodes.detectors.replacing import Replacer
+from lg_prod_nodes.detectors.stand_ins import StandIns, Strategy
 from lg_prod_nodes.errors import ConfigurationError, ContentBlocked, DetectionFailed
 from lg_prod_nodes.keys import Key, by_thread
 from lg_prod_nodes.policy import Policy, Role
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from presidio_analyzer.nlp_engine import NlpEngine
 
 T = TypeVar("T")
-Strategy = Literal["redact", "mask", "hash", "tokenize", "block"]
 
 
 @dataclass(frozen=True, init=False)
@@ -131,20 +129,8 @@ class Redact(Policy):
         _ = self.detector
 
     def _check(self) -> None:
-        used = {self.strategy, *self.strategies.values()}
-        if unknown := sorted(used - set(get_args(Strategy))):
-            raise ConfigurationError(
-                f"unknown strategy {unknown[0]!r}; choose one of {', '.join(get_args(Strategy))}"
-            )
-        if self.key is not None and not isinstance(self.key, bytes):
-            raise ConfigurationError(
-                f"key is a {type(self.key).__name__}; give bytes, such as key=b'...'"
-            )
-        if "hash" in used and not self.key:
-            raise ConfigurationError(
-                "the strategy 'hash' needs key=...; without one the values could be guessed"
-            )
-        if "tokenize" in used and self.vault is None:
+        _ = self._stand_ins
+        if "tokenize" in self._stand_ins.used and self.vault is None:
             raise ConfigurationError("the strategy 'tokenize' needs vault=Vault(postgres, key=...)")
         if self.reveal_to and self.vault is None:
             raise ConfigurationError("reveal_to needs the strategy 'tokenize', and its vault=...")
@@ -173,6 +159,10 @@ class Redact(Policy):
             context=self.context,
             nlp_engine=load_nlp_engine(self.nlp_engine) if self.nlp_engine else None,
         )
+
+    @cached_property
+    def _stand_ins(self) -> StandIns:
+        return StandIns(self.strategy, self.strategies, self.key)
 
     @cached_property
     def _reach(self) -> Reach:
@@ -209,9 +199,9 @@ class Redact(Policy):
         """What becomes of texts, for a call or for none: whole, or piece by piece."""
         return Replacer(
             partial(self._find, call),
-            partial(self._stand_in, tokens),
+            partial(self._stand_ins.make, tokens),
             self._reach,
-            lambda entity: self._strategy_of(entity) == "block",
+            self._stand_ins.blocks,
             self._plain,
         )
 
@@ -287,7 +277,7 @@ class Redact(Policy):
             call.emit("content_found", policy=type(self).__name__, found=found)
 
     async def _session(self, call: Call) -> Session | None:
-        if self.vault is None:
+        if self.vault is None or "tokenize" not in self._stand_ins.used:
             return None
         session = self.vault.open(self.by(call) or call.run.id)
         if session.key is None:
@@ -307,21 +297,6 @@ class Redact(Policy):
         subject = self.by(call) or call.run.id
         originals = await call.run_blocking(self.vault.resolve, subject, found)
         return call.replace(originals=(*call.originals, *originals.items()))
-
-    def _strategy_of(self, entity: str) -> Strategy:
-        return self.strategies.get(entity, self.strategy)
-
-    def _stand_in(self, tokens: Session | None, entity: str, value: str) -> str:
-        match self._strategy_of(entity):
-            case "mask":
-                return "*" * max(len(value) - 4, 4) + (value[-4:] if len(value) > 4 else "")
-            case "hash":
-                digest = hmac.new(self.key or b"", value.encode(), hashlib.sha256).hexdigest()[:16]
-                return f"[{entity}:{digest}]"
-            case "tokenize" if tokens is not None:
-                return tokens.token(entity, value)
-            case _:
-                return f"[{entity}]"
 
 
 def _listed(name: str, given: Collection[str]) -> tuple[str, ...]:
