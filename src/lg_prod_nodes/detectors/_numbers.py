@@ -23,7 +23,7 @@ from lg_prod_nodes.detectors._phone_words import Lead
 
 _SAID, _FORM = 0.85, 0.5
 
-_RUN = re.compile(r"[0-9](?:[ \u00a0.-]?[0-9]){11,}")
+_RUN = re.compile(r"[0-9](?:[ \u00a0.-]?[0-9])*")
 _GROUP = re.compile(r"[0-9]+")
 _LEAST_DIGITS, _MOST_DIGITS = 12, 19
 
@@ -91,10 +91,11 @@ class CreditCardRecognizer(CheckedRecognizer):
         """Cards in runs of digits: whole groups, joined by one kind of mark."""
         accounts: list[tuple[int, int]] | None = None
         for run in _RUN.finditer(text):
-            if not (cards := list(_cards(text, *run.span()))):
+            start, end = run.span()
+            if end - start < _LEAST_DIGITS or not (cards := list(_cards(text, start, end))):
                 continue
             accounts = list(_ibans(text)) if accounts is None else accounts
-            if not any(start < run.start() < end for start, end in accounts):
+            if not any(one < start < other for one, other in accounts):
                 yield from cards
 
 
@@ -147,13 +148,15 @@ def _last_group(text: str, groups: list[tuple[int, int]], first: int) -> int | N
     """The last group of the longest card that begins with a group."""
     if not starts_apart(text, groups[first][0]) or _is_fraction(text, groups[first][0]):
         return None
-    best, marks, digits = None, set[str](), ""
+    best, mark, digits = None, "", ""
     for at in range(first, min(first + 8, len(groups))):
         start, end = groups[at]
         if at > first:
-            marks.add(text[start - 1])
+            mark = mark or text[start - 1]
+            if text[start - 1] != mark:
+                break
         digits += text[start:end]
-        if len(digits) > _MOST_DIGITS or len(marks) > 1:
+        if len(digits) > _MOST_DIGITS:
             break
         if len(digits) >= _LEAST_DIGITS and _is_card(digits, groups[first : at + 1]) and _card_ends(text, groups, at):
             best = at

@@ -20,7 +20,7 @@ from lg_prod_nodes.detectors._phone_words import Lead
 _VALID, _FORM, _SAID = 0.75, 0.6, 0.5
 
 _MARKS = " \u00a0\u202f.()/\u2010\u2011\u2012\u2013-"
-_RUN = re.compile(rf"[0-9](?:[{_MARKS}]{{0,3}}[0-9]){{6,}}")
+_RUN = re.compile(rf"[0-9](?:[{_MARKS}]{{0,3}}[0-9])*")
 _GROUP = re.compile(r"[0-9]+")
 _Groups = Sequence[tuple[int, int]]
 """Where groups of digits begin and end."""
@@ -80,8 +80,10 @@ class PhoneRecognizer(CheckedRecognizer):
         """Numbers in runs of digits, the longest first."""
         budget = _Budget(_CHECKS)
         for run in _RUN.finditer(text):
-            groups = [group.span() for group in _GROUP.finditer(text, *run.span())]
-            yield from _numbers_of(text, groups, budget)
+            start, end = run.span()
+            if end - start >= _LEAST_DIGITS:
+                groups = [group.span() for group in _GROUP.finditer(text, start, end)]
+                yield from _numbers_of(text, groups, budget)
 
 
 class _Budget:
