@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, cast
 
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, SystemMessage, ToolMessage
@@ -10,6 +11,7 @@ from langgraph.types import Command
 
 from lg_prod_nodes._calls import Place, reaching
 from lg_prod_nodes._engine import act, drive
+from lg_prod_nodes._exits import filtered_exits
 from lg_prod_nodes.call import SYSTEM_CLOCK, Call, Clock, Kind
 from lg_prod_nodes.errors import ConfigurationError
 from lg_prod_nodes.policy import Policy, Stack, as_update
@@ -73,6 +75,11 @@ class _CallMiddleware(AgentMiddleware[Any, Any, Any]):
         call = self._stack.ambient_call(name, input, blocking=blocking)
         return call.replace(kind=kind, answer_with=answer)
 
+    def _reach(self, call: Call, *, models: bool = False) -> AbstractContextManager[None]:
+        """Filter what is called inside, and put the policy around the models that a tool calls."""
+        wraps = self._stack.wraps("model") if models else ()
+        return reaching(Place(call, wraps, changing=len(wraps), filters=call.filters))
+
     def wrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
     ) -> ModelResponse[Any]:
@@ -94,7 +101,7 @@ class _CallMiddleware(AgentMiddleware[Any, Any, Any]):
             return ModelResponse(result=[AIMessage(reply) if isinstance(reply, str) else reply])
 
         async def serve(call: Call) -> Any:
-            with self._stack.watch(call), reaching(Place(call, filters=call.filters)):
+            with self._stack.watch(call), self._reach(call):
                 served = handler(_with_messages(request, call.input))
                 return served if call.blocking else await served
 
@@ -133,7 +140,8 @@ class _CallMiddleware(AgentMiddleware[Any, Any, Any]):
             )
 
         async def serve(call: Call) -> Any:
-            with self._stack.watch(call), reaching(Place(call, filters=call.filters)):
+            exits = filtered_exits(call, call.config)
+            with self._stack.watch(call), exits, self._reach(call, models=True):
                 served = handler(request.override(tool_call=call.input))
                 return served if call.blocking else await served
 
