@@ -103,7 +103,7 @@ SHAPES = {
     "tool call on the wire": wire_call,
     "tool result": lambda text: ToolMessage(text, tool_call_id="raw", artifact={"rows": [text]}),
     "tuple message": lambda text: ("user", text),
-    "dict message": lambda text: {"role": "raw", "id": "raw", "content": text, "name": text},
+    "dict message": lambda text: {"role": "user", "id": "raw", "content": text, "name": text},
     "dumped message": lambda text: messages_to_dict([HumanMessage(text)]),
     "document": lambda text: Document(text, id="1", metadata={"source": text}),
     "state": lambda text: {"messages": [HumanMessage(text)], "n": 1, "deep": [{"a": (text, None)}]},

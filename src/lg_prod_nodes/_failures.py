@@ -22,16 +22,17 @@ Walk = Callable[[Any], Any]
 """Rewrites a value."""
 
 
-def rewritten(error: BaseException, walk: Walk) -> BaseException:
+def rewritten(error: BaseException, walk: Walk, seen: dict[int, BaseException]) -> BaseException:
     """Rewrite every text that an exception holds, and those of its causes.
+
+    Args:
+        error: The exception.
+        walk: Rewrites its parts.
+        seen: The exceptions that this walk has met: they may hold each other.
 
     Returns:
         The same exception, changed in place; another one of its class where its class cannot be changed.
     """
-    return _rewritten(error, walk, {})
-
-
-def _rewritten(error: BaseException, walk: Walk, seen: dict[int, BaseException]) -> BaseException:
     if id(error) in seen:
         return seen[id(error)]
     if isinstance(error, ProductionError):  # which says nothing of what was found
@@ -44,11 +45,11 @@ def _rewritten(error: BaseException, walk: Walk, seen: dict[int, BaseException])
     for name in ("__cause__", "__context__"):
         if (linked := getattr(error, name)) is not None:
             suppressed = error.__suppress_context__
-            setattr(cleaned, name, _rewritten(linked, walk, seen))
+            setattr(cleaned, name, rewritten(linked, walk, seen))
             cleaned.__suppress_context__ = suppressed
     if isinstance(error, BaseExceptionGroup):
         for member in cast("BaseExceptionGroup[BaseException]", error).exceptions:
-            _rewritten(member, walk, seen)
+            rewritten(member, walk, seen)
     return cleaned
 
 

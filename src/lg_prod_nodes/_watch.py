@@ -16,7 +16,7 @@ from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.callbacks import GraphCallbackHandler, GraphInterruptEvent
 
 from lg_prod_nodes.call import Call
-from lg_prod_nodes.run import Usage
+from lg_prod_nodes.run import Usage, node_path
 
 
 class RunWatch(GraphCallbackHandler):
@@ -121,13 +121,6 @@ def watching(call: Call) -> Generator[RunnableConfig, None, None]:
         yield config
     finally:
         var_child_runnable_config.reset(token)
-
-
-def node_path(metadata: dict[str, Any]) -> str | None:
-    """The node as a path through its subgraphs (`"research/search"`), from a config's metadata."""
-    namespace = metadata.get("langgraph_checkpoint_ns") or metadata.get("checkpoint_ns") or ""
-    names = [part.partition(":")[0] for part in namespace.split("|") if part and not part.isdigit()]
-    return "/".join(names) or metadata.get("langgraph_node")
 
 
 def _usage(message: AIMessage | None) -> Usage:

@@ -43,6 +43,10 @@ _DATA_URL = re.compile(r"data:[\w/.+;=-]*;base64,[A-Za-z0-9+/=_\s-]{40,}")
 
 _PLAIN_KEY = re.compile(r"[A-Za-z_]{1,40}")
 _NUMBER = re.compile(r"[\d\s().+/-]{7,40}")
+_IDENTIFIES = re.compile(
+    r"(?:id|ids|pk|seq|ts|time|timestamp|epoch|offset|size|count|version|hash|seed)$", re.IGNORECASE
+)
+"""Keys of numbers that are what they are called, and not a card by chance."""
 _LEAST_NUMBER = 10**6
 """A number with fewer digits says nothing by itself."""
 
@@ -50,6 +54,10 @@ _BARE_STAND_IN = re.compile(r"(?<=[:,\[])(\s*)(\[\w+(?::\w+)?\]|\*+\w*)(?=\s*[,}
 """What was put in the place of a number in JSON, where a text needs quotes."""
 
 _NONE: Mapping[int, Any] = {}
+
+_CALLS = frozenset({"tool_calls", "invalid_tool_calls", "tool_call_chunks"})
+_CALL_KEYS = frozenset({"name", "args", "id", "type", "index", "error"})
+_ROLES = frozenset({"user", "human", "assistant", "ai", "system", "developer", "tool", "function"})
 
 _MESSAGE_FIELDS = (
     "content",
@@ -99,7 +107,7 @@ def cleaned_errors(change: Rewrite) -> Generator[None]:
     try:
         yield
     except Exception as error:
-        cleaned = rewritten(error, _Walk(change).value)
+        cleaned = _Walk(change).error(error)
         if cleaned is error:
             raise
     else:
@@ -114,13 +122,15 @@ def cleaned_errors(change: Rewrite) -> Generator[None]:
 class _Walk:
     """One walk; `wire` says that it is inside of a message, where some keys only name things."""
 
-    __slots__ = ("_change", "_clean")
+    __slots__ = ("_change", "_clean", "_errors", "_seen")
 
     def __init__(self, change: Rewrite, clean: Mapping[int, Any] = _NONE) -> None:
         self._change = change
         self._clean = clean
+        self._errors: dict[int, BaseException] = {}
+        self._seen: dict[tuple[int, str, bool], tuple[Any, Any]] = {}
 
-    def value(self, value: Any, key: str = "", *, wire: bool = False) -> Any:  # noqa: C901 - one branch a shape of content
+    def value(self, value: Any, key: str = "", *, wire: bool = False) -> Any:
         match value:
             case str():
                 return self._text(value, key)
@@ -128,6 +138,25 @@ class _Walk:
                 return value
             case int():
                 return self._number(value, key) if abs(value) >= _LEAST_NUMBER else value
+            case _:
+                return self._once(value, key, wire)
+
+    def error(self, error: BaseException) -> BaseException:
+        """An exception, changed in place."""
+        return rewritten(error, self.value, self._errors)
+
+    def _once(self, value: Any, key: str, wire: bool) -> Any:
+        """A value that may stand in several places, or hold itself."""
+        place = (id(value), key, wire)
+        if place in self._seen:
+            return self._seen[place][1]
+        self._seen[place] = (value, value)
+        new = self._shape(value, key, wire)
+        self._seen[place] = (value, new)
+        return new
+
+    def _shape(self, value: Any, key: str, wire: bool) -> Any:  # noqa: C901 - one branch a shape of content
+        match value:
             case dict():
                 return self._mapping(value, key, wire)
             case StateUpdate():
@@ -139,7 +168,7 @@ class _Walk:
             case Mapping():
                 return self._mapping(value, key, wire)
             case BaseException():
-                return rewritten(value, self.value)
+                return self.error(value)
             case Command():
                 return self._command(value)
             case Send():
@@ -164,6 +193,8 @@ class _Walk:
         return text if changed == text else _as_json(text, changed)
 
     def _number(self, number: int, key: str) -> Any:
+        if _IDENTIFIES.search(key):
+            return number
         text = str(number)
         changed = self._under(key, text)
         return number if changed == text else changed
@@ -177,8 +208,7 @@ class _Walk:
         return changed[len(before) :] if changed.startswith(before) else self._change(text)
 
     def _mapping(self, value: Mapping[Any, Any], key: str, wire: bool) -> Any:
-        is_call = value.keys() >= {"name", "args", "id"}
-        wire = wire or is_call or value.keys() >= {"role", "content"}
+        wire = wire or _is_call(value) or _is_message(value)
         skipped = _skipped_keys(value) if wire else frozenset()
         changed: dict[Any, Any] = {}
         renamed: dict[Any, str] = {}
@@ -198,7 +228,7 @@ class _Walk:
             if new is not old:
                 changed[name] = new
         if renamed:
-            return {renamed.get(k, k): changed.get(k, old) for k, old in value.items()}
+            return _renamed(value, renamed, changed)
         return _updated(value, changed) if changed else value
 
     def _key(self, name: Any) -> Any:
@@ -212,10 +242,12 @@ class _Walk:
             return value
         if isinstance(value, tuple) and hasattr(value, "_fields"):
             return type(value)(*items)
+        if isinstance(value, deque):
+            return deque(items, value.maxlen)
         return type(value)(items)
 
     def _message(self, message: BaseMessage) -> BaseMessage:
-        if id(message) in self._clean and self._clean[id(message)] is message.content:
+        if self._is_clean(message):
             return message
         changed: dict[str, Any] = {}
         for name in (*_MESSAGE_FIELDS, *(message.model_extra or ())):
@@ -225,10 +257,17 @@ class _Walk:
             if name == "content" and isinstance(old, list):
                 new = self._blocks(old)
             else:
-                new = self.value(old, wire=name != "artifact")
+                new = self.value(old, wire=name in _CALLS)
             if new is not old:
                 changed[name] = new
         return message.model_copy(update=changed) if changed else message
+
+    def _is_clean(self, message: BaseMessage) -> bool:
+        """Whether a message was seen before, and has nothing since that could be changed in its place."""
+        known = self._clean.get(id(message))
+        if known is None or known is not message.content or message.additional_kwargs:
+            return False
+        return not (getattr(message, "tool_calls", None) or getattr(message, "artifact", None))
 
     def _blocks(self, blocks: list[Any]) -> list[Any]:
         """Content blocks; what is found only across neighbouring texts lands in the first of them."""
@@ -274,6 +313,17 @@ class _Walk:
         return new
 
 
+def _is_call(value: Mapping[Any, Any]) -> bool:
+    """Whether a mapping is the call of a tool, as LangChain or a provider writes it."""
+    if value.get("type") in ("function", "tool_call"):
+        return True
+    return value.keys() >= {"name", "args", "id"} and value.keys() <= _CALL_KEYS
+
+
+def _is_message(value: Mapping[Any, Any]) -> bool:
+    return "content" in value and value.get("role") in _ROLES
+
+
 def _skipped_keys(value: Mapping[Any, Any]) -> frozenset[str]:
     skipped = _NAMING_KEYS | {"name"} if _ARGUMENTS & value.keys() else _NAMING_KEYS
     if value.get("type") not in _BINARY_BLOCKS:
@@ -283,6 +333,24 @@ def _skipped_keys(value: Mapping[Any, Any]) -> frozenset[str]:
         for key in _BINARY_KEYS & value.keys()
         if isinstance(value[key], str) and _BASE64.fullmatch(value[key])
     }
+
+
+def _renamed(value: Mapping[Any, Any], names: Mapping[Any, str], changed: Mapping[Any, Any]) -> Any:
+    """A mapping with other keys, of which no two become one."""
+    items: dict[Any, Any] = {}
+    for key, old in value.items():
+        name = wanted = names.get(key, key)
+        number = 2
+        while name in items or (name is not key and name in value):
+            name, number = f"{wanted} ({number})", number + 1
+        items[name] = changed.get(key, old)
+    try:
+        new = copy(value)
+        new.clear()  # type: ignore[attr-defined]
+        new.update(items)  # type: ignore[attr-defined]
+    except (TypeError, AttributeError):
+        return items
+    return new
 
 
 def _updated(value: Mapping[Any, Any], changed: dict[Any, Any]) -> Any:

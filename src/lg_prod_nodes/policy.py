@@ -30,11 +30,11 @@ from lg_prod_nodes._calls import Place, reaching
 from lg_prod_nodes._engine import Wrap, act, drive
 from lg_prod_nodes._exits import filtered_exits
 from lg_prod_nodes._langgraph import runtime_in
-from lg_prod_nodes._watch import node_path, watching
+from lg_prod_nodes._watch import watching
 from lg_prod_nodes.call import SYSTEM_CLOCK, Call, Clock, Fact, Handler, Kind, Observer
 from lg_prod_nodes.errors import ConfigurationError
 from lg_prod_nodes.history import replies
-from lg_prod_nodes.run import ambient_config, ambient_runtime, attempt_of, run_for
+from lg_prod_nodes.run import ambient_config, ambient_runtime, attempt_of, node_path, run_for
 from lg_prod_nodes.trust import clean_messages
 
 P = ParamSpec("P")

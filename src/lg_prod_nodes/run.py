@@ -114,7 +114,7 @@ class Run(RunControl):
         report: What the policies know.
         headers: What a policy wants handed on with outgoing requests, such as `traceparent`.
         filters: What the policies of the run make of texts that leave it.
-        guards: The policies through which all passes that enters the run's state.
+        guards: The policies through which all passes that enters a graph's state, and that graph's place.
         settings: Values of the caller's `configurable` that are kept from LangGraph, which would persist them.
     """
 
@@ -131,7 +131,7 @@ class Run(RunControl):
         self.headers: dict[str, str] = {}
         self.observers: tuple[Observer, ...] = ()
         self.filters: tuple[TextFilter, ...] = ()
-        self.guards: list[object] = []
+        self.guards: list[tuple[object, str]] = []
         self.settings: dict[str, Any] = {}
         self.interrupted = False
         self.answered = False
@@ -260,6 +260,13 @@ def ambient_runtime() -> Runtime[Any] | None:
     except (RuntimeError, KeyError):
         return None
     return runtime if isinstance(runtime, Runtime) else None
+
+
+def node_path(metadata: dict[str, Any]) -> str | None:
+    """The node as a path through its subgraphs (`"research/search"`), from a config's metadata."""
+    namespace = metadata.get("langgraph_checkpoint_ns") or metadata.get("checkpoint_ns") or ""
+    names = [part.partition(":")[0] for part in namespace.split("|") if part and not part.isdigit()]
+    return "/".join(names) or metadata.get("langgraph_node")
 
 
 def user_of(

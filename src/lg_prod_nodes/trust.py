@@ -16,6 +16,7 @@ from typing import Any
 from langchain_core.messages import BaseMessage
 
 from lg_prod_nodes.call import Call
+from lg_prod_nodes.run import node_path
 
 _REMEMBERED = 65_536
 
@@ -25,32 +26,56 @@ class Trust:
 
     def __init__(self) -> None:
         self._key = os.urandom(16)
-        self._clean: OrderedDict[bytes, None] = OrderedDict()
+        self._clean: OrderedDict[bytes, set[str]] = OrderedDict()
         self._lock = threading.Lock()
 
     def holds(self, call: Call, policy: object) -> bool:
         """Whether a call's input is known to be clean."""
-        if call.kind != "node" or policy not in call.run.guards:
+        if call.kind != "node" or not _is_guarded(call, policy):
             return False
-        place = self._place(call)
-        return place is None or place in self._clean
+        thread = self._thread(_thread_of(call))
+        return thread is None or call.node in self._clean.get(thread, ())
 
     def note(self, call: Call, policy: object, cleaned: object) -> None:
         """Remember what a call's input became: that a run is guarded, that a node's was clean before."""
-        if call.kind == "run" and not call.config.get("configurable", {}).get("checkpoint_id"):
-            call.run.guards.append(policy)  # an earlier checkpoint may be older than the policy
-        elif call.kind == "node" and cleaned is call.input and (place := self._place(call)):
-            with self._lock:
-                self._clean[place] = None
-                if len(self._clean) > _REMEMBERED:
-                    self._clean.popitem(last=False)
+        if call.kind == "node":
+            if cleaned is call.input and call.node and (thread := self._thread(_thread_of(call))):
+                self._remember(thread, call.node)
+        elif call.config.get("configurable", {}).get("checkpoint_id"):
+            self._forget(call)  # an earlier checkpoint may be older than the policy
+        elif call.kind == "run":
+            call.run.guards.append((policy, node_path(call.config.get("metadata") or {}) or ""))
 
-    def _place(self, call: Call) -> bytes | None:
-        info = call.runtime.execution_info if call.runtime is not None else None
-        if info is None or info.thread_id is None:
+    def _remember(self, thread: bytes, node: str) -> None:
+        with self._lock:
+            self._clean.setdefault(thread, set()).add(node)
+            if len(self._clean) > _REMEMBERED:
+                self._clean.popitem(last=False)
+
+    def _forget(self, call: Call) -> None:
+        thread = self._thread(call.config.get("configurable", {}).get("thread_id"))
+        with self._lock:
+            self._clean.pop(thread or b"", None)
+
+    def _thread(self, thread: Any) -> bytes | None:
+        if thread is None:
             return None
-        place = f"{info.thread_id}\0{call.node}".encode(errors="surrogatepass")
-        return hashlib.blake2b(place, digest_size=16, key=self._key).digest()
+        name = str(thread).encode(errors="surrogatepass")
+        return hashlib.blake2b(name, digest_size=16, key=self._key).digest()
+
+
+def _thread_of(call: Call) -> str | None:
+    info = call.runtime.execution_info if call.runtime is not None else None
+    return info.thread_id if info is not None else None
+
+
+def _is_guarded(call: Call, policy: object) -> bool:
+    """Whether all that enters the state of a node's graph, or of one around it, passes through the policy."""
+    node = call.node or ""
+    return any(
+        guard == policy and (not path or node.startswith(f"{path}/"))
+        for guard, path in call.run.guards
+    )
 
 
 def clean_messages(state: Any) -> dict[int, Any]:
@@ -64,5 +89,8 @@ def clean_messages(state: Any) -> dict[int, Any]:
     )
     lists = (value for value in values if isinstance(value, list))
     return {
-        id(item): item.content for items in lists for item in items if isinstance(item, BaseMessage)
+        id(item): item.content
+        for items in lists
+        for item in items
+        if isinstance(item, BaseMessage) and isinstance(item.content, str)
     }

@@ -137,6 +137,12 @@ def ends_apart(text: str, at: int) -> bool:
     return at == len(text) or not is_word(text[at])
 
 
+def is_fraction(text: str, start: int) -> bool:
+    """Whether the digits go on a number or a word over a sign, as in `0.4111`, `+49 151` and in an UUID."""
+    previous = char_at(text, start - 1)
+    return previous == "+" or (previous in (".", "-") and is_word(char_at(text, start - 2)))
+
+
 def char_at(text: str, at: int) -> str:
     """The character at a place, none outside of the text."""
     return text[at] if 0 <= at < len(text) else ""
@@ -186,4 +192,6 @@ def words(table: str) -> frozenset[str]:
 
 def luhn(number: str) -> bool:
     """Whether the last digit is the check digit of the others."""
-    return (sum(map(int, number[-1::-2])) + sum(map(int, number[-2::-2].translate(_DOUBLED)))) % 10 == 0
+    return (
+        sum(map(int, number[-1::-2])) + sum(map(int, number[-2::-2].translate(_DOUBLED)))
+    ) % 10 == 0

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import TYPE_CHECKING
 
 from lg_prod_nodes.detectors._checked import words
+
+if TYPE_CHECKING:
+    from tldextract import TLDExtract
 
 PRIVATE_ENDINGS = words(
     "corp example home internal intranet invalid lan local localdomain localhost private test"
@@ -13,11 +17,17 @@ PRIVATE_ENDINGS = words(
 
 
 @cache
-def public_suffixes() -> frozenset[str]:
-    """The public suffixes, such as `com` and `co.uk`; nothing is fetched."""
+def bundled_suffixes() -> TLDExtract:
+    """What tells the parts of a host by the list that is bundled; nothing is fetched, and nothing kept on disk."""
     import tldextract
 
-    return frozenset(tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None).tlds)
+    return tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)
+
+
+@cache
+def public_suffixes() -> frozenset[str]:
+    """The public suffixes, such as `com` and `co.uk`."""
+    return frozenset(bundled_suffixes().tlds)
 
 
 @cache

@@ -1,10 +1,9 @@
-"""Numbers that carry a check: cards, bank accounts, social security numbers."""
+"""Numbers of payment cards, and US social security numbers."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from string import ascii_uppercase
 
 from lg_prod_nodes.detectors._checked import (
     CERTAIN,
@@ -13,17 +12,19 @@ from lg_prod_nodes.detectors._checked import (
     char_at,
     ends_apart,
     is_escape,
+    is_fraction,
     is_word,
     line_before,
     luhn,
     starts_apart,
     words,
 )
+from lg_prod_nodes.detectors._iban import is_in_account
 from lg_prod_nodes.detectors._phone_words import Lead
 
 _SAID, _FORM = 0.85, 0.5
 
-_RUN = re.compile(r"[0-9](?:[ \u00a0.-]?[0-9])*")
+_RUN = re.compile(r"[0-9](?=[0-9 \u00a0.-]{11})[0-9]*(?:[ \u00a0.-][0-9]+)*")
 _GROUP = re.compile(r"[0-9]+")
 _LEAST_DIGITS, _MOST_DIGITS = 12, 19
 
@@ -40,42 +41,7 @@ _CARDS = re.compile(
 )
 """Issuers and lengths, ISO/IEC 7812 and https://en.wikipedia.org/wiki/Payment_card_number."""
 
-_IBAN_START = re.compile(r"[0-9](?<=[A-Za-z]{2}[0-9])[0-9](?=[ \u00a0-]?[A-Za-z0-9])")
-"""The check digits of an account; to begin with its digits makes the search faster."""
-_IBAN_MARKS = " \u00a0-"
-_IBAN_VALUES = str.maketrans({char: str(at) for at, char in enumerate(ascii_uppercase, 10)})
-_IBAN_LENGTHS = {
-    name: int(length)
-    for length, names in (
-        pair.split(":")
-        for pair in [
-            "15:NO",
-            "16:BE",
-            "18:DK,FK,FI,FO,GL,NL,SD",
-            "19:MK,SI",
-            "20:AT,BA,EE,KZ,LT,LU,MN,XK",
-            "21:CH,HR,LI,LV",
-            "22:BG,BH,CR,DE,GB,GE,IE,ME,RS,VA",
-            "23:AE,GI,IL,IQ,OM,SO,TL",
-            "24:AD,CZ,ES,MD,PK,RO,SA,SE,SK,TN,VG",
-            "25:LY,PT,ST",
-            "26:IS,TR",
-            "27:BI,DJ,FR,GR,IT,MC,MR,SM",
-            "28:AL,AZ,BY,CY,DO,GT,HN,HU,LB,NI,PL,SV",
-            "29:BR,EG,PS,QA,UA",
-            "30:JO,KW,MU,YE",
-            "31:MT,SC",
-            "32:LC",
-            "33:RU",
-        ]
-    )
-    for name in names.split(",")
-}
-"""Lengths by country, of the SWIFT IBAN registry: https://www.swift.com/standards/data-standards/iban."""
-
-_SSN = re.compile(
-    r"[0-9][0-9]{2}(?:([ .-]?)[0-9]{2}\1[0-9]{4}|[0-9]{2}-[0-9]{4}|-[0-9]{6})"
-)
+_SSN = re.compile(r"[0-9][0-9]{2}(?:([ .-]?)[0-9]{2}\1[0-9]{4}|[0-9]{2}-[0-9]{4}|-[0-9]{6})")
 _SOCIAL = words("social socsec ssn ssns ss")
 _SAYS_SO = 6
 """How many words before bare digits may say that they are a social security number."""
@@ -89,25 +55,10 @@ class CreditCardRecognizer(CheckedRecognizer):
 
     def find(self, text: str) -> Iterator[Span]:
         """Cards in runs of digits: whole groups, joined by one kind of mark."""
-        accounts: list[tuple[int, int]] | None = None
         for run in _RUN.finditer(text):
-            start, end = run.span()
-            if end - start < _LEAST_DIGITS or not (cards := list(_cards(text, start, end))):
-                continue
-            accounts = list(_ibans(text)) if accounts is None else accounts
-            if not any(one < start < other for one, other in accounts):
+            cards = list(_cards(text, *run.span()))
+            if cards and not is_in_account(text, run.start()):
                 yield from cards
-
-
-class IbanRecognizer(CheckedRecognizer):
-    """International bank account numbers, in upper or lower case, checked by country, length and sum."""
-
-    ENTITY = "IBAN_CODE"
-    GATES = ("[A-Za-z]{2}[0-9]{2}[ \u00a0-]?[A-Za-z0-9]",)
-
-    def find(self, text: str) -> Iterator[Span]:
-        """Accounts of exactly their country's length, whatever follows."""
-        return (Span(start, end, CERTAIN) for start, end in _ibans(text))
 
 
 class SsnRecognizer(CheckedRecognizer):
@@ -137,6 +88,8 @@ def _cards(text: str, start: int, end: int) -> Iterator[Span]:
     """Cards in a run of digits."""
     groups = [group.span() for group in _GROUP.finditer(text, start, end)]
     first = 0
+    if end - start - len(groups) + 1 < _LEAST_DIGITS:
+        return
     while first < len(groups) and end - groups[first][0] >= _LEAST_DIGITS:
         last = _last_group(text, groups, first)
         if last is not None:
@@ -146,7 +99,7 @@ def _cards(text: str, start: int, end: int) -> Iterator[Span]:
 
 def _last_group(text: str, groups: list[tuple[int, int]], first: int) -> int | None:
     """The last group of the longest card that begins with a group."""
-    if not starts_apart(text, groups[first][0]) or _is_fraction(text, groups[first][0]):
+    if not starts_apart(text, groups[first][0]) or is_fraction(text, groups[first][0]):
         return None
     best, mark, digits = None, "", ""
     for at in range(first, min(first + 8, len(groups))):
@@ -158,7 +111,11 @@ def _last_group(text: str, groups: list[tuple[int, int]], first: int) -> int | N
         digits += text[start:end]
         if len(digits) > _MOST_DIGITS:
             break
-        if len(digits) >= _LEAST_DIGITS and _is_card(digits, groups[first : at + 1]) and _card_ends(text, groups, at):
+        if (
+            len(digits) >= _LEAST_DIGITS
+            and _is_card(digits, groups[first : at + 1])
+            and _card_ends(text, groups, at)
+        ):
             best = at
     return best
 
@@ -177,48 +134,6 @@ def _card_ends(text: str, groups: list[tuple[int, int]], at: int) -> bool:
     if following == "." and at + 1 < len(groups) and groups[at + 1][0] == end + 1:
         return False
     return ends_apart(text, end) and not (following == "-" and is_word(char_at(text, end + 1)))
-
-
-def _is_fraction(text: str, start: int) -> bool:
-    """Whether the digits go on a number or a word over a sign, as in `0.4111`, `+49 151` and in an UUID."""
-    previous = char_at(text, start - 1)
-    return previous == "+" or (previous in (".", "-") and is_word(char_at(text, start - 2)))
-
-
-def _ibans(text: str) -> Iterator[tuple[int, int]]:
-    for found in _IBAN_START.finditer(text):
-        start = found.start() - 2
-        length = _IBAN_LENGTHS.get(text[start : start + 2].upper())
-        if length is None or not starts_apart(text, start) or _is_fraction(text, start):
-            continue
-        end = _iban_end(text, start, length)
-        if end is not None and ends_apart(text, end):
-            yield start, end
-
-
-def _iban_end(text: str, start: int, length: int) -> int | None:
-    """Where an account ends that begins here, if its sum is right."""
-    account = text[start : start + length]
-    if account.isascii() and account.isalnum():
-        return start + length if len(account) == length and _is_account(account) else None
-    account, marks, at = "", set[str](), start
-    while len(account) < length and at < len(text):
-        char = text[at]
-        if char.isascii() and char.isalnum():
-            account += char
-        elif char in _IBAN_MARKS and text[at - 1] not in _IBAN_MARKS:
-            marks.add(char)
-        else:
-            return None
-        at += 1
-    if len(account) < length or len(marks) > 1 or text[at - 1] in _IBAN_MARKS:
-        return None
-    return at if _is_account(account) else None
-
-
-def _is_account(account: str) -> bool:
-    moved = account[4:] + account[:4]
-    return int(moved.upper().translate(_IBAN_VALUES)) % 97 == 1
 
 
 def _is_issued(digits: str) -> bool:

@@ -123,7 +123,8 @@ def _country(code: int) -> _Country | None:
     regions = phonenumbers.COUNTRY_CODE_TO_REGION_CODE.get(code)
     if not regions:
         return None
-    known = [_metadata(code, region) for region in regions]
+    metadata_of = phonenumbers.PhoneMetadata.metadata_for_region_or_calling_code
+    known = [metadata_of(code, region) for region in regions]
     prefix = known[0].national_prefix_for_parsing if known[0] else None
     return _Country(
         re.compile(prefix) if prefix else None,
@@ -134,17 +135,13 @@ def _country(code: int) -> _Country | None:
 @cache
 def _plans() -> dict[str, list[_Plan]]:
     """The plans of the regions whose national numbers are known, by what is dialled first."""
-    plans: dict[str, list[_Plan]] = {}
-    for region in _REGIONS:
-        if metadata := _metadata(None, region):
-            plans.setdefault(metadata.national_prefix or "", []).append(_Plan(metadata))
-    return plans
-
-
-def _metadata(code: int | None, region: str) -> PhoneMetadata | None:
     import phonenumbers
 
-    return phonenumbers.PhoneMetadata.metadata_for_region_or_calling_code(code, region)
+    plans: dict[str, list[_Plan]] = {}
+    for region in _REGIONS:
+        if metadata := phonenumbers.PhoneMetadata.metadata_for_region(region):
+            plans.setdefault(metadata.national_prefix or "", []).append(_Plan(metadata))
+    return plans
 
 
 def _of_kinds(kinds: Iterable[PhoneNumberDesc | None]) -> re.Pattern[str]:

@@ -59,6 +59,8 @@ class Lead:
 
     def names_phone(self) -> bool:
         """Whether what stands directly before a number calls it one, as in `phone:` and `mobile no.`."""
+        if not self._said:
+            return False
         said = without_last(self._said, _AFTER_NAMES, 2)
         if len(said) > 1 and (said[-1] in _NUMBERS or said[-1] in _PLACES):
             return said[-2] in _PHONES or said[-1] in _PHONES
@@ -66,8 +68,7 @@ class Lead:
 
     def speaks_of_phone(self) -> bool:
         """Whether a sentence leads to a number, as in `call me at` and `my number is`."""
-        said = without_last(self._said, _AFTER_CALLS)
-        if not said:
+        if not (said := without_last(self._said, _AFTER_CALLS)):
             return False
         if said[-1] in _CALLS:
             return True

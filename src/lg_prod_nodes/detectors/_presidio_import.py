@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any, TypeVar, cast
 
 _T = TypeVar("_T")
@@ -27,7 +27,7 @@ _LOGGERS = ("presidio-analyzer", "decision_process")
 
 
 def load_presidio() -> None:
-    """Import Presidio, and keep what it says of the texts that it scans out of every log."""
+    """Import Presidio, and keep what it says of the texts that it scans out of every log, and the process offline."""
     if "presidio_analyzer" not in sys.modules:
         finder = _Finder()
         sys.meta_path.insert(0, finder)
@@ -41,6 +41,22 @@ def load_presidio() -> None:
         logger = logging.getLogger(name)
         logger.setLevel(logging.CRITICAL)
         logger.addFilter(_nothing)
+    _take_bundled_suffixes()
+
+
+def _take_bundled_suffixes() -> None:
+    """Have Presidio's `EmailRecognizer` ask the list of public suffixes that is installed, and fetch none."""
+    from presidio_analyzer.predefined_recognizers import EmailRecognizer
+
+    module = vars(sys.modules[EmailRecognizer.__module__])
+    if isinstance(module.get("tldextract"), ModuleType):
+        module["tldextract"] = SimpleNamespace(extract=_extracted)
+
+
+def _extracted(host: str) -> Any:
+    from lg_prod_nodes.detectors._hosts import bundled_suffixes
+
+    return bundled_suffixes()(host)
 
 
 def _nothing(_: logging.LogRecord) -> bool:

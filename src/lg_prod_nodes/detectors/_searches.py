@@ -15,6 +15,7 @@ from presidio_analyzer import EntityRecognizer, Pattern, PatternRecognizer, Reco
 from presidio_analyzer.predefined_recognizers import IbanRecognizer, PhoneRecognizer
 
 from lg_prod_nodes.detectors import _phones
+from lg_prod_nodes.detectors._ahead import expression_of
 from lg_prod_nodes.detectors._checked import CheckedRecognizer
 from lg_prod_nodes.detectors._patterns import Deadline, Expression, View
 from lg_prod_nodes.detectors._raws import Raw, without_duplicates
@@ -120,7 +121,7 @@ def _overrides(recognizer: EntityRecognizer, base: type, method: str) -> bool:
 
 
 def _pattern_part(recognizer: PatternRecognizer, pattern: Pattern) -> Part:
-    expression = Expression(pattern.regex, recognizer.global_regex_flags or 0)
+    expression = expression_of(pattern.regex, recognizer.global_regex_flags or 0)
     entity = recognizer.supported_entities[0]
     validates = _overrides(recognizer, PatternRecognizer, "validate_result")
     invalidates = _overrides(recognizer, PatternRecognizer, "invalidate_result")

@@ -51,7 +51,7 @@ DEFAULT_ENTITIES = (
 _OWN: Mapping[str, tuple[str, str]] = {
     "CREDIT_CARD": ("_numbers.CreditCardRecognizer", "number of a payment card"),
     "EMAIL_ADDRESS": ("_email.EmailRecognizer", "e-mail address"),
-    "IBAN_CODE": ("_numbers.IbanRecognizer", "international bank account number"),
+    "IBAN_CODE": ("_iban.IbanRecognizer", "international bank account number"),
     "IP_ADDRESS": ("_ip.IpRecognizer", "IP address, of version 4 or 6"),
     "MAC_ADDRESS": ("_ip.MacRecognizer", "hardware address"),
     "PHONE_NUMBER": ("_phone.PhoneRecognizer", "telephone number"),
