@@ -213,7 +213,8 @@ class Passage:
 
     async def _answer(self, call: Call, reply: Any) -> None:
         """Serve the reply in the run's stead, as a run of the same thread: its input and the reply land in state."""
-        if await self._is_paused(call):
+        has_messages = "messages" in self._graph.channels
+        if (isinstance(reply, str) and not has_messages) or await self._is_paused(call):
             raise PausedThread
         self._run.answered = self._run.answered or self._is_root
         self._server, self._native = _reply_graph(self._graph), cast(Any, CompiledStateGraph)

@@ -144,9 +144,16 @@ def _events(place: Place, native: Any, model: Any, input: Any, *args: Any, **kwa
     return drive(act(place.model, _model_call(place, model, input, blocking=True), handler))
 
 
+_INNERMOST = (
+    *("_generate", "_agenerate", "_stream", "_astream", "_convert_cached_generations"),
+    *("_stream_chat_model_events", "_astream_chat_model_events"),
+)
+
+
 def _model_shell(model: BaseChatModel, call: Call) -> Any:
     guarded = shell(model)
     own = vars(guarded)
+    own.update({name: getattr(model, name) for name in _INNERMOST if hasattr(model, name)})
     if not call.filters:
         return guarded
 
@@ -158,13 +165,13 @@ def _model_shell(model: BaseChatModel, call: Call) -> Any:
         return [_filtered_generation(generation, call) for generation in found]
 
     for name in ("_generate", "_agenerate"):
-        own[name] = _telling(filtered_function(getattr(model, name), call, after=filtered), call)
-    own["_stream"] = _through(model._stream, MessageStream, call)
-    own["_astream"] = _through(model._astream, MessageStream, call)
-    own["_convert_cached_generations"] = cached
+        own[name] = _telling(filtered_function(own[name], call, after=filtered), call)
+    for name in ("_stream", "_astream"):
+        own[name] = _through(own[name], MessageStream, call)
     for name in ("_stream_chat_model_events", "_astream_chat_model_events"):
-        if (events := getattr(model, name, None)) is not None:
-            own[name] = _through(events, EventStream, call)
+        if name in own:
+            own[name] = _through(own[name], EventStream, call)
+    own["_convert_cached_generations"] = cached
     return guarded
 
 

@@ -7,12 +7,13 @@ node is running. If none is, and for every other graph, they do what they always
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+import inspect
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
+from contextlib import aclosing, contextmanager
 from contextvars import ContextVar
 from copy import copy
 from dataclasses import dataclass
-from functools import partial, wraps
+from functools import wraps
 from typing import Any, TypeVar
 
 from lg_prod_nodes._engine import Wrap
@@ -70,13 +71,42 @@ def lead(cls: type[Any], name: str, guarded: Callable[..., Any]) -> None:
     """
     native = getattr(cls, name)
 
-    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def led(self: Any, args: Any, kwargs: Any) -> Any:
         place = _PLACE.get()
         if place is None or _SHELL in getattr(self, "__dict__", ()):
             return native(self, *args, **kwargs)
-        return guarded(place, partial(native), self, *args, **kwargs)
+        return guarded(place, native, self, *args, **kwargs)
 
-    setattr(cls, name, wraps(native)(method))
+    setattr(cls, name, wraps(native)(_alike(native, led)))
+
+
+def _alike(native: Any, led: Callable[..., Any]) -> Callable[..., Any]:
+    """A method of the same kind, which others ask about: a function, a coroutine, a generator."""
+    if inspect.iscoroutinefunction(native):
+
+        async def awaited(self: Any, *args: Any, **kwargs: Any) -> Any:
+            return await led(self, args, kwargs)
+
+        return awaited
+    if inspect.isasyncgenfunction(native):
+
+        async def agenerated(self: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+            async with aclosing(led(self, args, kwargs)) as items:
+                async for item in items:
+                    yield item
+
+        return agenerated
+    if inspect.isgeneratorfunction(native):
+
+        def generated(self: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
+            yield from led(self, args, kwargs)
+
+        return generated
+
+    def called(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return led(self, args, kwargs)
+
+    return called
 
 
 def shell(original: T) -> T:

@@ -71,15 +71,19 @@ def _with_args(input: Any, call: Call) -> Any:
 def _tool_shell(tool: BaseTool, call: Call) -> Any:
     guarded = shell(tool)
     own = vars(guarded)
-    if call.filters:
-        for name in ("_run", "_arun"):
-            own[name] = filtered_function(
-                getattr(tool, name),
-                call,
-                inside=lambda: _tool_output(call),
-                before=lambda args, kwargs: _revealed(args, kwargs, call),
-            )
+    for name in ("_run", "_arun"):
+        method = getattr(tool, name)
+        own[name] = _filtered_method(method, call) if call.filters else method
     return guarded
+
+
+def _filtered_method(method: Any, call: Call) -> Any:
+    return filtered_function(
+        method,
+        call,
+        inside=lambda: _tool_output(call),
+        before=lambda args, kwargs: _revealed(args, kwargs, call),
+    )
 
 
 def _revealed(args: tuple[Any, ...], kwargs: dict[str, Any], call: Call) -> Arguments:

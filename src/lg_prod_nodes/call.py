@@ -128,7 +128,7 @@ class Fact:
 
 
 class PausedThread(Exception):
-    """A call cannot be answered, because its thread waits for a person."""
+    """A call cannot be answered: its thread waits for a person, or its state has no place for a message."""
 
 
 class Unrecoverable(GraphBubbleUp):

@@ -110,7 +110,8 @@ def _called_graph(name: str, place: Place, native: Any, graph: Any, *args: Any, 
     lacking = [policy for policy in place.content if policy not in own.inherited + own.own]
     if not lacking:
         return native(graph, *args, **kw)
-    return getattr(harden(graph, lacking, clock=place.call.clock), name)(*args, **kw)
+    inner = own.inside_of(Hardening(tuple(lacking), clock=place.call.clock))
+    return getattr(_hardened(_plain(graph), inner), name)(*args, **kw)
 
 
 def _check_nodes(graph: Any, names: Mapping[str, Any]) -> None:
@@ -180,7 +181,7 @@ def _guarded(
         inner = _subgraph(inner, hardening, name)
         subgraphs = [inner] if subgraphs else []
     watches = hardening.watches_models(name)
-    if stack.wraps("node") or watches or name in recoverers:
+    if stack.wraps("node") or stack.reaches or watches or name in recoverers:
         inner = GuardedNode(
             inner,
             name,

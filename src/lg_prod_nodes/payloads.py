@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 from langchain_core.messages import BaseMessage
@@ -13,6 +13,8 @@ from lg_prod_nodes.content import rewrite
 from lg_prod_nodes.settling import HELD_BACK
 
 _Path = tuple[Hashable, ...]
+_PLACES = 64
+"""How many texts may go on at once."""
 
 
 class PayloadStream:
@@ -53,30 +55,33 @@ class PayloadStream:
         return through(self._filters, text)
 
     def _texts(self) -> dict[_Path, str]:
-        """The texts of what waits, by their place in a payload, each after what was written before it."""
-        joined = dict(self._before)
+        """The texts of what waits, by their place in a payload, each after what was written there before it."""
+        joined: dict[_Path, str] = {}
         for payload in self._waiting:
             for path, text in _leaves(payload):
-                joined[path] = joined.get(path, "") + text
+                joined[path] = joined.get(path, self._before.get(path, "")) + text
         return joined
 
     def _release(self) -> None:
         payloads = [rewrite(payload, self._change) for payload in self._waiting]
         joined = self._texts()
-        for path, whole in joined.items():
+        leaves = [dict(_leaves(payload)) for payload in payloads] if self._goes_on(joined) else []
+        for path, whole in joined.items() if leaves else ():
             before = self._before.get(path, "")
-            said = before + "".join(dict(_leaves(payload)).get(path, "") for payload in payloads)
+            said = before + "".join(texts.get(path, "") for texts in leaves)
             if (changed := self._change(whole)) not in (whole, said):
-                rest = changed[_shared(before, changed) :]
-                payloads = _said_once(payloads, path, rest)
+                payloads = _said_once(payloads, path, changed[_shared(before, changed) :])
         self._waiting = []
-        self._before = {
-            path: end
-            for path, text in joined.items()
-            if (end := self._unsettled(text)[-HELD_BACK:])
-        }
+        ends = {path: end for path, text in joined.items() if (end := self._unsettled(text))}
+        self._before = dict([*self._before.items(), *ends.items()][-_PLACES:])
+        for path in joined.keys() - ends.keys():
+            self._before.pop(path, None)
         for payload in payloads:
             self._write(payload)
+
+    def _goes_on(self, joined: Mapping[_Path, str]) -> bool:
+        """Whether a text among those that are written goes on from another payload."""
+        return len(self._waiting) > 1 or not self._before.keys().isdisjoint(joined)
 
 
 def _leaves(payload: Any, path: _Path = ()) -> Iterator[tuple[_Path, str]]:

@@ -111,6 +111,11 @@ class Policy:
             return frozenset({"model", "tool"})
         return self.kinds & {"model", "tool"}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """The settings alone: what was made of them is made again."""
+        settings = getattr(self, "__dataclass_fields__", vars(self))
+        return {name: value for name, value in vars(self).items() if name in settings}
+
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """Attach the policy to one node function: `@RateLimit("10/second")`."""
         return guard(self)(function)
@@ -210,10 +215,15 @@ class Stack:
             "content": tuple(p for p, _ in self.placed if p.role == "content"),
         }
 
+    @property
+    def reaches(self) -> bool:
+        """Whether a policy stands around what a node calls."""
+        return any(self._called.values())
+
     def reach(self, call: Call) -> AbstractContextManager[None]:
         """Put the policies around the models, tools and graphs that are called inside of the block."""
         called = self._called
-        if not any(called.values()):
+        if not self.reaches:
             return nullcontext()
         clean = clean_messages(call.input) if called["content"] else None
         return reaching(Place(call, **called, clean=clean))

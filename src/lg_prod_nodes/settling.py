@@ -60,7 +60,7 @@ Change = Callable[[str, str, str], str]
 """Gives what a text becomes, with the text that stood before it, and with what that became."""
 
 
-_OPENING = re.compile(r"@|(?:\D*\d){6}|\S{12}\Z")
+_OPENING = re.compile(r"@|(?:\D*\d){6}|(?=\S*\d)(?=\S*[A-Za-z])\S{12}\Z")
 
 
 class Reach(Protocol):

@@ -5,6 +5,7 @@ Each text goes through the filters of the call as a stream of its own, told apar
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -27,6 +28,7 @@ _DELTAS = frozenset(
 )
 """Fields of a chunk that go on where the same field of the chunk before it ended."""
 
+_JSON = frozenset({"args", "arguments", "partial_json"})
 _CONTENT: _Path = ("content",)
 _LONG = 80
 """How many characters of a chunk are settled before it leaves in two."""
@@ -63,6 +65,32 @@ class Streams:
         """End all texts; get what is left of each."""
         rest = {path: self.flush(path) for path in list(self._open)}
         return {path: piece for path, piece in rest.items() if piece}
+
+
+_BARE = re.compile(r"\[[A-Z][\w:]*\]|\*+\w*")
+
+
+class JsonText:
+    """Keeps a text JSON in which a number got a stand-in."""
+
+    def __init__(self) -> None:
+        self._is_string = False
+        self._is_escaped = False
+
+    def feed(self, piece: str) -> str:
+        """The next piece, with what stands bare in it in quotes."""
+        at, parts = 0, list[str]()
+        while at < len(piece):
+            bare = None if self._is_string else _BARE.match(piece, at)
+            parts.append(f'"{bare[0]}"' if bare else piece[at])
+            self._follow("" if bare else piece[at])
+            at = bare.end() if bare else at + 1
+        return "".join(parts)
+
+    def _follow(self, mark: str) -> None:
+        if mark == '"' and not self._is_escaped:
+            self._is_string = not self._is_string
+        self._is_escaped = mark == "\\" and not self._is_escaped
 
 
 class TextChunks:
@@ -132,6 +160,7 @@ class MessageStream:
         self._texts = TextChunks(self._streams)
         self._filters = filters
         self._seen: dict[_Path, dict[str, Any]] = {}
+        self._json: dict[_Path, JsonText] = {}
         self._is_last = False
 
     def feed(self, chunk: ChatGenerationChunk) -> list[ChatGenerationChunk]:
@@ -174,7 +203,14 @@ class MessageStream:
 
     def _piece(self, path: _Path, text: str, *, whole: bool = False) -> str:
         piece = self._streams.feed(path, text)
-        return piece + self._streams.flush(path) if whole or self._is_last else piece
+        if whole or self._is_last:
+            piece += self._streams.flush(path)
+        return self._as_json(path, piece)
+
+    def _as_json(self, path: _Path, piece: str) -> str:
+        if path[-1] not in _JSON:
+            return piece
+        return self._json.setdefault(path, JsonText()).feed(piece)
 
     def _items(self, path: _Path, items: Sequence[Any]) -> list[Any]:
         """The items of a list; those without an index do not go on from chunk to chunk, but the texts among them do."""
@@ -203,7 +239,8 @@ class MessageStream:
                 return rewrite(value, self._filtered)
 
     def _rest(self, content: str = "") -> AIMessageChunk | None:
-        rest = self._streams.flush_all()
+        left = self._streams.flush_all()
+        rest = {path: self._as_json(path, piece) for path, piece in left.items()}
         if not (rest or content):
             return None
         parts: dict[str, Any] = {"content": content + rest.pop(_CONTENT, "")}
