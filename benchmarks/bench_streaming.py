@@ -26,7 +26,18 @@ from langgraph.graph import START, MessagesState, StateGraph
 from lg_prod_nodes import Redact, harden
 from lg_prod_nodes.settling import SettledStream
 
-WORDS = ["report", "quarter", "went", "everyone", "asked", "nobody", "answered", "price", "invoice", "tomorrow"]
+WORDS = [
+    "report",
+    "quarter",
+    "went",
+    "everyone",
+    "asked",
+    "nobody",
+    "answered",
+    "price",
+    "invoice",
+    "tomorrow",
+]
 PERSONAL = ["ann@example.com", "4111 1111 1111 1111", "+1 212 555 0142", "10.1.2.3"]
 
 

@@ -25,7 +25,10 @@ from lg_prod_nodes import Redact, harden
 from lg_prod_nodes.detectors import Detector
 
 WINDOW = 5
-SAID = "The report on the second quarter went out to everyone who had asked for it, and nobody has answered. " * 3
+SAID = (
+    "The report on the second quarter went out to everyone who had asked for it, and nobody has answered. "
+    * 3
+)
 
 
 def builder() -> StateGraph[Any]:

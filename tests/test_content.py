@@ -218,9 +218,12 @@ FURTHER = {
     "key of a mapping": lambda text: {f"{text} key": 1},
     "error in the state": lambda text: {"error": ValueError(text)},
     "text over two blocks": lambda text: HumanMessage(
-        ["r", {"type": "text", "text": "aw"}] if text == RAW else [text, {"type": "text", "text": ""}]
+        ["r", {"type": "text", "text": "aw"}]
+        if text == RAW
+        else [text, {"type": "text", "text": ""}]
     ),
 }
+
 
 @pytest.mark.parametrize("make", FURTHER.values(), ids=FURTHER)
 def test_a_further_shape_keeps_its_form(make: Any) -> None:

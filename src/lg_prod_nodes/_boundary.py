@@ -162,6 +162,7 @@ class Passage:
     ) -> Run:
         run = control if isinstance(control, Run) else Run(control)
         run.start(self._graph.get_name(), config, context=context)
+        run.saver = id(self._graph.checkpointer) if self._graph.checkpointer else None
         run.observers = self._stack.observers
         return run
 
@@ -183,8 +184,8 @@ class Passage:
 
         async def kept(call: Call) -> None:
             nonlocal config
-            cleaned, settings = without_content(self._given or RunnableConfig(), call)
-            config = with_settings(await handler(call.replace(config=cleaned)), settings)
+            cleaned = without_content(self._given or RunnableConfig(), call)
+            config = with_settings(await handler(call.replace(config=cleaned)), cleaned)
 
         call = self._call.replace(kind="update", answer_with=None)
         await act(self._stack.wraps("update"), call, kept)
@@ -193,8 +194,7 @@ class Passage:
     async def _serve(self, call: Call) -> None:
         config = self._config
         if call.filters:
-            config, settings = without_content(config or RunnableConfig(), call)
-            self._run.settings |= settings
+            config = without_content(config or RunnableConfig(), call)
             if self._is_root:
                 self._run.filters = call.filters
             tell_of(self._run)

@@ -27,7 +27,7 @@ _NO_WRITER = Runtime.__dataclass_fields__["stream_writer"].default
 def filtered_exits(call: Call, config: RunnableConfig | None) -> Generator[RunnableConfig | None]:
     """The config of a node whose ways out are filtered, ambient inside of the block."""
     runtime = runtime_in(config) if config is not None else None
-    if config is None or runtime is None or not (call.filters or call.run.settings):
+    if config is None or runtime is None or not call.filters:
         yield config
         return
     if runtime.store is not None:
@@ -36,7 +36,7 @@ def filtered_exits(call: Call, config: RunnableConfig | None) -> Generator[Runna
     if writer is not _NO_WRITER:
         writer = PayloadStream(writer, call.filters)
         runtime = runtime.override(stream_writer=writer)
-    patched = with_settings(with_runtime(config, runtime), call.run.settings)
+    patched = with_settings(with_runtime(config, runtime), config)
     patched = with_tasks(patched, lambda function, given: _guarded_task(function, given, call))
     token = var_child_runnable_config.set(patched)
     try:
@@ -62,9 +62,17 @@ def _lead_store(cls: type[BaseStore]) -> None:
         lead(cls, name, _batch)
 
 
-def _put(place: Place, native: Any, store: Any, *args: Any, **kwargs: Any) -> Any:
-    changed = rewrite({**kwargs, "args": args[2:]}, place.call.filtered)
-    return native(store, *args[:2], *changed.pop("args"), **changed)
+def _put(
+    place: Place,
+    native: Any,
+    store: Any,
+    namespace: Any,
+    key: Any,
+    value: Any,
+    *args: Any,
+    **kw: Any,
+) -> Any:
+    return native(store, namespace, key, rewrite(value, place.call.filtered), *args, **kw)
 
 
 def _batch(place: Place, native: Any, store: Any, ops: Iterable[Op]) -> Any:

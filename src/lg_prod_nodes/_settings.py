@@ -14,8 +14,23 @@ _PLACES = frozenset({"thread_id", "checkpoint_id", "checkpoint_ns", "checkpoint_
 """Names of places: they stay as they are, or nothing would be found again."""
 
 
-def without_content(config: RunnableConfig, call: Call) -> tuple[RunnableConfig, Mapping[str, Any]]:
-    """The config as LangGraph may have it, and the values of `configurable`, inherited ones too, that it may not."""
+_KEPT = "__lg_prod_nodes_kept"
+
+
+class _Kept:
+    """Values that travel in a config to its nodes, and that nobody reads on the way."""
+
+    __slots__ = ("values",)
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self.values = values
+
+    def __repr__(self) -> str:
+        return "<kept>"
+
+
+def without_content(config: RunnableConfig, call: Call) -> RunnableConfig:
+    """The config as LangGraph may have it; what of `configurable`, inherited or not, it may not is kept for nodes."""
     settings = {
         name: value
         for name, value in (call.config.get("configurable") or {}).items()
@@ -28,11 +43,17 @@ def without_content(config: RunnableConfig, call: Call) -> tuple[RunnableConfig,
     for name in ("metadata", "tags", "run_name"):
         if value := cleaned.get(name):
             cleaned[name] = rewrite(value, call.filtered)
-    return with_settings(cast(RunnableConfig, cleaned), rewrite(settings, call.filtered)), settings
+    if settings:
+        kept = {_KEPT: _Kept(settings), **rewrite(settings, call.filtered)}
+        cleaned["configurable"] = {**cleaned.get("configurable", {}), **kept}
+    return cast(RunnableConfig, cleaned)
 
 
-def with_settings(config: RunnableConfig, settings: Mapping[str, Any]) -> RunnableConfig:
-    """The config with the values that were given."""
-    if not settings:
+def with_settings(config: RunnableConfig, kept_in: RunnableConfig) -> RunnableConfig:
+    """A config with the values that were kept in another one."""
+    configurable = config.get("configurable", {})
+    kept = kept_in.get("configurable", {}).get(_KEPT)
+    if not isinstance(kept, _Kept):
         return config
-    return {**config, "configurable": {**config.get("configurable", {}), **settings}}
+    others = {name: value for name, value in configurable.items() if name != _KEPT}
+    return {**config, "configurable": {**others, **kept.values}}

@@ -56,7 +56,6 @@ _BARE_STAND_IN = re.compile(r"(?<=[:,\[])(\s*)(\[\w+(?::\w+)?\]|\*+\w*)(?=\s*[,}
 _NONE: Mapping[int, Any] = {}
 
 _CALLS = frozenset({"tool_calls", "invalid_tool_calls", "tool_call_chunks"})
-_CALL_KEYS = frozenset({"name", "args", "id", "type", "index", "error"})
 _ROLES = frozenset({"user", "human", "assistant", "ai", "system", "developer", "tool", "function"})
 
 _MESSAGE_FIELDS = (
@@ -315,9 +314,7 @@ class _Walk:
 
 def _is_call(value: Mapping[Any, Any]) -> bool:
     """Whether a mapping is the call of a tool, as LangChain or a provider writes it."""
-    if value.get("type") in ("function", "tool_call"):
-        return True
-    return value.keys() >= {"name", "args", "id"} and value.keys() <= _CALL_KEYS
+    return value.get("type") in ("function", "tool_call")
 
 
 def _is_message(value: Mapping[Any, Any]) -> bool:

@@ -115,7 +115,7 @@ class Run(RunControl):
         headers: What a policy wants handed on with outgoing requests, such as `traceparent`.
         filters: What the policies of the run make of texts that leave it.
         guards: The policies through which all passes that enters a graph's state, and that graph's place.
-        settings: Values of the caller's `configurable` that are kept from LangGraph, which would persist them.
+        saver: Tells the checkpointer of the run's thread from others, `None` without one.
     """
 
     def __init__(self, control: RunControl | None = None) -> None:
@@ -132,7 +132,7 @@ class Run(RunControl):
         self.observers: tuple[Observer, ...] = ()
         self.filters: tuple[TextFilter, ...] = ()
         self.guards: list[tuple[object, str]] = []
-        self.settings: dict[str, Any] = {}
+        self.saver: int | None = None
         self.interrupted = False
         self.answered = False
         self._failures: list[tuple[BaseException, CapturedError]] = []
@@ -145,6 +145,7 @@ class Run(RunControl):
         configurable = config.get("configurable", {})
         self.is_started = True
         self.interrupted, self.answered = False, False
+        self.filters, self.guards = (), []
         self.graph = graph
         self.id = str(config.get("run_id") or configurable.get("run_id") or self.id)
         self.thread_id = _text(configurable.get("thread_id"))

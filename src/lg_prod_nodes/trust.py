@@ -33,18 +33,24 @@ class Trust:
         """Whether a call's input is known to be clean."""
         if call.kind != "node" or not _is_guarded(call, policy):
             return False
-        thread = self._thread(_thread_of(call))
+        thread = self._thread(call, _thread_of(call))
         return thread is None or call.node in self._clean.get(thread, ())
 
     def note(self, call: Call, policy: object, cleaned: object) -> None:
         """Remember what a call's input became: that a run is guarded, that a node's was clean before."""
         if call.kind == "node":
-            if cleaned is call.input and call.node and (thread := self._thread(_thread_of(call))):
+            if (
+                cleaned is call.input
+                and call.node
+                and (thread := self._thread(call, _thread_of(call)))
+            ):
                 self._remember(thread, call.node)
         elif call.config.get("configurable", {}).get("checkpoint_id"):
             self._forget(call)  # an earlier checkpoint may be older than the policy
         elif call.kind == "run":
-            call.run.guards.append((policy, node_path(call.config.get("metadata") or {}) or ""))
+            guard = (policy, node_path(call.config.get("metadata") or {}) or "")
+            if guard not in call.run.guards:
+                call.run.guards.append(guard)
 
     def _remember(self, thread: bytes, node: str) -> None:
         with self._lock:
@@ -53,14 +59,14 @@ class Trust:
                 self._clean.popitem(last=False)
 
     def _forget(self, call: Call) -> None:
-        thread = self._thread(call.config.get("configurable", {}).get("thread_id"))
+        thread = self._thread(call, call.config.get("configurable", {}).get("thread_id"))
         with self._lock:
             self._clean.pop(thread or b"", None)
 
-    def _thread(self, thread: Any) -> bytes | None:
+    def _thread(self, call: Call, thread: Any) -> bytes | None:
         if thread is None:
             return None
-        name = str(thread).encode(errors="surrogatepass")
+        name = f"{call.run.saver}:{thread}".encode(errors="surrogatepass")
         return hashlib.blake2b(name, digest_size=16, key=self._key).digest()
 
 

@@ -13,10 +13,14 @@ import pytest
 from langchain_core.language_models import BaseChatModel, FakeListChatModel
 from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
+from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
-from tests.policies.conftest import THREAD, FakeModel, asks, notes, one
+from langgraph.store.base import BaseStore
+from langgraph.store.memory import InMemoryStore
+from langgraph.types import Send
+from tests.policies.conftest import THREAD, FakeModel, State, asks, notes, one
 
 from lg_prod_nodes import ContentBlocked, ContentFilter, Policy, Redact, guard, harden
 from lg_prod_nodes.streams import MessageStream
@@ -208,5 +212,57 @@ def test_going_back_behind_the_policy_is_no_way_around_it() -> None:
     seen.clear()
 
     graph.invoke({"log": ["on"]}, THREAD)
+
+    assert seen == ["[EMAIL_ADDRESS]"]
+
+
+def test_what_is_configured_for_one_of_many_is_its_own() -> None:
+    seen: list[str] = []
+
+    def reads(state: Any, config: RunnableConfig) -> Any:
+        seen.append(f"{state['text']}: {config['configurable']['who']}")
+
+    inner = one(reads).compile()
+
+    def calls(state: Any) -> Any:
+        who = {"configurable": {"who": f"{state['text']}@example.com"}}
+        inner.invoke({"text": state["text"]}, who)
+
+    builder = StateGraph(State).add_node("calls", calls).add_node("after", reads)
+    builder.add_conditional_edges(
+        START, lambda state: [Send("calls", {"text": name}) for name in ("ann", "bob", "cy")]
+    )
+    builder.add_edge("calls", "after")
+    graph = harden(builder, [Redact()]).compile(InMemorySaver())
+
+    graph.invoke({"text": "end"}, {"configurable": {**THREAD["configurable"], "who": EMAIL}})
+
+    each = [f"{name}: {name}@example.com" for name in ("ann", "bob", "cy")]
+    assert sorted(set(seen)) == sorted({*each, f"end: {EMAIL}"})
+
+
+def test_an_item_that_is_put_by_name_is_found_again() -> None:
+    store = InMemoryStore()
+
+    def node(state: Any, *, store: BaseStore) -> Any:
+        store.put(namespace=("users", "ann"), key=EMAIL, value={"note": EMAIL})
+
+    harden(one(node), [Redact()]).compile(store=store).invoke({"text": "x"})
+
+    item = store.get(("users", "ann"), EMAIL)
+    assert item is not None
+    assert item.value == {"note": "[EMAIL_ADDRESS]"}
+
+
+def test_another_database_is_another_thread() -> None:
+    policy, seen = Redact(), list[str]()
+    builder = one(lambda state: seen.append(state["text"]))
+    old = InMemorySaver()
+    builder.compile(old).invoke({"text": EMAIL}, THREAD)
+    for saver in (InMemorySaver(), old):
+        seen.clear()
+        graph = harden(builder, [policy]).compile(saver)
+        graph.invoke({"text": "fine"}, THREAD) if saver is not old else None
+        graph.invoke({"log": ["x"]}, THREAD)
 
     assert seen == ["[EMAIL_ADDRESS]"]

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_QUICK_WALK = 32_768
+"""How many characters are searched on the event loop at most before a walk is left to a thread."""
+
 
 @dataclass(frozen=True, init=False)
 class Redact(Policy):
@@ -255,8 +258,13 @@ class Redact(Policy):
             return await call.run_blocking(walk, replacer.change)
 
     def _quick(self, change: Callable[[str], str]) -> Callable[[str], str]:
+        """The change, as long as it takes little time."""
+        left = _QUICK_WALK
+
         def quickly(text: str) -> str:
-            if not self.detector.is_known(text):
+            nonlocal left
+            left -= len(text)
+            if left < 0 or not self.detector.is_known(text):
                 raise _TakesLong
             return change(text)
 
