@@ -255,6 +255,7 @@ def _through(method: Callable[..., Any], begin: Callable[..., Any], call: Call) 
         @wraps(method)
         async def atokens(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
             stream = begin(call.filters)
+            kwargs.update(_Told(kwargs.get("run_manager"), call).named(method))
             with cleaned_errors(call.filtered):
                 async with aclosing(method(*args, **kwargs)) as items:
                     async for item in items:
@@ -268,6 +269,7 @@ def _through(method: Callable[..., Any], begin: Callable[..., Any], call: Call) 
     @wraps(method)
     def tokens(*args: Any, **kwargs: Any) -> Iterator[Any]:
         stream = begin(call.filters)
+        kwargs.update(_Told(kwargs.get("run_manager"), call).named(method))
         with cleaned_errors(call.filtered):
             for item in method(*args, **kwargs):
                 yield from stream.feed(item)

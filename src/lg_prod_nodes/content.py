@@ -44,7 +44,7 @@ _DATA_URL = re.compile(r"data:[\w/.+;=-]*;base64,[A-Za-z0-9+/=_\s-]{40,}")
 _PLAIN_KEY = re.compile(r"[A-Za-z_]{1,40}")
 _NUMBER = re.compile(r"[\d\s().+/-]{7,40}")
 _IDENTIFIES = re.compile(
-    r"(?:id|ids|pk|seq|ts|time|timestamp|epoch|offset|size|count|version|hash|seed)$", re.IGNORECASE
+    r"(?:^|[_\W])(?:id|ids|pk|seq|ts|time|timestamp|epoch|offset|size|version|hash|seed)$|[a-z]Ids?$"
 )
 """Keys of numbers that are what they are called, and not a card by chance."""
 _LEAST_NUMBER = 10**6

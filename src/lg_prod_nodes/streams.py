@@ -328,6 +328,9 @@ def _copied(model: M, update: dict[str, Any]) -> M:
     return new
 
 
+_EVENT_TEXTS = {"text-delta": "text", "reasoning-delta": "reasoning", "tool-call-delta": "args"}
+
+
 class EventStream:
     """The protocol events of a model that makes them itself."""
 
@@ -351,26 +354,18 @@ class EventStream:
         return []
 
     def _delta(self, index: Any, delta: Mapping[str, Any]) -> dict[str, Any]:
-        match delta:
-            case {"type": "text-delta", "text": str(text)}:
-                return {**delta, "text": self._streams.feed((index, "text"), text)}
-            case {"type": "reasoning-delta", "reasoning": str(text)}:
-                return {**delta, "reasoning": self._streams.feed((index, "reasoning"), text)}
-            case {"fields": dict(fields)}:  # grows with each event, and is whole when the block is
-                return {**delta, "fields": {**fields, **dict.fromkeys(_DELTAS & fields.keys(), "")}}
-            case _:
-                return rewrite(dict(delta), self._filtered)
+        if (name := _EVENT_TEXTS.get(delta.get("type", ""))) is not None:
+            return {**delta, name: self._streams.feed((index, name), delta.get(name) or "")}
+        if isinstance(fields := delta.get("fields"), dict):  # grow until the block is whole
+            return {**delta, "fields": {**fields, **dict.fromkeys(_DELTAS & fields.keys(), "")}}
+        return rewrite(dict(delta), self._filtered)
 
     def _filtered(self, text: str) -> str:
         return through(self._filters, text)
 
     def _tails(self, index: Any) -> list[Any]:
         return [
-            {
-                "event": "content-block-delta",
-                "index": index,
-                "delta": {"type": f"{name}-delta", name: rest},
-            }
-            for name in ("text", "reasoning")
+            {"event": "content-block-delta", "index": index, "delta": {"type": kind, name: rest}}
+            for kind, name in _EVENT_TEXTS.items()
             if (rest := self._streams.flush((index, name)))
         ]
