@@ -18,6 +18,7 @@ from tests.detectors.test_scan import OfflineEmailRecognizer
 
 from lg_prod_nodes.detectors import DEFAULT_ENTITIES, Detector, term_recognizers
 from lg_prod_nodes.detectors._folding import folded
+from lg_prod_nodes.detectors.recognizers import ENTITIES
 
 UNITS = {
     "dots": ".",
@@ -59,6 +60,7 @@ UNITS = {
 }
 DETECTORS = {
     "default": Detector((*DEFAULT_ENTITIES, "URL"), timeout=60),
+    "all": Detector(ENTITIES, timeout=60),
     "presidio's own": Detector(
         recognizers=[
             UrlRecognizer(),

@@ -105,3 +105,46 @@ print(json.dumps([
 ]))
 """
     ) == [["X"], ["EMAIL_ADDRESS"]]
+
+
+OFFLINE = """
+import socket
+def refuse(*_, **__):
+    raise AssertionError("the network is asked")
+socket.socket.connect = socket.getaddrinfo = socket.create_connection = refuse
+"""
+OWN = """
+from presidio_analyzer.predefined_recognizers import EmailRecognizer
+class Strict(EmailRecognizer):
+    def validate_result(self, pattern_text):
+        return super().validate_result(pattern_text)
+"""
+TEXT = "ann@example.com bob@example.co.uk cleo@example.nosuchend"
+
+
+@pytest.mark.parametrize("first", ["", OWN])
+@pytest.mark.parametrize("name", ["EmailRecognizer", "Strict"])
+def test_presidio_s_e_mail_recognizer_asks_no_network(first: str, name: str) -> None:
+    by_detector, by_engine, is_tldextract = run(
+        OFFLINE
+        + first
+        + START
+        + OWN
+        + f"""
+from presidio_analyzer import AnalyzerEngine, RecognizerRegistry
+from lg_prod_nodes.detectors._tokens import WordEngine
+import tldextract
+made = {name}()
+engine = AnalyzerEngine(
+    registry=RecognizerRegistry(recognizers=[made]), nlp_engine=WordEngine(), supported_languages=["en"]
+)
+print(json.dumps([
+    [{TEXT!r}[f.start : f.end] for f in Detector(recognizers=[made]).find({TEXT!r})],
+    [{TEXT!r}[r.start : r.end] for r in engine.analyze({TEXT!r}, language="en")],
+    tldextract.extract.__module__ == "tldextract.tldextract",
+]))
+"""
+    )
+
+    assert by_detector == by_engine == ["ann@example.com", "bob@example.co.uk"]
+    assert is_tldextract

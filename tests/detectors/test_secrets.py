@@ -12,7 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lg_prod_nodes.detectors import Detector
 from lg_prod_nodes.detectors._issuers import FORMATS, Format
+from lg_prod_nodes.detectors._patterns import Expression, Prefilter, View
+from lg_prod_nodes.detectors._tokens import WordEngine
 from lg_prod_nodes.detectors.secrets import SecretRecognizer
 
 SECRETS = SecretRecognizer()
@@ -171,3 +174,37 @@ def test_each_format_can_be_ruled_out_and_has_a_source(form: Format) -> None:
 )
 def test_keys_are_found_in_any_surroundings(issuer: str, before: str, after: str) -> None:
     assert found(f"{before}{KEYS[issuer]}{after}") == [KEYS[issuer]]
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                *KEYS.values(),
+                "password=",
+                "hunter2!A",
+                "Bearer\u00a0",
+                "aws ",
+                " -u ann:",
+                "://a:",
+                "@b",
+            ]
+        )
+        | st.text(max_size=4),
+        max_size=6,
+    ).map("".join)
+)
+def test_each_gate_opens_where_something_stands_behind_it(text: str) -> None:
+    view = View(text, WordEngine())
+
+    for number, gate in enumerate(SECRETS.GATES):
+        if list(SECRETS.find_behind([number], text)):
+            assert 0 in Prefilter([Expression(gate, re.DOTALL).ways]).candidates(view), gate
+
+
+@pytest.mark.parametrize("issuer", KEYS)
+@pytest.mark.parametrize("around", ["{}", "the key {}, take it", '{{"k": "{}"}}', r"x\n{}\n"])
+def test_a_scan_finds_each_key_alone(issuer: str, around: str) -> None:
+    text = around.format(KEYS[issuer])
+
+    assert [text[f.start : f.end] for f in Detector(["SECRET"]).find(text)] == found(text)

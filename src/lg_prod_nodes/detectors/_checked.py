@@ -145,7 +145,7 @@ def is_fraction(text: str, start: int) -> bool:
 
 def char_at(text: str, at: int) -> str:
     """The character at a place, none outside of the text."""
-    return text[at] if 0 <= at < len(text) else ""
+    return text[at : at + 1] if at >= 0 else ""
 
 
 def before(text: str, at: int, length: int = 64) -> str:

@@ -12,7 +12,14 @@ from lg_prod_nodes.detectors._checked import (
     is_escape,
     is_word,
 )
-from lg_prod_nodes.detectors._phone_scores import MOST_DIGITS, Budget, Candidate, Groups, score
+from lg_prod_nodes.detectors._phone_scores import (
+    MOST_DIGITS,
+    Budget,
+    Candidate,
+    Groups,
+    is_inside,
+    score,
+)
 from lg_prod_nodes.detectors._phone_words import Lead
 
 _MARKS = " \u00a0\u202f.()/\u2010\u2011\u2012\u2013-"
@@ -73,6 +80,8 @@ def _longest(
     """The longest number that begins with a group, and the group after it."""
     start = _start(text, groups[first - 1][1] if first else taken, groups[first][0])
     if not _begins(text, start):
+        return None
+    if start == groups[first][0] and is_inside(text, taken, start):
         return None
     lead = Lead(text, start)
     for last in _last_groups(text, groups, first):

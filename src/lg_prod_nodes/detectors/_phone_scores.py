@@ -90,11 +90,24 @@ class Candidate:
     @property
     def follows_digits(self) -> bool:
         """Whether it goes on a group of digits or of an account number, as in a card and an IBAN."""
-        previous = char_at(self.text, self.start - 1)
-        if self.taken == self.start - 1 or previous not in (" ", "-", "\u00a0"):
-            return False
-        group = self.text[max(0, self.start - 4) : self.start - 1]
-        return len(group) == 3 and _ACCOUNT.issuperset(group)
+        return bool(_group_before(self.text, self.taken, self.start))
+
+
+def _group_before(text: str, taken: int, start: int) -> str:
+    """The end of the group of digits or of an account number that goes on here, if no number has ended there."""
+    if taken == start - 1 or char_at(text, start - 1) not in (" ", "-", "\u00a0"):
+        return ""
+    group = text[max(0, start - 4) : start - 1]
+    return group if len(group) == 3 and _ACCOUNT.issuperset(group) else ""
+
+
+def is_inside(text: str, taken: int, start: int) -> bool:
+    """Whether a group of digits stands inside of a longer number, of which no part is a telephone number.
+
+    Nothing but the form of one would tell: the word before is a group of digits, which says nothing.
+    """
+    group = _group_before(text, taken, start)
+    return group[1:].isdecimal() and not _NORTH_AMERICA.match(text, start)
 
 
 def score(candidate: Candidate, budget: Budget) -> float:
