@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Container, Mapping
 from typing import Any
 
 import pytest
-from tests.canary.collect import told
 from tests.canary.faces import Face, drive
 from tests.canary.scenes import SCENES, Scene, run_desk
+from tests.canary.search import told
 from tests.canary.site import opened
 from tests.canary.values import MAKERS, Planted, Plants
 from tests.canary.ways import OLD_WAYS, WAYS
@@ -126,7 +126,7 @@ def test_without_policies_all_that_is_planted_is_found(scene: Scene, face: Face,
     surfaces = {planted.surface for planted in shown}
     if scene.shows_all:
         assert surfaces == site.plants.surfaces
-    assert len(shown) >= (0.95 if scene.shows_all else 0.75) * len(site.plants)
+    assert len(shown) >= (0.95 if scene.shows_all else 0.7) * len(site.plants)
 
 
 def test_values_are_hundreds_and_no_two_are_alike() -> None:

@@ -1,23 +1,19 @@
-"""All that a run leaves behind, as texts, and the search for planted values in them."""
+"""All that a run leaves behind, as texts."""
 
 from __future__ import annotations
 
 import hashlib
-import html
 import json
 import logging
-import re
 import traceback
-import unicodedata
+from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import fields, is_dataclass
 from typing import Any
-from urllib.parse import unquote
 
 import ormsgpack
 import psycopg
-import re2
 import structlog
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import BaseMessage
@@ -25,18 +21,12 @@ from langgraph.types import Interrupt
 from psycopg import sql
 from pydantic import BaseModel
 from structlog.testing import LogCapture
-from tests.canary.values import Planted
 
 _TABLES = """
     SELECT table_schema, table_name, array_agg(column_name::text), array_agg(data_type::text)
     FROM information_schema.columns JOIN information_schema.tables USING (table_schema, table_name)
     WHERE table_type = 'BASE TABLE' AND table_schema NOT IN ('pg_catalog', 'information_schema')
     GROUP BY 1, 2 ORDER BY 1, 2"""
-
-_SEPARATORS = str.maketrans("", "", " \t\n\r\v\f().-/")
-_UNICODE_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2}))")
-_LONGEST_BY_CHANCE = 12
-"""Digits with fewer places may stand in an id by chance."""
 
 
 class Evidence:
@@ -46,138 +36,14 @@ class Evidence:
         self._texts: dict[tuple[str, bytes], str] = {}
 
     def add(self, place: str, *values: Any) -> None:
-        """Keep values, as they are written and as they are represented."""
+        """Keep values, as texts."""
         for value in values:
-            text = value if isinstance(value, str) else repr(value)
+            text = value if isinstance(value, str) else written(value)
             digest = hashlib.blake2b(text.encode(errors="replace"), digest_size=16).digest()
             self._texts[place, digest] = text
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         return ((place, text) for (place, _), text in self._texts.items())
-
-    @property
-    def places(self) -> set[str]:
-        return {place for place, _ in self._texts}
-
-    @property
-    def characters(self) -> int:
-        return sum(map(len, self._texts.values()))
-
-
-class Search:
-    """Looks for planted values: whole or in part, in any of the ways in which they may be written."""
-
-    def __init__(self, planted: Iterable[Planted]) -> None:
-        self._whole: dict[str, Planted] = {}
-        self._squeezed: dict[str, Planted] = {}
-        self._digits: dict[str, Planted] = {}
-        for each in planted:
-            for part in _parts(each.value, each.entity):
-                self._whole[part] = each
-            digits = re.sub(r"\D", "", each.value)
-            if digits == _squeeze(each.value).lstrip("+") and len(digits) < _LONGEST_BY_CHANCE:
-                self._digits[digits] = each
-            self._squeezed |= dict.fromkeys(_windows(_squeeze(each.value.lower())), each)
-        self._patterns = (
-            (self._whole, _any_of("({})", self._whole), False),
-            (self._squeezed, _any_of("({})", self._squeezed), True),
-            (self._digits, _any_of(r"(?:^|\D)({})(?:\D|$)", self._digits), False),
-        )
-
-    def __call__(self, text: str) -> set[Planted]:
-        """What of the planted is found in a text."""
-        found: set[Planted] = set()
-        for form in _forms(text):
-            written = {False: form.encode(errors="replace")}
-            written[True] = _squeeze(form).encode(errors="replace")
-            for known, pattern, squeezed in self._patterns:
-                hits = pattern.finditer(written[squeezed]) if pattern else ()
-                found |= {known[hit.group(1).decode()] for hit in hits}
-        return found
-
-    def leaks(self, evidence: Evidence) -> dict[Planted, set[str]]:
-        """What was found, and in which places."""
-        found: dict[Planted, set[str]] = {}
-        for place, text in evidence:
-            for planted in self(text):
-                found.setdefault(planted, set()).add(place)
-        return found
-
-
-def seen(planted: Iterable[Planted], evidence: Evidence) -> set[Planted]:
-    """What of the planted is found at all: what was found already is not looked for again."""
-    left, found = set(planted), set[Planted]()
-    search = Search(left)
-    for _, text in evidence:
-        found |= search(text)
-        if 4 * len(found & left) > len(left):
-            left -= found
-            search = Search(left)
-    return found
-
-
-def told(leaks: Mapping[Planted, Iterable[str]]) -> list[str]:
-    """Leaks by surface: which entities were found where, never their values."""
-    by_surface: dict[str, tuple[set[str], set[str]]] = {}
-    for planted, places in leaks.items():
-        entities, where = by_surface.setdefault(planted.surface, (set(), set()))
-        entities.add(planted.entity)
-        where.update(places)
-    return [
-        f"{surface} [{', '.join(sorted(entities))}] in {', '.join(sorted(where))}"
-        for surface, (entities, where) in sorted(by_surface.items())
-    ]
-
-
-def _parts(value: str, entity: str) -> Iterator[str]:
-    """A value and its telling parts, since a part of it is a leak as well."""
-    low = value.lower()
-    if entity == "BLOCKED":
-        yield low[:-4]  # of a phrase that is cut, most is too much
-    yield from (line for line in low.splitlines() if not line.startswith("-----"))
-    if "@" in low:
-        local, _, domain = low.partition("@")
-        yield from (local, domain.partition(".")[0])
-    elif len(low) >= 2 * _LONGEST_BY_CHANCE and " " not in low:
-        yield low[-_LONGEST_BY_CHANCE:]
-
-
-def _windows(squeezed: str) -> Iterator[str]:
-    digits = sum(map(str.isdigit, squeezed))
-    if len(squeezed) >= _LONGEST_BY_CHANCE and 2 * digits > len(squeezed) and ":" not in squeezed:
-        yield squeezed[:_LONGEST_BY_CHANCE]
-        yield squeezed[-_LONGEST_BY_CHANCE:]
-
-
-def _any_of(form: str, needles: Iterable[str]) -> Any:
-    options = re2.Options()
-    options.max_mem = 64 << 20
-    alternatives = "|".join(map(re2.escape, sorted(needles, key=len, reverse=True)))
-    return re2.compile(form.format(alternatives).encode(), options) if alternatives else None
-
-
-def _forms(text: str) -> set[str]:
-    """A text as it is, and without what may hide a value in it: escapes, encodings, invisible characters."""
-    forms = {text.lower()}
-    for _ in range(2):
-        if "\\" in text:
-            text = _UNICODE_ESCAPE.sub(lambda found: chr(int(found[1] or found[2], 16)), text)
-            text = text.replace("\\n", "\n").replace('\\"', '"').replace("\\\\", "\\")
-            forms.add(text.lower())
-    plain = text
-    if "%" in plain:
-        plain = unquote(plain)
-    if "&" in plain:
-        plain = html.unescape(plain)
-    if not plain.isascii():
-        folded = unicodedata.normalize("NFKC", plain)
-        hidden = {char for char in set(folded) if unicodedata.category(char) == "Cf"}
-        plain = folded.translate(dict.fromkeys(map(ord, hidden)))
-    return forms | {plain.lower()}
-
-
-def _squeeze(text: str) -> str:
-    return text.translate(_SEPARATORS)
 
 
 def collect_database(evidence: Evidence, dsn: str, *, integers: Iterable[int] = ()) -> int:
@@ -240,7 +106,7 @@ class Reader:
 
     def part(self, part: Any) -> None:
         """Take a part of the stream."""
-        self._evidence.add(self._place, part, _as_json(part))
+        self._evidence.add(self._place, part)
         for path, text in _leaves(part):
             self._texts.setdefault(path, []).append(text)
             flat = tuple(step for step in path if not isinstance(step, int))
@@ -255,8 +121,26 @@ class Reader:
         self._texts.clear()
 
 
-def _as_json(value: Any) -> str:
-    return json.dumps(value, default=repr, skipkeys=True, ensure_ascii=False)
+def written(value: Any) -> str:
+    """All that a value holds, as a text."""
+    try:
+        return json.dumps(value, default=_plain, ensure_ascii=False)
+    except (TypeError, ValueError):  # keys that are no texts, or a value that holds itself
+        return repr(value)
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case BaseModel():  # LangChain's own representation of messages is slow
+            return {**vars(value), **(value.model_extra or {})}
+        case set() | frozenset() | deque():
+            return list(value)
+        case Mapping():
+            return dict(value)
+        case _ if is_dataclass(value) and not isinstance(value, type):
+            return {field.name: getattr(value, field.name, None) for field in fields(value)}
+        case _:
+            return getattr(value, "ops", None) or repr(value)
 
 
 def _leaves(  # noqa: C901 - one branch a shape

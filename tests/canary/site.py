@@ -11,8 +11,9 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import StateGraph
 from langgraph.store.memory import InMemoryStore
 from prometheus_client import CollectorRegistry, generate_latest
-from tests.canary.collect import Evidence, Search, collect_database, collecting_logs, seen
+from tests.canary.collect import Evidence, collect_database, collecting_logs
 from tests.canary.faces import Face
+from tests.canary.search import Search, seen
 from tests.canary.values import Planted, Plants
 from tests.canary.ways import Way, follow
 

@@ -51,6 +51,7 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
     "full width": full_width,
     "percent": percent_encoded,
     "HTML": html_encoded,
+    "JSON escapes": escaped,
 }
 
 ENTITIES = ("EMAIL_ADDRESS", "CREDIT_CARD", "IBAN_CODE", "US_SSN")
