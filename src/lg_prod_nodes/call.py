@@ -16,7 +16,7 @@ from langgraph.runtime import Runtime
 from lg_prod_nodes.errors import CallRejected
 
 if TYPE_CHECKING:
-    from lg_prod_nodes.run import Run
+    from lg_prod_nodes.run import Run, Usage
 
 Kind = Literal["run", "update", "node", "model", "tool"]
 """What kind of call a policy is asked about: a run of a graph, a caller's update of its state, a node, a model or
@@ -169,6 +169,8 @@ class Call:
         filters: What the policies further out make of texts that leave by other ways than the result.
         originals: What a tool gets in place of tokens in its arguments.
         clean: The messages of the node's own input, which its policies have seen already, by identity.
+        max_output_tokens: The most that a model is asked to say, `None` where it is not told.
+        spent: What the model calls of this call have spent, noted as each of them ends.
     """
 
     kind: Kind
@@ -186,6 +188,8 @@ class Call:
     filters: tuple[TextFilter, ...] = ()
     originals: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     clean: Mapping[int, Any] | None = field(default=None, repr=False)
+    max_output_tokens: int | None = None
+    spent: list[Usage] = field(default_factory=list, repr=False)
     answer_with: Callable[[Call, Any], Awaitable[Any]] | None = None
 
     def replace(self, **changes: Any) -> Call:
@@ -212,6 +216,23 @@ class Call:
         """Which execution of its task the call belongs to: another one at each retry and after each resumption."""
         info = self.runtime.execution_info if self.runtime is not None else None
         return f"{info.node_first_attempt_time}:{info.node_attempt}" if info is not None else None
+
+    def charge(self, what: str) -> str | None:
+        """The identity of the next charge that this call makes for something.
+
+        It is the same when the call's task runs again (a retry, a resumption, a re-run after a crash), and new for
+        a fork, a replay and each `Send`: the n-th charge of a task's execution is the n-th of every other.
+
+        Args:
+            what: Tells charges of one call apart: the policy's name, whom it is for.
+
+        Returns:
+            `None` where nothing tells a call from its repetition: a run that its caller gave no `run_id`.
+        """
+        run, task = self.run, self.task
+        if task is None:
+            return run.charge(f"run:{run.id}", "", what) if run.is_named else None
+        return run.charge(task, self.execution or "", what)
 
     def now(self) -> float:
         """Seconds on a clock that never goes back."""

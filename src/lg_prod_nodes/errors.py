@@ -4,6 +4,8 @@
     ├── ConfigurationError      the set-up is wrong; raised while building (also a ValueError)
     ├── CallRejected            a policy refused a call; `policy` and `retry_after` say which and for how long
     │   ├── RateLimitExceeded
+    │   ├── BudgetExceeded      the tokens, money or calls that were granted are used up
+    │   ├── Busy                as many calls are going on as may at once
     │   └── ContentBlocked      `categories` names what was found, never the text
     ├── DetectionFailed         a text could not be searched, so it was not let through
     ├── UnknownToken            a vault has nothing for a token (also a LookupError)
@@ -59,6 +61,46 @@ class RateLimitExceeded(CallRejected):
     def __init__(self, limit: str, *, retry_after: float, policy: str = "RateLimit") -> None:
         super().__init__(
             f"rate limit of {limit} is used up; try again in {retry_after:.2f} s",
+            policy=policy,
+            retry_after=retry_after,
+        )
+        self.limit = limit
+
+
+class BudgetExceeded(CallRejected):
+    """A budget has no room for a call.
+
+    Attributes:
+        budget: The budget in words, such as `"200000 tokens per day"`.
+        available: How much of it is left, in its own unit.
+        retry_after: Seconds until its period ends, `None` for a budget that does not renew itself.
+    """
+
+    def __init__(
+        self, budget: str, *, available: float, policy: str, retry_after: float | None = None
+    ) -> None:
+        again = "" if retry_after is None else f"; it renews itself in {retry_after:.0f} s"
+        super().__init__(
+            f"the budget of {budget} has no room for this call{again}",
+            policy=policy,
+            retry_after=retry_after,
+        )
+        self.budget = budget
+        self.available = available
+
+
+class Busy(CallRejected):
+    """As many calls are going on as may at once.
+
+    Attributes:
+        limit: How many may.
+    """
+
+    def __init__(
+        self, limit: int, *, policy: str = "Bulkhead", retry_after: float | None = None
+    ) -> None:
+        super().__init__(
+            f"{limit} calls are going on, which is as many as may at once; try again later",
             policy=policy,
             retry_after=retry_after,
         )

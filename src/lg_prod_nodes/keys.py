@@ -20,6 +20,26 @@ def by_thread(call: Call) -> str | None:
     return call.run.thread_id
 
 
+def by_tenant(call: Call) -> str | None:
+    """Each customer by itself: all users of a tenant count together, see `tenant_of`."""
+    return call.run.tenant_id
+
+
+def by_assistant(call: Call) -> str | None:
+    """Each assistant of LangGraph Server by itself; elsewhere each graph."""
+    return call.run.assistant_id or call.run.graph
+
+
+def by_node(call: Call) -> str | None:
+    """Each node by itself."""
+    return call.node
+
+
+def by_run(call: Call) -> str | None:
+    """Each run by itself."""
+    return call.run.id
+
+
 def together(call: Call) -> str | None:
     """All calls as one."""
     return None

@@ -6,7 +6,7 @@ import os
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -30,18 +30,22 @@ class Usage:
         input_tokens: Tokens sent, cached ones included.
         output_tokens: Tokens received, reasoning included.
         cache_read_tokens: Part of `input_tokens` that the provider read from its cache.
+        cache_write_tokens: Part of `input_tokens` that the provider wrote to its cache.
         reasoning_tokens: Part of `output_tokens` spent on reasoning.
         cost: Price in US dollars of the calls whose price is known.
         unpriced_calls: Number of calls whose price is not known.
+        estimated_calls: Number of calls whose tokens the provider did not tell, so that they are estimated.
     """
 
     calls: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
     cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
     reasoning_tokens: int = 0
     cost: Decimal = Decimal(0)
     unpriced_calls: int = 0
+    estimated_calls: int = 0
 
     @property
     def total_tokens(self) -> int:
@@ -61,6 +65,8 @@ class Usage:
             input_tokens=metadata.get("input_tokens") or 0,
             output_tokens=metadata.get("output_tokens") or 0,
             cache_read_tokens=(metadata.get("input_token_details") or {}).get("cache_read") or 0,
+            cache_write_tokens=(metadata.get("input_token_details") or {}).get("cache_creation")
+            or 0,
             reasoning_tokens=(metadata.get("output_token_details") or {}).get("reasoning") or 0,
         )
 
@@ -107,9 +113,12 @@ class Run(RunControl):
 
     Attributes:
         id: The caller's `config["run_id"]`, else a new UUID.
+        is_named: Whether the caller gave the id, so that the same one means the same run tried again.
         graph: Name of the graph.
         thread_id: The conversation, `None` without a checkpointer.
         user_id: Whom the run is for, see `user_of`.
+        tenant_id: The customer that the user belongs to, from the same places.
+        assistant_id: The assistant of LangGraph Server that runs.
         request_id: The request that caused the run, from `configurable["request_id"]`.
         report: What the policies know.
         headers: What a policy wants handed on with outgoing requests, such as `traceparent`.
@@ -123,9 +132,11 @@ class Run(RunControl):
         self._control = control
         self.id = str(uuid.UUID(bytes=os.urandom(16), version=4))
         self.graph = ""
-        self.is_started = False
+        self.is_started, self.is_named = False, False
         self.thread_id: str | None = None
         self.user_id: str | None = None
+        self.tenant_id: str | None = None
+        self.assistant_id: str | None = None
         self.request_id: str | None = None
         self.report = RunReport()
         self.headers: dict[str, str] = {}
@@ -139,6 +150,7 @@ class Run(RunControl):
         self._lock = threading.Lock()
         self._listeners: list[object] = []
         self._heard: set[tuple[int, object]] = set()
+        self._charges: Counter[tuple[str, str, str]] = Counter()
 
     def start(self, graph: str, config: RunnableConfig, *, context: Any = None) -> None:
         """Bind the run to a graph and to what the config says of its caller."""
@@ -146,11 +158,22 @@ class Run(RunControl):
         self.is_started = True
         self.interrupted, self.answered = False, False
         self.filters, self.guards = (), []
+        self._charges.clear()
         self.graph = graph
-        self.id = str(config.get("run_id") or configurable.get("run_id") or self.id)
+        given = config.get("run_id") or configurable.get("run_id")
+        self.is_named = given is not None
+        self.id = str(given or self.id)
         self.thread_id = _text(configurable.get("thread_id"))
         self.request_id = _text(configurable.get("request_id"))
         self.user_id = user_of(config, context=context)
+        self.tenant_id = tenant_of(config, context=context)
+        self.assistant_id = _text(configurable.get("assistant_id"))
+
+    def charge(self, task: str, execution: str, what: str) -> str:
+        """The identity of the next charge for something in an execution of a task, see `Call.charge`."""
+        with self._lock:
+            self._charges[task, execution, what] += 1
+            return f"{task}:{what}:{self._charges[task, execution, what]}"
 
     def filtered(self, text: str) -> str:
         """A text as it may leave the run."""
@@ -279,21 +302,50 @@ def user_of(
     at `configurable["user_id"]`, `user_id` in the runtime context, and `metadata["user_id"]`.
     """
     configurable = config.get("configurable", {})
-    server = runtime.server_info if runtime is not None else None
-    context = runtime.context if runtime is not None and context is None else context
+    authenticated = _authenticated(config, runtime)
     candidates = (
-        getattr(
-            server.user if server else configurable.get("langgraph_auth_user"), "identity", None
-        ),
+        getattr(authenticated, "identity", None),
         configurable.get("langgraph_auth_user_id"),
-        configurable.get("user_id"),
-        context.get("user_id")
-        if isinstance(context, Mapping)
-        else getattr(context, "user_id", None),
-        (config.get("metadata") or {}).get("user_id"),
+        *_named("user_id", config, runtime, context),
     )
+    return _first_text(candidates)
+
+
+def tenant_of(
+    config: RunnableConfig, *, runtime: Runtime[Any] | None = None, context: Any = None
+) -> str | None:
+    """Which customer a call is for: `tenant_id` of the authenticated user, else where `user_of` looks too."""
+    authenticated = _authenticated(config, runtime)
+    if authenticated is not None:
+        return _text(_member(authenticated, "tenant_id"))
+    return _first_text(_named("tenant_id", config, runtime, context))
+
+
+def _authenticated(config: RunnableConfig, runtime: Runtime[Any] | None) -> Any:
+    """The user that LangGraph Server authenticated."""
+    server = runtime.server_info if runtime is not None else None
+    return server.user if server else config.get("configurable", {}).get("langgraph_auth_user")
+
+
+def _named(
+    name: str, config: RunnableConfig, runtime: Runtime[Any] | None, context: Any
+) -> tuple[Any, ...]:
+    """What a caller says of itself: in `configurable`, in the runtime context, in `metadata`."""
+    context = runtime.context if runtime is not None and context is None else context
+    return (
+        config.get("configurable", {}).get(name),
+        _member(context, name),
+        (config.get("metadata") or {}).get(name),
+    )
+
+
+def _member(value: Any, name: str) -> Any:
+    return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
+
+
+def _first_text(candidates: Iterable[Any]) -> str | None:
     named = (str(candidate) for candidate in candidates if candidate is not None)
-    return next((user for user in named if user), None)
+    return next((text for text in named if text), None)
 
 
 def _text(value: object) -> str | None:
