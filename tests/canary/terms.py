@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
-from langchain_core.tools import tool
+from langchain_core.tools import BaseTool, tool
 from langgraph.config import get_stream_writer
 from langgraph.graph import START, StateGraph
 from langgraph.prebuilt import ToolNode, ToolRuntime
@@ -89,13 +89,7 @@ def in_a_tool_message(terms: Terms, term: str) -> Any:
         """Tell."""
         return f"they say {term}"
 
-    async def sends(state: State) -> Any:
-        call = {"name": "tells", "id": "t", "args": {"who": "x"}, "type": "tool_call"}
-        return {"messages": [AIMessage("", tool_calls=[call])]}
-
-    builder = StateGraph(State).add_node("sends", terms.site.face.node(sends))
-    builder.add_node("tools", ToolNode([tells])).add_edge(START, "sends")
-    return builder.add_edge("sends", "tools")
+    return _calling(terms, tells)
 
 
 def in_output_of_a_tool(terms: Terms, term: str) -> Any:
@@ -106,6 +100,10 @@ def in_output_of_a_tool(terms: Terms, term: str) -> Any:
             runtime.emit_output_delta(piece)
         return "told"
 
+    return _calling(terms, tells)
+
+
+def _calling(terms: Terms, tells: BaseTool) -> Any:
     async def sends(state: State) -> Any:
         call = {"name": "tells", "id": "t", "args": {"who": "x"}, "type": "tool_call"}
         return {"messages": [AIMessage("", tool_calls=[call])]}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import traceback
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from langgraph.graph import START, StateGraph
 from langgraph.store.base import BaseStore
 from langgraph.store.memory import InMemoryStore
 from langgraph.types import Send
-from pydantic import BaseModel
+from tests.canary.errors import KINDS, plain
 from tests.policies.conftest import THREAD, FakeModel, State, asks, notes, one, saved
 
 from lg_prod_nodes import Redact, Tracing, harden
@@ -23,92 +22,10 @@ from lg_prod_nodes import Redact, Tracing, harden
 EMAIL = "ann" + "@example.com"  # in two, so that a traceback does not show it as code
 
 
-class Age(BaseModel):
-    age: int
-
-
-class Unknown(Exception):
-    def __init__(self, who: str) -> None:
-        super().__init__()
-        self.who = who
-
-    def __str__(self) -> str:
-        return f"nobody named {self.who}"
-
-
-class Slotted(Exception):
-    __slots__ = ("who",)
-
-    def __init__(self, who: str) -> None:
-        self.who = who
-
-    def __str__(self) -> str:
-        return self.who
-
-
-def plain() -> None:
-    raise ValueError(EMAIL)
-
-
-def by_key() -> None:
-    _ = {}[EMAIL]
-
-
-def of_json() -> None:
-    json.loads(f"{{{EMAIL}")
-
-
-def of_pydantic() -> None:
-    Age.model_validate({"age": EMAIL})
-
-
-def of_a_file() -> None:
-    open(f"nowhere {EMAIL}").close()
-
-
-def of_several() -> None:
-    raise ExceptionGroup("several", [ValueError(EMAIL)])
-
-
-def of_an_attribute() -> None:
-    raise Unknown(EMAIL)
-
-
-def of_a_slot() -> None:
-    raise Slotted(EMAIL)
-
-
-def caused() -> None:
-    try:
-        plain()
-    except ValueError as error:
-        raise RuntimeError("failed") from error
-
-
-def noted() -> None:
-    error = ValueError("failed")
-    error.add_note(f"for {EMAIL}")
-    raise error
-
-
-ERRORS = [
-    plain,
-    by_key,
-    of_json,
-    of_pydantic,
-    of_a_file,
-    of_several,
-    of_an_attribute,
-    of_a_slot,
-    caused,
-    noted,
-]
-
-
-@pytest.mark.parametrize("fail", ERRORS)
-def test_errors_and_their_tracebacks_are_clean(fail: Callable[[], None]) -> None:
+@pytest.mark.parametrize("fail", KINDS)
+def test_errors_and_their_tracebacks_are_clean(fail: Callable[[str], None]) -> None:
     saver = InMemorySaver()
-    graph = harden(one(lambda state: fail()), [Redact("EMAIL_ADDRESS")]).compile(saver)
+    graph = harden(one(lambda state: fail(EMAIL)), [Redact("EMAIL_ADDRESS")]).compile(saver)
 
     with pytest.raises(Exception) as raised:  # noqa: PT011 - each case has its own type
         graph.invoke({"text": "x"}, THREAD)
@@ -118,7 +35,7 @@ def test_errors_and_their_tracebacks_are_clean(fail: Callable[[], None]) -> None
 
 def test_an_error_that_is_blocked_does_not_show_in_the_traceback() -> None:
     policy = Redact("EMAIL_ADDRESS", strategy="block")
-    graph = harden(one(lambda state: plain()), [policy]).compile()
+    graph = harden(one(lambda state: plain(EMAIL)), [policy]).compile()
 
     with pytest.raises(Exception) as raised:  # noqa: PT011
         graph.invoke({"text": "x"})
@@ -128,7 +45,7 @@ def test_an_error_that_is_blocked_does_not_show_in_the_traceback() -> None:
 
 def test_nothing_is_logged(caplog: pytest.LogCaptureFixture, capsys: Any) -> None:
     caplog.set_level(logging.DEBUG)
-    graph = harden(one(lambda state: plain()), [Tracing(), Redact()]).compile()
+    graph = harden(one(lambda state: plain(EMAIL)), [Tracing(), Redact()]).compile()
 
     with pytest.raises(ValueError, match="EMAIL_ADDRESS"):
         graph.invoke({"text": f"{EMAIL}, DE89370400440532013000"})

@@ -84,24 +84,26 @@ class ContentFilter(Policy):
 
     async def wrap(self, call: Call, handler: Handler) -> Any:
         """Check what goes in, what comes out, and what leaves meanwhile."""
-        replacer = Replacer(self.detector.find, self._stand_in, self._reach, lambda category: True)
         found = self._found(call.input if self._takes_all(call) else _news(call))
-        call = self._without_history(call, replacer)
+        call = self._without_history(call)
         if not found:
-            replacer.blocked.clear()
-            with cleaned_errors(replacer.change):
-                result = await handler(call.replace(filters=(*call.filters, replacer)))
-            found = replacer.blocked or self._found(result)
+            leaving = self._replacer()
+            with cleaned_errors(leaving.change):
+                result = await handler(call.replace(filters=(*call.filters, leaving)))
+            found = leaving.blocked or self._found(result)
             if not found:
                 return result
         call.emit("content_found", policy=type(self).__name__, found=dict(found))
         return await call.refuse(ContentBlocked(found), self.reply)
 
-    def _without_history(self, call: Call, replacer: Replacer) -> Call:
+    def _replacer(self) -> Replacer:
+        return Replacer(self.detector.find, self._stand_in, self._reach, lambda category: True)
+
+    def _without_history(self, call: Call) -> Call:
         """The call without what was said before: that is no reason to refuse, but kept from nodes and models."""
         if self._trust.holds(call, self):
             return call
-        cleaned = _rewritten(call, replacer.change)
+        cleaned = _rewritten(call, self._replacer().change)
         self._trust.note(call, self, cleaned)
         return call.replace(input=cleaned)
 

@@ -150,8 +150,8 @@ class Redact(Policy):
     @cached_property
     def detector(self) -> Detector:
         """What finds the entities."""
-        further = (*(self.recognizers, self.thresholds, self.allow, self.context, self.nlp_engine),)
-        if not any(further):
+        further = self.recognizers or self.thresholds or self.allow or self.context
+        if not (further or self.nlp_engine):
             return detector_of(self.entities, self.threshold)
         return Detector(
             self.entities,
