@@ -34,28 +34,7 @@ BY_NATURE = (
 )
 """What a handler of the caller's own hears of runnables that a node's, or an edge's, own code calls: see the docs."""
 
-OPEN: dict[str, tuple[tuple[str, ...], str, str]] = {
-    "model output: neighbouring blocks": (
-        ("asks_blocks",),
-        "stream stream_mode=messages",
-        "a value over blocks of different indexes, streamed",
-    ),
-    "completion: input": (
-        ("completes",),
-        "invoke durability=sync",
-        "models of texts (BaseLLM) are not led",
-    ),
-    "completion: output": (
-        ("completes",),
-        "invoke durability=sync",
-        "models of texts (BaseLLM) are not led",
-    ),
-    "chain in a node: streamed pieces": (
-        ("chains",),
-        "astream_log",
-        "pieces of a chain in the patches of astream_log",
-    ),
-}
+OPEN: dict[str, tuple[tuple[str, ...], str, str]] = {}
 """Surfaces with leaks that are known: parts of the desk and a way that show them, and where they come from."""
 
 FACES = (Face(is_async=False), Face(is_async=True))

@@ -1,5 +1,5 @@
 # pyright: reportPrivateUsage=false
-"""Chat models of LangChain, met where a guarded node calls them.
+"""Models of LangChain, of messages and of texts, met where a guarded node calls them.
 
 The call goes through the node's policies, and on in a shell of the model: a copy whose innermost methods are those of
 the original, with the texts that they give filtered before any callback sees them. `tests/test_langchain_private.py`
@@ -8,51 +8,54 @@ says what is relied upon.
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import aclosing, closing
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from copy import copy
-from functools import cache, wraps
+from functools import partial, wraps
 from typing import Any
 
-from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.language_models import LLM, BaseChatModel, BaseLLM
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.outputs import (
+    ChatGeneration,
+    ChatGenerationChunk,
+    ChatResult,
+    GenerationChunk,
+    LLMResult,
+)
 
 from lg_prod_nodes._engine import Chunk, act, drive, drive_astream, drive_stream
 from lg_prod_nodes._functions import filtered_function
-from lg_prod_nodes._place import Place, lead, shell
-from lg_prod_nodes.call import Call
+from lg_prod_nodes._place import Place, lead_below, send, shell
+from lg_prod_nodes._watch import with_watch
+from lg_prod_nodes.call import Call, through
 from lg_prod_nodes.content import cleaned_errors, rewrite
 from lg_prod_nodes.streams import EventStream, MessageStream
 
 
-@cache
 def lead_models() -> None:
-    """Lead every way to call a chat model."""
-    for name, guarded in (
-        ("invoke", _invoke),
-        ("ainvoke", _ainvoke),
-        ("stream", _stream),
-        ("astream", _astream),
-        ("generate", _generate),
-        ("agenerate", _agenerate),
-        ("_chat_model_stream_v3", _events),
-        ("_achat_model_stream_v3", _events),
-    ):
-        lead(BaseChatModel, name, guarded)
+    """Lead every way to call a model."""
+    lead_below(BaseChatModel, _OF_MESSAGES)
+    lead_below(BaseLLM, _OF_TEXTS)
 
 
-def _model_call(place: Place, model: Any, input: Any, *, blocking: bool) -> Call:
-    is_batch = isinstance(input, list) and input and isinstance(input[0], list)
-    messages = input if is_batch else model._convert_input(input).to_messages()
+_MOST_OUTPUT = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+"""What providers call the most that a model is asked to say."""
+
+
+def _model_call(
+    place: Place, model: Any, asked: list[Any], answer: Any, options: Any, *, blocking: bool
+) -> Call:
     name = getattr(model, "model_name", None) or getattr(model, "model", None)
+    said = (options.get(name) or getattr(model, name, None) for name in _MOST_OUTPUT)
     return place.inner(
         kind="model",
         name=str(name or type(model).__name__),
-        input=messages,
+        input=asked,
+        max_output_tokens=next((most for most in said if isinstance(most, int)), None),
+        spent=[],
         blocking=blocking,
-        answer_with=_as_message,
+        answer_with=answer,
     )
 
 
@@ -60,60 +63,91 @@ async def _as_message(call: Call, reply: Any) -> Any:
     return AIMessage(reply) if isinstance(reply, str) else reply
 
 
-def _invoke(place: Place, native: Any, model: Any, input: Any, *args: Any, **kwargs: Any) -> Any:
-    async def handler(call: Call) -> Any:
-        return native(_model_shell(model, call), call.input, *args, **kwargs)
-
-    return drive(act(place.model, _model_call(place, model, input, blocking=True), handler))
+async def _as_it_is(call: Call, reply: Any) -> Any:
+    return reply
 
 
-async def _ainvoke(
-    place: Place, native: Any, model: Any, input: Any, *args: Any, **kwargs: Any
+async def _as_result(call: Call, reply: Any) -> Any:
+    if isinstance(reply, LLMResult):
+        return reply
+    message = await _as_message(call, reply)
+    return LLMResult(generations=[[ChatGeneration(message=message)] for _ in call.input])
+
+
+def _ask(
+    answer: Any,
+    blocking: bool,
+    place: Place,
+    native: Any,
+    model: Any,
+    asked: Any,
+    *args: Any,
+    **kwargs: Any,
 ) -> Any:
-    async def handler(call: Call) -> Any:
-        return await native(_model_shell(model, call), call.input, *args, **kwargs)
+    return send(
+        place.model,
+        _model_call(place, model, asked, answer, kwargs, blocking=blocking),
+        lambda call: native(
+            _model_shell(model, call, metered=place.metered), call.input, *args, **kwargs
+        ),
+    )
 
-    return await act(place.model, _model_call(place, model, input, blocking=False), handler)
 
-
-def _generate(
-    place: Place, native: Any, model: Any, messages: Any, *args: Any, **kwargs: Any
+def _invoke(
+    blocking: bool, place: Place, native: Any, model: Any, input: Any, *args: Any, **kwargs: Any
 ) -> Any:
-    return _invoke(place, native, model, messages, *args, **kwargs)
-
-
-async def _agenerate(
-    place: Place, native: Any, model: Any, messages: Any, *args: Any, **kwargs: Any
-) -> Any:
-    return await _ainvoke(place, native, model, messages, *args, **kwargs)
+    messages = model._convert_input(input).to_messages()
+    return _ask(_as_message, blocking, place, native, model, messages, *args, **kwargs)
 
 
 def _stream(
-    place: Place, native: Any, model: Any, input: Any, *args: Any, **kwargs: Any
-) -> Iterator[Any]:
+    start: Any, place: Place, native: Any, model: Any, input: Any, *args: Any, **kwargs: Any
+) -> Any:
+    prompt, speaks = model._convert_input(input), isinstance(model, BaseChatModel)
+
     async def handler(call: Call) -> Any:
-        whole, guarded = None, _model_shell(model, call)
-        with closing(native(guarded, call.input, *args, **kwargs)) as chunks:
-            for chunk in chunks:
-                whole = await _pass(chunk, whole, buffers=place.buffers(call))
+        whole, given = None, call.input if speaks else call.input[0]
+        buffers = place.buffers(call)
+        chunks = native(_model_shell(model, call, metered=place.metered), given, *args, **kwargs)
+        if call.blocking:
+            with _closed(chunks):
+                for chunk in chunks:
+                    whole = await _pass(chunk, whole, buffers=buffers)
+        else:
+            async with _aclosed(chunks):
+                async for chunk in chunks:
+                    whole = await _pass(chunk, whole, buffers=buffers)
         return whole
 
-    call = _model_call(place, model, input, blocking=True)
-    return drive_stream(lambda: _flow(place, call, handler))
+    asked = prompt.to_messages() if speaks else [prompt.to_string()]
+    answer = _as_message if speaks else _as_it_is
+    call = _model_call(place, model, asked, answer, kwargs, blocking=start is drive_stream)
+    return start(lambda: _flow(place, call, handler))
 
 
-def _astream(
-    place: Place, native: Any, model: Any, input: Any, *args: Any, **kwargs: Any
-) -> AsyncIterator[Any]:
-    async def handler(call: Call) -> Any:
-        whole, guarded = None, _model_shell(model, call)
-        async with aclosing(native(guarded, call.input, *args, **kwargs)) as chunks:
-            async for chunk in chunks:
-                whole = await _pass(chunk, whole, buffers=place.buffers(call))
-        return whole
+@contextmanager
+def _closed(items: Any) -> Generator[Any]:
+    """An iterator, which is closed after the block if it can be."""
+    try:
+        yield items
+    finally:
+        if hasattr(items, "close"):
+            items.close()
 
-    call = _model_call(place, model, input, blocking=False)
-    return drive_astream(lambda: _flow(place, call, handler))
+
+@asynccontextmanager
+async def _aclosed(items: Any) -> AsyncGenerator[Any]:
+    """Like `_closed`."""
+    try:
+        yield items
+    finally:
+        if hasattr(items, "aclose"):
+            await items.aclose()
+
+
+async def _done(given: Any) -> Any:
+    """What a method gives, whether it is asynchronous or not."""
+    return await given if isinstance(given, Awaitable) else given
 
 
 async def _pass(chunk: Any, before: Any, *, buffers: bool) -> Any:
@@ -129,150 +163,193 @@ async def _flow(place: Place, call: Call, handler: Any) -> None:
         await Chunk(_as_chunk(message))
 
 
-def _as_chunk(message: BaseMessage) -> BaseMessage:
+def _as_chunk(message: Any) -> Any:
     if isinstance(message, AIMessageChunk) or not isinstance(message, AIMessage):
         return message
     return AIMessageChunk(content=message.content, id=message.id, chunk_position="last")
 
 
-def _events(place: Place, native: Any, model: Any, input: Any, *args: Any, **kwargs: Any) -> Any:
-    """A stream of events is pulled by its reader, so it is filtered, and cannot be wrapped."""
-
-    async def handler(call: Call) -> Any:
-        return native(_model_shell(model, call), call.input, *args, **kwargs)
-
-    return drive(act(place.model, _model_call(place, model, input, blocking=True), handler))
-
-
+_OF_TEXTS = {
+    "generate": partial(_ask, _as_result, True),
+    "agenerate": partial(_ask, _as_result, False),
+    "stream": partial(_stream, drive_stream),
+    "astream": partial(_stream, drive_astream),
+}
+_OF_MESSAGES = {
+    **_OF_TEXTS,
+    "invoke": partial(_invoke, True),
+    "ainvoke": partial(_invoke, False),
+    # A stream of events is pulled by its reader, so it is filtered, and cannot be wrapped.
+    "_chat_model_stream_v3": partial(_invoke, True),
+    "_achat_model_stream_v3": partial(_invoke, False),
+}
 _INNERMOST = (
-    *("_generate", "_agenerate", "_stream", "_astream", "_convert_cached_generations"),
+    *("_stream", "_astream", "_convert_cached_generations"),
     *("_stream_chat_model_events", "_astream_chat_model_events"),
 )
 
 
-def _model_shell(model: BaseChatModel, call: Call) -> Any:
-    guarded = shell(model)
+def _whole(model: Any) -> tuple[str, str]:
+    """The innermost methods that give what a model says at once."""
+    by_prompt = isinstance(model, LLM) and type(model)._generate is LLM._generate
+    return ("_call", "_acall") if by_prompt else ("_generate", "_agenerate")
+
+
+def _model_shell(model: Any, call: Call, *, metered: bool) -> Any:
+    guarded, whole = shell(model), _whole(model)
     own = vars(guarded)
-    own.update({name: getattr(model, name) for name in _INNERMOST if hasattr(model, name)})
+    names = (*whole, *_INNERMOST)
+    own.update({name: getattr(model, name) for name in names if hasattr(model, name)})
+    if metered:
+        own["callbacks"] = with_watch(model.callbacks, call)
     if not call.filters:
         return guarded
-
-    def filtered(result: ChatResult) -> ChatResult:
-        return _filtered_result(result, call)
 
     def cached(value: list[Any]) -> list[Any]:
         found = model._convert_cached_generations(value)
         return [_filtered_generation(generation, call) for generation in found]
 
-    for name in ("_generate", "_agenerate"):
-        own[name] = _telling(filtered_function(own[name], call, after=filtered), call)
-    for name in ("_stream", "_astream"):
-        own[name] = _through(own[name], MessageStream, call)
-    for name in ("_stream_chat_model_events", "_astream_chat_model_events"):
-        if name in own:
-            own[name] = _through(own[name], EventStream, call)
+    tokens = partial(_Messages if isinstance(model, BaseChatModel) else _Texts, call.filters)
+    events = partial(EventStream, call.filters)
+    filtered = partial(_filtered_result, call=call)
+    for name, blocking in zip(whole, (True, False), strict=True):
+        telling = _telling(own[name], tokens, blocking=blocking)
+        own[name] = filtered_function(telling, call, after=filtered)
+    for name, blocking in (("_stream", True), ("_astream", False)):
+        own[name] = _through(own[name], tokens, tokens, call, blocking=blocking)
+        if (native := f"{name}_chat_model_events") in own:
+            own[native] = _through(own[native], events, tokens, call, blocking=blocking)
     own["_convert_cached_generations"] = cached
     return guarded
 
 
-def _telling(method: Callable[..., Any], call: Call) -> Any:
-    """A model's method that tells callbacks of its tokens by itself, through a stream of filters."""
-    if inspect.iscoroutinefunction(method):
+class _Messages(MessageStream):
+    """The chunks of a message, with what a provider says beside it."""
 
-        @wraps(method)
-        async def awaited(*args: Any, run_manager: Any = None, **kwargs: Any) -> Any:
-            told = _Told(run_manager, call)
-            result = await method(*args, **kwargs, **told.named(method))
-            for chunk in told.stream.flush():
-                await run_manager.on_llm_new_token(chunk.message.content, chunk=chunk)
-            return result
+    def feed(self, chunk: ChatGenerationChunk) -> list[Any]:
+        """The chunks that may leave, given the next one."""
+        if chunk.generation_info:
+            info = rewrite(chunk.generation_info, partial(through, self._filters))
+            chunk = chunk.model_copy(update={"generation_info": info})
+        return super().feed(chunk)
 
-        return awaited
 
-    @wraps(method)
-    def called(*args: Any, run_manager: Any = None, **kwargs: Any) -> Any:
-        told = _Told(run_manager, call)
-        result = method(*args, **kwargs, **told.named(method))
-        for chunk in told.stream.flush():
-            run_manager.on_llm_new_token(chunk.message.content, chunk=chunk)
-        return result
+class _Texts(MessageStream):
+    """The chunks of a text of a model, as those of a message that has nothing else."""
 
-    return called
+    def feed(self, chunk: Any) -> list[Any]:
+        """The chunks that may leave, given the next one."""
+        if not isinstance(chunk, ChatGenerationChunk):
+            chunk = _message_chunk(chunk.text, chunk)
+        return [_text_chunk(passed) for passed in super().feed(chunk)]
+
+    def flush(self) -> list[Any]:
+        """What is left after the last chunk."""
+        return [_text_chunk(passed) for passed in super().flush()]
+
+
+def _message_chunk(token: Any, chunk: Any) -> ChatGenerationChunk:
+    info = getattr(chunk, "generation_info", None) or {}
+    return ChatGenerationChunk(message=AIMessageChunk(content=token, response_metadata=info))
+
+
+def _text_chunk(chunk: ChatGenerationChunk) -> GenerationChunk:
+    info = chunk.message.response_metadata or None
+    return GenerationChunk(text=str(chunk.message.content), generation_info=info)
 
 
 class _Told:
-    """A callback manager whose tokens are filtered."""
+    """What a model tells callbacks of its tokens by itself, through a stream of filters."""
 
-    def __init__(self, manager: Any, call: Call) -> None:
-        self.stream = MessageStream(call.filters)
-        self._manager = manager
+    def __init__(self, kwargs: dict[str, Any], stream: Any) -> None:
+        self._stream = stream
+        self._manager = kwargs.get("run_manager")
+        if self._manager is not None:
+            kwargs["run_manager"] = self._filtered(self._manager)
 
-    def named(self, method: Callable[..., Any]) -> dict[str, Any]:
-        """The manager as an argument, where the method takes one."""
-        if self._manager is None or "run_manager" not in inspect.signature(method).parameters:
-            return {}
-        return {"run_manager": self._filtered(self._manager)}
+    async def flush(self) -> None:
+        """Tell what is left."""
+        await self._tell(self._manager, self._stream.flush())
 
     def _filtered(self, manager: Any) -> Any:
-        filtered, native = copy(manager), manager.on_llm_new_token
+        async def told(token: Any, *, chunk: Any = None, **kwargs: Any) -> None:
+            known = isinstance(chunk, ChatGenerationChunk)
+            await self._tell(
+                manager,
+                self._stream.feed(chunk if known else _message_chunk(token, chunk)),
+                **kwargs,
+            )
 
-        def tell(token: Any, *, chunk: Any = None, **kwargs: Any) -> None:
-            for passed in self._passed(token, chunk):
-                native(passed.message.content, chunk=passed, **kwargs)
-
-        async def atell(token: Any, *, chunk: Any = None, **kwargs: Any) -> None:
-            for passed in self._passed(token, chunk):
-                await native(passed.message.content, chunk=passed, **kwargs)
-
-        is_async = inspect.iscoroutinefunction(native)
-        vars(filtered)["on_llm_new_token"] = atell if is_async else tell
+        filtered, is_async = copy(manager), hasattr(manager, "get_sync")
+        vars(filtered)["on_llm_new_token"] = told if is_async else _driven(told)
         if is_async:
             vars(filtered)["get_sync"] = lambda: self._filtered(manager.get_sync())
         return filtered
 
-    def _passed(self, token: Any, chunk: Any) -> list[ChatGenerationChunk]:
-        if not isinstance(chunk, ChatGenerationChunk):
-            chunk = ChatGenerationChunk(message=AIMessageChunk(content=token))
-        return self.stream.feed(chunk)
+    async def _tell(self, manager: Any, chunks: list[Any], **kwargs: Any) -> None:
+        for chunk in chunks:
+            said = chunk.message.content if hasattr(chunk, "message") else chunk.text
+            await _done(manager.on_llm_new_token(said, chunk=chunk, **kwargs))
 
 
-def _filtered_result(result: ChatResult, call: Call) -> ChatResult:
+def _driven(flow: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda *args, **kwargs: drive(flow(*args, **kwargs))
+
+
+def _telling(method: Callable[..., Any], begin: Callable[[], Any], *, blocking: bool) -> Any:
+    """The method, with what it tells of its tokens filtered."""
+
+    async def flow(*args: Any, **kwargs: Any) -> Any:
+        told = _Told(kwargs, begin())
+        result = await _done(method(*args, **kwargs))
+        await told.flush()
+        return result
+
+    return wraps(method)(_driven(flow) if blocking else flow)
+
+
+def _filtered_result(result: Any, call: Call) -> Any:
+    if not isinstance(result, ChatResult):
+        return rewrite(result, call.filtered)
     generations = [_filtered_generation(generation, call) for generation in result.generations]
-    return result.model_copy(update={"generations": generations})
+    beside = rewrite(result.llm_output, call.filtered)
+    return result.model_copy(update={"generations": generations, "llm_output": beside})
 
 
 def _filtered_generation(generation: ChatGeneration, call: Call) -> ChatGeneration:
     message = rewrite(generation.message, call.filtered)
-    if message is generation.message:
+    info = rewrite(generation.generation_info, call.filtered)
+    if message is generation.message and info is generation.generation_info:
         return generation
-    return generation.model_copy(update={"message": message, "text": str(message.text)})
+    text = generation.text if message is generation.message else str(message.text)
+    changed = {"message": message, "text": text, "generation_info": info}
+    return generation.model_copy(update=changed)
 
 
-def _through(method: Callable[..., Any], begin: Callable[..., Any], call: Call) -> Any:
-    """The method, with the items that it yields sent through a stream of filters."""
-    if inspect.isasyncgenfunction(method):
+def _through(method: Any, begin: Any, tokens: Any, call: Call, *, blocking: bool) -> Any:
+    """The method, with the items that it yields, and what it tells by itself, through streams of filters.
 
-        @wraps(method)
-        async def atokens(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-            stream = begin(call.filters)
-            kwargs.update(_Told(kwargs.get("run_manager"), call).named(method))
-            with cleaned_errors(call.filtered):
-                async with aclosing(method(*args, **kwargs)) as items:
-                    async for item in items:
-                        for passed in stream.feed(item):
-                            yield passed
-                for passed in stream.flush():
-                    yield passed
+    Each token passes here, so there is a generator of either kind, and no driver.
+    """
 
-        return atokens
-
-    @wraps(method)
-    def tokens(*args: Any, **kwargs: Any) -> Iterator[Any]:
-        stream = begin(call.filters)
-        kwargs.update(_Told(kwargs.get("run_manager"), call).named(method))
+    async def asynchronous(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        stream, told = begin(), _Told(kwargs, tokens())
         with cleaned_errors(call.filtered):
-            for item in method(*args, **kwargs):
-                yield from stream.feed(item)
+            async with _aclosed(method(*args, **kwargs)) as items:
+                async for item in items:
+                    for passed in stream.feed(item):
+                        yield passed
+            await told.flush()
+            for passed in stream.flush():
+                yield passed
+
+    def synchronous(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        stream, told = begin(), _Told(kwargs, tokens())
+        with cleaned_errors(call.filtered):
+            with _closed(method(*args, **kwargs)) as items:
+                for item in items:
+                    yield from stream.feed(item)
+            drive(told.flush())
             yield from stream.flush()
 
-    return tokens
+    return wraps(method)(synchronous if blocking else asynchronous)

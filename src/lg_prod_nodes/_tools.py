@@ -5,26 +5,23 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from functools import cache
+from functools import partial
 from typing import Any
 
 from langchain_core.messages import ToolMessage
 from langchain_core.tools import BaseTool
 
-from lg_prod_nodes._engine import act, drive
 from lg_prod_nodes._functions import Arguments, filtered_function
 from lg_prod_nodes._langgraph import TOOL_OUTPUT
-from lg_prod_nodes._place import Place, lead, shell
+from lg_prod_nodes._place import Place, lead_below, send, shell
 from lg_prod_nodes.call import Call
 from lg_prod_nodes.content import rewrite
 from lg_prod_nodes.payloads import PayloadStream
 
 
-@cache
 def lead_tools() -> None:
     """Lead both ways to run a tool."""
-    lead(BaseTool, "run", _run)
-    lead(BaseTool, "arun", _arun)
+    lead_below(BaseTool, _METHODS)
 
 
 def _tool_call(place: Place, tool: BaseTool, input: Any, kwargs: Any, *, blocking: bool) -> Call:
@@ -42,25 +39,16 @@ def _tool_call(place: Place, tool: BaseTool, input: Any, kwargs: Any, *, blockin
 
 
 def _run(
-    place: Place, native: Any, tool: BaseTool, tool_input: Any, *args: Any, **kwargs: Any
+    blocking: bool, place: Place, native: Any, tool: BaseTool, input: Any, *args: Any, **kwargs: Any
 ) -> Any:
-    async def handler(call: Call) -> Any:
-        return native(_tool_shell(tool, call), _with_args(tool_input, call), *args, **kwargs)
-
-    return drive(
-        act(place.tool, _tool_call(place, tool, tool_input, kwargs, blocking=True), handler)
+    return send(
+        place.tool,
+        _tool_call(place, tool, input, kwargs, blocking=blocking),
+        lambda call: native(_tool_shell(tool, call), _with_args(input, call), *args, **kwargs),
     )
 
 
-async def _arun(
-    place: Place, native: Any, tool: BaseTool, tool_input: Any, *args: Any, **kwargs: Any
-) -> Any:
-    async def handler(call: Call) -> Any:
-        return await native(_tool_shell(tool, call), _with_args(tool_input, call), *args, **kwargs)
-
-    return await act(
-        place.tool, _tool_call(place, tool, tool_input, kwargs, blocking=False), handler
-    )
+_METHODS = {"run": partial(_run, True), "arun": partial(_run, False)}
 
 
 def _with_args(input: Any, call: Call) -> Any:

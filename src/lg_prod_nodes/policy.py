@@ -45,9 +45,6 @@ Site = Literal["graph", "node", "agent"]
 
 Role = Literal["observe", "admit", "content"]
 
-Recovery = Literal["continue", "end"]
-"""Where a node's branch goes after a policy took over from a failed node: along the node's edges, or nowhere."""
-
 
 class Policy:
     """One production concern, as a frozen value.
@@ -72,6 +69,10 @@ class Policy:
         """
         return await handler(call)
 
+    async def visit(self, call: Call, handler: Handler) -> Any:
+        """Do something at a place of the graph of its own (`as_node`), with the state that passes; `wrap` by default."""
+        return await self.wrap(call, handler)
+
     def observe(self, fact: Fact) -> None:
         """Hear a fact that any policy of the run tells. Must neither block nor raise."""
 
@@ -81,20 +82,29 @@ class Policy:
         return frozenset()
 
     @property
-    def recovers(self) -> Recovery | None:
-        """Whether the policy takes over from a node that has failed for good, and where the graph goes then."""
-        return None
+    def goes_to(self) -> frozenset[str]:
+        """Nodes that the policy may send a run to, which a graph that it is attached to must have."""
+        return frozenset()
 
-    def recovers_from(self, error: Exception) -> bool:
-        """Whether the policy takes over from this error; others are raised, and not tried again."""
-        return True
+    @property
+    def recovers(self) -> bool:
+        """Whether the policy takes over from nodes that have failed for good."""
+        return False
 
-    def recover(self, call: Call, error: BaseException) -> Any:
-        """Give the update to make in a failed node's stead, or raise the error.
+    def recovers_from(self, error: BaseException | str) -> bool:
+        """Whether the policy takes over from this error, which after a crash is the text of its `repr`."""
+        return self.recovers
+
+    def gives_up(self, error: BaseException) -> bool:
+        """Whether a node that failed with this error is not tried again, whatever its retry policy says."""
+        return False
+
+    async def recover(self, call: Call, error: BaseException | str) -> Any:
+        """Give what stands in for a failed node's own: an update follows the node's edges, a `Command` goes its way.
 
         Runs as LangGraph's native error handler: once, after the last attempt, never for an interrupt.
         """
-        raise error
+        raise NotImplementedError
 
     def warm_up(self) -> None:
         """Load what takes time. Called while building, so that the first call does not wait for it."""
@@ -212,6 +222,7 @@ class Stack:
             "model": self.wraps("model"),
             "tool": self.wraps("tool"),
             "changing": sum("model" in kinds and _may_change(p) for p, kinds in self.placed),
+            "metered": any("model" in kinds and _may_ask(p) for p, kinds in self.placed),
             "content": tuple(p for p, _ in self.placed if p.role == "content"),
         }
 
@@ -371,6 +382,11 @@ def _function_name(function: object) -> str:
 
 def _may_change(policy: Policy) -> bool:
     return policy.role in (None, "content") and _overrides(policy, "wrap")
+
+
+def _may_ask(policy: Policy) -> bool:
+    """Whether a policy may ask what a call has spent."""
+    return policy.role in (None, "admit") and _overrides(policy, "wrap")
 
 
 def _overrides(policy: Policy, method: str) -> bool:

@@ -18,7 +18,8 @@ from langgraph.runtime import RunControl, Runtime, get_runtime
 from lg_prod_nodes.call import through
 
 if TYPE_CHECKING:
-    from lg_prod_nodes.call import Fact, Observer, Outcome, TextFilter
+    from lg_prod_nodes.call import Clock, Fact, Observer, Outcome, TextFilter
+    from lg_prod_nodes.taxonomy import ErrorClass
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +74,59 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class CapturedError:
-    """An error by its names: which node failed, with what type, after how many attempts."""
+    """An error by its names.
+
+    Attributes:
+        node: Which node failed, `None` where the run itself did.
+        type: Name of the error's type.
+        attempts: How often the node was tried.
+        error_class: What the error means, see `ErrorClass`.
+    """
 
     node: str | None
     type: str
     attempts: int
+    error_class: ErrorClass = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class LimitState:
+    """How a rate limit stood when it was last asked.
+
+    Attributes:
+        policy: Name of the policy.
+        limit: The limit in words, such as `"10 per 1 second"`.
+        quota: How many, or how much, it lets through in its window.
+        window: Length of the window in seconds.
+        remaining: How much is left.
+        reset: Seconds until some of what was taken comes back.
+    """
+
+    policy: str
+    limit: str
+    quota: int
+    window: int
+    remaining: int
+    reset: float
+
+
+@dataclass(frozen=True, slots=True)
+class TimeLimit:
+    """Until when a run has to end.
+
+    Attributes:
+        seconds: How long it may take in all.
+        ends: When that is over, as its clock's `now` tells.
+        clock: Its clock.
+    """
+
+    seconds: float
+    ends: float
+    clock: Clock
+
+    def remaining(self) -> float:
+        """Seconds left, less than 0 when it is over."""
+        return self.ends - self.clock.now()
 
 
 @dataclass(slots=True)
@@ -86,7 +135,8 @@ class RunReport:
 
     Attributes:
         outcome: How the run ended, `None` while it goes on.
-        remaining: Calls left by limit, as in `{"10 per 1 second": 7}`.
+        limits: How each rate limit stood when it was last asked, in the order in which they were first asked.
+        budgets: What is available of each budget, in its own unit, as in `{"TokenBudget": 1200}`.
         usage: Tokens of the run's model calls.
         found: How often content of each entity or category was found.
         errors: The errors that reached the end of a node's attempts.
@@ -94,7 +144,8 @@ class RunReport:
     """
 
     outcome: Outcome | None = None
-    remaining: dict[str, int] = field(default_factory=dict)
+    limits: list[LimitState] = field(default_factory=list)
+    budgets: dict[str, float] = field(default_factory=dict)
     usage: Usage = Usage()
     found: Counter[str] = field(default_factory=Counter)
     errors: list[CapturedError] = field(default_factory=list)
@@ -125,6 +176,8 @@ class Run(RunControl):
         filters: What the policies of the run make of texts that leave it.
         guards: The policies through which all passes that enters a graph's state, and that graph's place.
         saver: Tells the checkpointer of the run's thread from others, `None` without one.
+        executions: Which execution of which task goes on, by LangGraph's id of the task.
+        deadline: Until when the run has to end, `None` without one.
     """
 
     def __init__(self, control: RunControl | None = None) -> None:
@@ -146,19 +199,26 @@ class Run(RunControl):
         self.saver: int | None = None
         self.interrupted = False
         self.answered = False
-        self._failures: list[tuple[BaseException, CapturedError]] = []
+        self.executions: dict[str, Any] = {}
+        self.deadline: TimeLimit | None = None
+        self._failures: list[tuple[BaseException | str, CapturedError]] = []
         self._lock = threading.Lock()
         self._listeners: list[object] = []
         self._heard: set[tuple[int, object]] = set()
         self._charges: Counter[tuple[str, str, str]] = Counter()
+        self._counted: dict[object, dict[object, int]] = {}
+        self._limits: dict[object, int] = {}
 
     def start(self, graph: str, config: RunnableConfig, *, context: Any = None) -> None:
         """Bind the run to a graph and to what the config says of its caller."""
         configurable = config.get("configurable", {})
         self.is_started = True
         self.interrupted, self.answered = False, False
+        self.deadline = None
         self.filters, self.guards = (), []
         self._charges.clear()
+        self.executions.clear()
+        self._counted.clear()
         self.graph = graph
         given = config.get("run_id") or configurable.get("run_id")
         self.is_named = given is not None
@@ -174,6 +234,16 @@ class Run(RunControl):
         with self._lock:
             self._charges[task, execution, what] += 1
             return f"{task}:{what}:{self._charges[task, execution, what]}"
+
+    def count(self, series: object, item: object = None) -> int:
+        """The number of an item in a series of this run, from 1; `None` is another one each time."""
+        with self._lock:
+            counted = self._counted.setdefault(series, {})
+            return counted.setdefault(len(counted) if item is None else item, len(counted) + 1)
+
+    def remaining(self) -> float | None:
+        """Seconds until the run's deadline, less than 0 when it is over; `None` without one."""
+        return None if self.deadline is None else self.deadline.remaining()
 
     def filtered(self, text: str) -> str:
         """A text as it may leave the run."""
@@ -213,13 +283,17 @@ class Run(RunControl):
             self._heard.add(hearing)
         return not heard
 
-    def failed(self, error: BaseException, names: CapturedError) -> None:
+    def failed(self, error: BaseException | str, names: CapturedError) -> None:
         """Remember where an error comes from, so that whoever sees it later can tell."""
         with self._lock:
-            if not any(error is known for known, _ in self._failures):
-                self._failures.append((error, names))
+            for at, (known, before) in enumerate(self._failures):
+                if known is error:
+                    if before.node == names.node:  # its next attempt raised the very same
+                        self._failures[at] = (error, names)
+                    return
+            self._failures.append((error, names))
 
-    def failure(self, error: BaseException) -> CapturedError | None:
+    def failure(self, error: BaseException | str) -> CapturedError | None:
         """Where an error comes from."""
         with self._lock:
             return next((names for known, names in self._failures if known is error), None)
@@ -231,7 +305,9 @@ class Run(RunControl):
             report.facts[fact.name] += 1
             match fact.name:
                 case "limit_checked":
-                    report.remaining[data["limit"]] = data["remaining"]
+                    self._note_limit(data)
+                case "budget_checked" | "budget_settled":
+                    report.budgets[data["budget"]] = data["available"]
                 case "content_found":
                     report.found.update(data["found"])
                 case "model_called":
@@ -242,6 +318,12 @@ class Run(RunControl):
                     report.errors.append(data["error"])
                 case _:
                     pass
+
+    def _note_limit(self, data: Mapping[str, Any]) -> None:
+        state = LimitState(*(data[name] for name in LimitState.__slots__))
+        which = (state.policy, state.limit, data.get("of"))
+        place = self._limits.setdefault(which, len(self._limits))
+        self.report.limits[place : place + 1] = [state]
 
 
 def current_run() -> Run | None:
@@ -291,6 +373,12 @@ def node_path(metadata: dict[str, Any]) -> str | None:
     namespace = metadata.get("langgraph_checkpoint_ns") or metadata.get("checkpoint_ns") or ""
     names = [part.partition(":")[0] for part in namespace.split("|") if part and not part.isdigit()]
     return "/".join(names) or metadata.get("langgraph_node")
+
+
+def task_ids(metadata: Mapping[str, Any]) -> list[str]:
+    """LangGraph's ids of a node's task and of those around it, the innermost first, from a config's metadata."""
+    namespace = metadata.get("langgraph_checkpoint_ns") or metadata.get("checkpoint_ns") or ""
+    return [part.partition(":")[2] for part in reversed(namespace.split("|")) if ":" in part]
 
 
 def user_of(

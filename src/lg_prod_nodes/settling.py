@@ -20,7 +20,7 @@ _BLOCK_HELD_BACK = 16_384
 """The same where a long secret has begun: a private key, a JSON web token."""
 _LONG = re.compile(r"-----BEGIN |eyJ[\w-]{8}")
 
-_CONTEXT = 128
+CONTEXT = 128
 """How many characters before a text are looked at with it, for context words and word boundaries."""
 
 _BREAK = re.compile(r"[\s\"<>\u3000-\u303f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0e7f]")
@@ -42,7 +42,8 @@ _WORD = re.compile(r"(?<!\w)\S")
 
 _ESCAPE = r"[%&\\]"
 _DIGITS = r"[\d+(]"
-_DIGIT = re.compile(r"[\d+(\[]")
+_SEVERAL = re.compile(r"[\d+(\[]|-----BEGIN")
+"""What is in an entity of several tokens."""
 _BEGINNINGS: Mapping[str, str] = {
     "CREDIT_CARD": _DIGITS,
     "IBAN_CODE": r"(?<![A-Za-z0-9])[A-Za-z](?:[A-Za-z](?:\d\w*)?)?$",
@@ -56,11 +57,14 @@ _BEGINNINGS: Mapping[str, str] = {
 _OWN_PATTERN = 128
 _MAY_MATCH_SPACE = re.compile(r"[ .]|\\[sWDnt]|\[\^")
 
+_OPENING = re.compile(r"@|(?:\D*\d){6}|(?=\S*\d)(?=\S*[A-Za-z])\S{12}\Z")
+"""What an unfinished text has in it that words of prose do not have."""
+
 Change = Callable[[str, str, str], str]
 """Gives what a text becomes, with the text that stood before it, and with what that became."""
 
-
-_OPENING = re.compile(r"@|(?:\D*\d){6}|(?=\S*\d)(?=\S*[A-Za-z])\S{12}\Z")
+IsPlain = Callable[[str], bool]
+"""Whether the next text of a stream stays as it is, seen without a search; is given all of them in their order."""
 
 
 class Reach(Protocol):
@@ -94,27 +98,19 @@ class EntityReach:
         if self.sentences:
             ends = [match.end() for match in _SENTENCE.finditer(text)]
             return ends[-1] if ends else 0
-        last = _last_break(text)
-        cut = last
-        while longer := _longer(text, cut):
-            cut = longer.start()
-        if "-----BEGIN" in text and (found := _BLOCK.search(text, 0, cut)):
-            cut = min(cut, found.start())
+        last = cut = _last_break(text)
+        if last and _SEVERAL.search(text, 0, last):
+            cut = _begin_of_several(text, last)
         if self.characters:
-            cut = min(cut, _last_break(text[: max(0, len(text) - self.characters)]))
-        return len(text) if cut == last and self._is_harmless(text, last) else cut
+            return min(cut, _last_break(text[: max(0, len(text) - self.characters)]))
+        if (begins := self._begins) is None or cut < last:
+            return cut
+        token = text[last:]
+        return cut if begins.search(token) or not token.isascii() else len(text)
 
     def opens(self, text: str) -> bool:
         """Whether the end of a text has a mark, digits or a length that words of prose do not have."""
         return _OPENING.search(text, self.settled(text)) is not None
-
-    def _is_harmless(self, text: str, last: int) -> bool:
-        """Whether the last token cannot be the beginning of an entity."""
-        begins = self._begins
-        if begins is None or self.characters:
-            return False
-        token = text[last:]
-        return token.isascii() and not begins.search(token)
 
     @cached_property
     def _begins(self) -> re.Pattern[str] | None:
@@ -165,11 +161,15 @@ class SettledStream:
     Args:
         reach: How far the entities reach.
         change: What becomes of a text.
+        is_plain: Which texts stay as they are.
     """
 
-    def __init__(self, reach: Reach, change: Change) -> None:
-        self._reach = reach
+    def __init__(
+        self, reach: Reach, change: Change, is_plain: IsPlain = lambda text: False
+    ) -> None:
+        self._settled = reach.settled
         self._change = change
+        self._is_plain = is_plain
         self._pending = ""
         self._before = ""
         self._became = ""
@@ -184,10 +184,10 @@ class SettledStream:
         """Take the next piece; give back what may leave now."""
         if self._is_swallowing:
             piece = self._swallow(piece)
-        self._pending += piece
-        if not self._pending:
+        pending = self._pending = self._pending + piece
+        if not pending:
             return ""
-        cut = self._reach.settled(self._pending)
+        cut = self._settled(pending)
         released = self._release(cut) if cut else ""
         return released + self._relieve() if len(self._pending) > HELD_BACK else released
 
@@ -197,9 +197,10 @@ class SettledStream:
 
     def _release(self, cut: int) -> str:
         text, self._pending = self._pending[:cut], self._pending[cut:]
-        changed = self._change(text, self._before, self._became)
-        self._before = (self._before + text)[-_CONTEXT:]
-        self._became = (self._became + changed)[-_CONTEXT:]
+        plain = self._is_plain(text)
+        changed = text if plain else self._change(text, self._before, self._became)
+        self._before = (self._before + text)[-CONTEXT:]
+        self._became = (self._became + changed)[-CONTEXT:]
         return changed
 
     def _relieve(self) -> str:
@@ -226,11 +227,16 @@ class SettledStream:
         return piece[end.start() :]
 
 
+def _begin_of_several(text: str, end: int) -> int:
+    """Where an entity of several tokens may begin that reaches to a place in a text; else that place."""
+    while longer := _longer(text, end):
+        end = longer.start()
+    block = _BLOCK.search(text, 0, end)
+    return block.start() if block else end
+
+
 def _longer(text: str, end: int) -> re.Match[str] | None:
-    """What may be the beginning of an entity of several tokens, and reaches to a place in a text."""
     start = max(0, end - HELD_BACK)
-    if not _DIGIT.search(text, start, end):
-        return None
     return _NUMBERS.search(text, start, end) or _ACCOUNT.search(text, start, end)
 
 

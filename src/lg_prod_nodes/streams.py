@@ -6,19 +6,16 @@ Each text goes through the filters of the call as a stream of its own, told apar
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from langchain_core.messages import AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk
-from pydantic import BaseModel
 
-from lg_prod_nodes.call import TextFilter, TextStream, through
+from lg_prod_nodes._blocks import Blocks, Piece
+from lg_prod_nodes._texts import Path, Streams, TextChunks, copied, with_message
+from lg_prod_nodes.call import TextFilter, through
 from lg_prod_nodes.content import rewrite
-
-M = TypeVar("M", bound=BaseModel)
-_Path = tuple[Hashable, ...]
 
 _DELTAS = frozenset(
     {
@@ -29,43 +26,8 @@ _DELTAS = frozenset(
 """Fields of a chunk that go on where the same field of the chunk before it ended."""
 
 _JSON = frozenset({"args", "arguments", "partial_json"})
-_CONTENT: _Path = ("content",)
-_LONG = 80
-"""How many characters of a chunk are settled before it leaves in two."""
+_CONTENT: Path = ("content",)
 _NAMES = frozenset({"type", "id", "index", "name", "role", "signature"})
-
-
-class Streams:
-    """Texts that leave piece by piece, each by itself, through the same filters."""
-
-    def __init__(self, filters: Sequence[TextFilter]) -> None:
-        self._filters = filters
-        self._open: dict[_Path, list[TextStream]] = {}
-
-    def feed(self, path: _Path, piece: str) -> str:
-        """Give the next piece of a text; get what may leave."""
-        if path not in self._open:
-            self._open[path] = [filter.stream() for filter in reversed(self._filters)]
-        for stream in self._open[path]:
-            piece = stream.feed(piece)
-        return piece
-
-    def held(self, path: _Path) -> int:
-        """How many characters of a text are held back."""
-        return sum(stream.held for stream in self._open.get(path, ()))
-
-    def flush(self, path: _Path) -> str:
-        """End a text; get the rest of it."""
-        piece = ""
-        for stream in self._open.pop(path, ()):
-            piece = stream.feed(piece) + stream.flush() if piece else stream.flush()
-        return piece
-
-    def flush_all(self) -> dict[_Path, str]:
-        """End all texts; get what is left of each."""
-        rest = {path: self.flush(path) for path in list(self._open)}
-        return {path: piece for path, piece in rest.items() if piece}
-
 
 _BARE = re.compile(r"\[[A-Z][\w:]*\]|\*+\w*")
 
@@ -93,88 +55,30 @@ class JsonText:
         self._is_escaped = mark == "\\" and not self._is_escaped
 
 
-class TextChunks:
-    """The chunks of a message's text: where nothing is replaced they leave as the model cut them, a little later."""
-
-    def __init__(self, streams: Streams) -> None:
-        self._streams = streams
-        self._waiting: deque[ChatGenerationChunk] = deque()
-        self._said, self._settled = "", 0
-        self._is_replacing = False
-
-    def feed(self, chunk: ChatGenerationChunk) -> list[ChatGenerationChunk]:
-        """The chunks that may leave, given the next one, which is a text and nothing else."""
-        said = str(chunk.message.content)
-        piece = self._streams.feed(_CONTENT, said)
-        if piece == said and not self._said:
-            return [chunk]
-        self._waiting.append(chunk)
-        self._said += said
-        if not self._is_replacing and self._said.startswith(piece, self._settled):
-            return self._as_cut(len(piece))
-        piece = self._said[: self._settled] + piece
-        self._forget()
-        return [_with_text(chunk, piece)] if piece else []
-
-    def join(self, content: str, *, is_last: bool) -> tuple[list[ChatGenerationChunk], str]:
-        """The chunks that may leave before one that is more than a text, and what that may say."""
-        piece = self._streams.feed(_CONTENT, content)
-        if is_last:
-            piece += self._streams.flush(_CONTENT)
-        piece = self._said[: self._settled] + piece
-        whole = self._said + content
-        waiting = list(self._waiting) if piece == whole and not self._is_replacing else []
-        self._forget()
-        return waiting, content if waiting else piece
-
-    def _as_cut(self, length: int) -> list[ChatGenerationChunk]:
-        """The chunks that end within a length of what waits; of a long one, the part that does."""
-        self._settled += length
-        left: list[ChatGenerationChunk] = []
-        while self._waiting and (size := len(self._waiting[0].message.content)) <= self._settled:
-            left.append(self._waiting.popleft())
-            self._left(size)
-        if self._settled > _LONG:
-            chunk = self._waiting[0]
-            text = str(chunk.message.content)
-            left.append(_with_text(chunk, text[: self._settled]))
-            self._waiting[0] = _with_text(chunk, text[self._settled :])
-            self._left(self._settled)
-        return left
-
-    def _left(self, size: int) -> None:
-        self._said = self._said[size:]
-        self._settled -= size
-
-    def _forget(self) -> None:
-        self._waiting.clear()
-        self._said, self._settled = "", 0
-        self._is_replacing = self._streams.held(_CONTENT) > 0
-
-
 class MessageStream:
     """The chunks of one message of a model."""
 
     def __init__(self, filters: Sequence[TextFilter]) -> None:
         self._streams = Streams(filters)
-        self._texts = TextChunks(self._streams)
+        self._texts = TextChunks(filters)
+        self._blocks = Blocks(filters, self._streams)
         self._filters = filters
-        self._seen: dict[_Path, dict[str, Any]] = {}
-        self._json: dict[_Path, JsonText] = {}
+        self._seen: dict[Path, dict[str, Any]] = {}
+        self._json: dict[Path, JsonText] = {}
         self._is_last = False
 
     def feed(self, chunk: ChatGenerationChunk) -> list[ChatGenerationChunk]:
         """The chunks that may leave, given the next one; the last one has the rest."""
         message = chunk.message
-        if not isinstance(message, AIMessageChunk):
-            return [_with_message(chunk, rewrite(message, self._filtered))]
         if _is_text_alone(message):
             return self._texts.feed(chunk)
+        if not isinstance(message, AIMessageChunk):
+            return [with_message(chunk, rewrite(message, self._filtered))]
         self._is_last = message.chunk_position == "last"
         waiting, content = self._content(message.content)
         changed = self._changed(message, content)
         rest = self._rest() if self._is_last else None
-        return [*waiting, _with_message(chunk, changed if rest is None else changed + rest)]
+        return [*waiting, with_message(chunk, changed if rest is None else changed + rest)]
 
     def flush(self) -> list[ChatGenerationChunk]:
         """What is left after the last chunk, if anything is."""
@@ -185,7 +89,29 @@ class MessageStream:
     def _content(self, content: Any) -> tuple[list[ChatGenerationChunk], Any]:
         if isinstance(content, str):
             return self._texts.join(content, is_last=self._is_last)
-        return [], self._items(_CONTENT, content)
+        waiting, said = self._texts.join("", is_last=True) if content else ([], "")
+        if said:
+            waiting.append(ChatGenerationChunk(message=AIMessageChunk(content=said)))
+        return waiting, [left for item in content for left in self._block(item)]
+
+    def _block(self, item: Any) -> list[Any]:
+        """What may leave of a content block, after what may leave of those before it."""
+        is_block = isinstance(item, dict)
+        path = (*_CONTENT, _place(item)) if is_block else _CONTENT
+        of_text = (*path, "text")
+        text = item.get("text") if is_block else item
+        if not isinstance(text, str):
+            return [*self._grown_all(self._blocks.end(of_text)), *self._items(_CONTENT, [item])]
+        pieces = self._blocks.feed(of_text, text)
+        own = "".join(piece for at, piece in pieces if at == of_text)
+        others = [(at, piece) for at, piece in pieces if at != of_text]
+        if is_block:
+            further = {name: old for name, old in item.items() if name != "text"}
+            return [*self._grown_all(others), {**item, **self._tree(path, further), "text": own}]
+        return [*self._grown_all(others), own]
+
+    def _grown_all(self, pieces: Sequence[Piece]) -> list[Any]:
+        return [self._grown(path, text, 2) for path, text in pieces if text]
 
     def _changed(self, message: AIMessageChunk, content: Any) -> AIMessageChunk:
         update: dict[str, Any] = {"content": content}
@@ -194,25 +120,25 @@ class MessageStream:
         if message.response_metadata:
             update["response_metadata"] = rewrite(message.response_metadata, self._filtered)
         if not message.tool_call_chunks:
-            return _copied(message, update)
+            return copied(message, update)
         update["tool_call_chunks"] = self._items(("tool",), message.tool_call_chunks)
         fields = {name: getattr(message, name) for name in message.model_fields_set}
         for derived in ("tool_calls", "invalid_tool_calls"):
             fields.pop(derived, None)
         return AIMessageChunk(**{**fields, **update})
 
-    def _piece(self, path: _Path, text: str, *, whole: bool = False) -> str:
+    def _piece(self, path: Path, text: str, *, whole: bool = False) -> str:
         piece = self._streams.feed(path, text)
         if whole or self._is_last:
             piece += self._streams.flush(path)
         return self._as_json(path, piece)
 
-    def _as_json(self, path: _Path, piece: str) -> str:
+    def _as_json(self, path: Path, piece: str) -> str:
         if path[-1] not in _JSON:
             return piece
         return self._json.setdefault(path, JsonText()).feed(piece)
 
-    def _items(self, path: _Path, items: Sequence[Any]) -> list[Any]:
+    def _items(self, path: Path, items: Sequence[Any]) -> list[Any]:
         """The items of a list; those without an index do not go on from chunk to chunk, but the texts among them do."""
         return [
             self._tree((*path, _place(item)), item, whole=_is_whole(path, item))
@@ -223,7 +149,7 @@ class MessageStream:
             for item in items
         ]
 
-    def _tree(self, path: _Path, value: Any, *, whole: bool = False) -> Any:
+    def _tree(self, path: Path, value: Any, *, whole: bool = False) -> Any:
         match value:
             case dict():
                 self._seen.setdefault(path, {k: v for k, v in value.items() if k in _NAMES})
@@ -239,11 +165,13 @@ class MessageStream:
                 return rewrite(value, self._filtered)
 
     def _rest(self, content: str = "") -> AIMessageChunk | None:
-        left = self._streams.flush_all()
-        rest = {path: self._as_json(path, piece) for path, piece in left.items()}
+        left = self._blocks.flush()
+        rest: dict[Path, str] = {}
+        for path, piece in [*left, *self._streams.flush_all().items()]:
+            if piece:
+                rest[path] = rest.get(path, "") + self._as_json(path, piece)
         if not (rest or content):
             return None
-        parts: dict[str, Any] = {"content": content + rest.pop(_CONTENT, "")}
         blocks: list[Any] = []
         tools: list[Any] = []
         kwargs: dict[str, Any] = {}
@@ -255,12 +183,10 @@ class MessageStream:
                     tools.append({**self._grown(path, text, 2), "name": None, "id": None})
                 case _:
                     _plant(kwargs, path[1:], text, self._seen, path[:1])
-        if blocks:
-            said = parts["content"]
-            parts["content"] = [*([said] if said else []), *blocks]
-        return AIMessageChunk(tool_call_chunks=tools, additional_kwargs=kwargs, **parts)
+        said = [*([content] if content else []), *blocks] if blocks else content
+        return AIMessageChunk(content=said, tool_call_chunks=tools, additional_kwargs=kwargs)
 
-    def _grown(self, path: _Path, text: str, root: int) -> Any:
+    def _grown(self, path: Path, text: str, root: int) -> Any:
         """The rest of a text at its place in a block."""
         if len(path) == root:
             return text
@@ -273,15 +199,17 @@ class MessageStream:
         return through(self._filters, text)
 
 
-def _is_text_alone(message: AIMessageChunk) -> bool:
+def _is_text_alone(message: BaseMessage) -> bool:
+    has = vars(message)  # this happens at each token
     return (
-        isinstance(message.content, str)
-        and not (message.usage_metadata or message.response_metadata or message.additional_kwargs)
-        and not (message.tool_call_chunks or message.chunk_position)
+        isinstance(has["content"], str)
+        and isinstance(message, AIMessageChunk)
+        and not (has["usage_metadata"] or has["response_metadata"] or has["additional_kwargs"])
+        and not (has["tool_call_chunks"] or has["chunk_position"])
     )
 
 
-def _is_whole(path: _Path, item: Mapping[str, Any]) -> bool:
+def _is_whole(path: Path, item: Mapping[str, Any]) -> bool:
     return item.get("index") is None and path != _CONTENT
 
 
@@ -290,7 +218,7 @@ def _place(item: Mapping[str, Any]) -> Hashable:
 
 
 def _plant(
-    into: dict[str, Any], path: _Path, text: str, seen: Mapping[_Path, Any], parent: _Path
+    into: dict[str, Any], path: Path, text: str, seen: Mapping[Path, Any], parent: Path
 ) -> None:
     name, *deeper = path
     if not deeper:
@@ -305,27 +233,6 @@ def _plant(
         into.setdefault(str(name), []).append(item)
     else:
         _plant(into.setdefault(str(name), {}), tuple(deeper), text, seen, here)
-
-
-def _with_message(chunk: ChatGenerationChunk, message: BaseMessage) -> ChatGenerationChunk:
-    if message is chunk.message:
-        return chunk
-    text = message.content if isinstance(message.content, str) else message.text
-    return _copied(chunk, {"message": message, "text": str(text)})
-
-
-def _with_text(chunk: ChatGenerationChunk, text: str) -> ChatGenerationChunk:
-    return _with_message(chunk, _copied(chunk.message, {"content": text}))
-
-
-def _copied(model: M, update: dict[str, Any]) -> M:
-    """What `model_copy` gives, in a fifth of its time, since this happens at each token."""
-    new = object.__new__(type(model))
-    object.__setattr__(new, "__dict__", {**vars(model), **update})
-    object.__setattr__(new, "__pydantic_fields_set__", model.model_fields_set | update.keys())
-    object.__setattr__(new, "__pydantic_extra__", model.model_extra)
-    object.__setattr__(new, "__pydantic_private__", model.__pydantic_private__)
-    return new
 
 
 _EVENT_TEXTS = {"text-delta": "text", "reasoning-delta": "reasoning", "tool-call-delta": "args"}

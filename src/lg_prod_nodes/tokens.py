@@ -8,7 +8,8 @@ from typing import Any
 from langchain_core.messages import BaseMessage
 from langchain_core.messages.utils import count_tokens_approximately
 
-_CHARACTERS_PER_TOKEN = 4  # what LangChain's own estimate takes
+CHARACTERS_PER_TOKEN = 4
+"""What LangChain's own estimate takes."""
 
 
 def estimated_tokens(input: Any) -> int:
@@ -18,7 +19,7 @@ def estimated_tokens(input: Any) -> int:
         input: Messages, lists of messages, or texts.
     """
     if isinstance(input, str):
-        return -(-len(input) // _CHARACTERS_PER_TOKEN)
+        return -(-len(input) // CHARACTERS_PER_TOKEN)
     if isinstance(input, BaseMessage):
         return count_tokens_approximately([input])
     if isinstance(input, Iterable):

@@ -111,6 +111,11 @@ def raw_events(patch: Patch) -> None:
     patch.setattr("lg_prod_nodes._boundary.filtered_events", events)
 
 
+def patch_by_patch(self: Any, ops: list[Any]) -> list[list[Any]]:
+    """Each patch of a log by itself."""
+    return [rewrite(ops, self._run.filtered)]
+
+
 def raw_model_pieces(patch: Patch) -> None:
     patch.setattr("lg_prod_nodes.streams.MessageStream.feed", lambda self, chunk: [chunk])
     patch.setattr("lg_prod_nodes.streams.MessageStream.flush", lambda self: [])

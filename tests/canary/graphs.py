@@ -442,8 +442,10 @@ class Desk:
     async def node_completes(self, state: State) -> Any:
         """A model of texts, not of messages."""
         model = Completing(says=self.plants.text("completion: output"), asked=self.received)
+        teller = Completing(says=self.plants.text("completion: pieces"), asked=self.received)
         asked = self.plants.text("completion: input")
-        return {"log": [await self.face.call(model, "invoke", asked)]}
+        said = await self.face.call(model, "invoke", asked)
+        return {"log": [said, "".join(await self.face.all(teller, "stream", asked))]}
 
     async def node_remembers_answers(self, state: State) -> Any:
         """A model whose answers are cached."""

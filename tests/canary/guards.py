@@ -14,6 +14,7 @@ from tests.canary.disabling import (
     fields_without,
     input_of,
     nothing,
+    patch_by_patch,
     put,
     raw_events,
     raw_function,
@@ -34,7 +35,7 @@ from tests.canary.errors import Failures
 from tests.canary.faces import Face
 from tests.canary.site import Site
 from tests.canary.terms import BLOCKED, run_terms
-from tests.canary.ways import WAYS, Way
+from tests.canary.ways import OLD_WAYS, WAYS, Way
 
 from lg_prod_nodes import ContentFilter, Redact
 from lg_prod_nodes.policy import Policy
@@ -72,7 +73,7 @@ class Guard:
     def chosen(self) -> list[Way]:
         """The ways, of which each is named by how its name begins."""
         return [
-            next(way for way in WAYS[self.is_async] if way.name.startswith(begins))
+            next(way for way in (*WAYS[self.is_async], *OLD_WAYS) if way.name.startswith(begins))
             for begins in self.ways
         ]
 
@@ -110,6 +111,7 @@ CUSTOM = ("stream stream_mode=custom",)
 ALL = ("stream stream_mode=all subgraphs=True version=v1",)
 V2 = ("astream_events version=v2",)
 V3 = ("stream_events version=v3",)
+LOG = ("astream_log",)
 
 
 def _guards() -> list[Guard]:
@@ -240,6 +242,13 @@ def _guards() -> list[Guard]:
             ("model output: text",),
         ),
         Guard(
+            "model stream, over blocks",
+            put("_blocks._Joined.goes_across", lambda self, rest: False),
+            desk("asks_blocks"),
+            MESSAGES,
+            ("model output: neighbouring blocks",),
+        ),
+        Guard(
             "model events",
             put("streams.EventStream.feed", lambda self, event: [event]),
             desk("asks_native"),
@@ -256,6 +265,27 @@ def _guards() -> list[Guard]:
                 "model output: args at once",
                 "model output: response_metadata",
             ),
+        ),
+        Guard(
+            "results of models of texts",
+            put("_models._filtered_result", same),
+            desk("completes"),
+            INVOKE,
+            ("completion: output",),
+        ),
+        Guard(
+            "pieces of models of texts",
+            put("_models._Texts.feed", lambda self, chunk: [chunk]),
+            desk("completes"),
+            INVOKE,
+            ("completion: pieces",),
+        ),
+        Guard(
+            "what models of texts are asked",
+            input_of("model"),
+            desk("completes"),
+            INVOKE,
+            ("completion: input",),
         ),
         Guard(
             "tokens that a model tells",
@@ -347,10 +377,18 @@ def _guards() -> list[Guard]:
         ),
         Guard(
             "events in pieces",
-            put("_events._Pieces._is_piece", lambda self, event: False),
+            put("_events._is_piece", lambda event: False),
             desk("dispatches", "chains"),
             V2,
             ("custom event: token by token", "chain in a node: streamed pieces"),
+            is_async=True,
+        ),
+        Guard(
+            "patches of a log in pieces",
+            put("_events._Log._patches", patch_by_patch),
+            desk("chains"),
+            LOG,
+            ("chain in a node: streamed pieces",),
             is_async=True,
         ),
         # The walk

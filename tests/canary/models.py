@@ -130,9 +130,14 @@ class Completing(LLM):
         self.asked.append(prompt)
         return self.says
 
-    def _stream(self, prompt: str, *args: Any, **options: Any) -> Iterator[GenerationChunk]:
+    def _stream(
+        self, prompt: str, stop: Any = None, run_manager: Any = None, **options: Any
+    ) -> Iterator[GenerationChunk]:
         self.asked.append(prompt)
-        yield from (GenerationChunk(text=piece) for piece in cut(self.says, "completing"))
+        for piece in cut(self.says, "completing"):
+            if run_manager is not None:
+                run_manager.on_llm_new_token(piece, chunk=GenerationChunk(text=piece))
+            yield GenerationChunk(text=piece)
 
 
 def pieces_of(message: AIMessage, seed: str, most: int = 0) -> Iterator[AIMessageChunk]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from lg_prod_nodes.detectors.plain import PlainText
 from lg_prod_nodes.detectors.presidio import Finding
 from lg_prod_nodes.settling import Reach, SettledStream
 
@@ -27,7 +28,7 @@ class Replacer:
         stand_in: What to put there.
         reach: How far what is looked for reaches.
         blocks: Whether an entity blocks the call that it is found in.
-        plain: Whether nothing can be found in a piece of a stream, given what stands before it.
+        plain: Tells pieces of a stream in which nothing can be found.
 
     Attributes:
         found: How often each entity was found.
@@ -40,7 +41,7 @@ class Replacer:
         stand_in: StandIn,
         reach: Reach,
         blocks: Callable[[str], bool],
-        plain: Callable[[str, str], bool] = lambda text, before: False,
+        plain: PlainText | None = None,
     ) -> None:
         self.found: Counter[str] = Counter()
         self.blocked: Counter[str] = Counter()
@@ -68,7 +69,12 @@ class Replacer:
 
     def stream(self) -> SettledStream:
         """A text that leaves piece by piece."""
-        return SettledStream(self._reach, self._piece)
+        is_plain = self._plain.stream() if self._plain is not None else None
+        if is_plain is None:
+            return SettledStream(self._reach, self._piece)
+        return SettledStream(
+            self._reach, self._piece, lambda text: is_plain(text) and not self.blocked
+        )
 
     def settled(self, text: str) -> int:
         """How many characters of a text are settled, whatever follows."""
@@ -84,9 +90,8 @@ class Replacer:
         return found
 
     def _piece(self, text: str, before: str, became: str) -> str:
-        if not self._plain(text, before):
-            text = self.change(text, before, became)
-        return "" if self.blocked else text
+        changed = self.change(text, before, became)
+        return "" if self.blocked else changed
 
     def _count(self, findings: Sequence[Finding]) -> None:
         for finding in findings:
