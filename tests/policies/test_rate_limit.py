@@ -1,13 +1,23 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 from typing import Any
 
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 from tests.policies.conftest import THREAD, Runner, TravellingClock, notes, one, said, saved
 
-from lg_prod_nodes import RateLimit, RateLimitExceeded, Redact, Run, by_user, harden
+from lg_prod_nodes import (
+    ConfigurationError,
+    LimitStore,
+    RateLimit,
+    RateLimitExceeded,
+    Redact,
+    Run,
+    by_user,
+    harden,
+)
 
 
 def user(name: str) -> dict[str, Any]:
@@ -148,7 +158,8 @@ def test_tells_what_is_left_of_each_limit() -> None:
     graph.invoke({"text": "1"})
     graph.invoke({"text": "2"}, control=told)
 
-    assert told.report.remaining == {"3 per 1 minute": 1, "5 per 1 hour": 3}
+    left = {limit.limit: limit.remaining for limit in told.report.limits}
+    assert left == {"3 per 1 minute": 1, "5 per 1 hour": 3}
 
 
 def test_of_several_limits_all_must_have_room(clock: TravellingClock) -> None:
@@ -214,3 +225,107 @@ def test_concurrent_runs_never_pass_the_limit() -> None:
     results = asyncio.run(together())
 
     assert sum(isinstance(result, RateLimitExceeded) for result in results) == 20
+
+
+def test_limits_of_the_same_rate_are_told_apart() -> None:
+    limits = [RateLimit("3/hour", by=by_user), RateLimit("3/hour"), RateLimit("3/hour", name="all")]
+    graph = harden(one(notes("ran")), limits).compile()
+    told = Run()
+    graph.invoke({"text": "1"}, user("ada"))
+    graph.invoke({"text": "2"}, user("bob"), control=told)
+
+    assert [(limit.policy, limit.remaining) for limit in told.report.limits] == [
+        ("RateLimit", 2),
+        ("RateLimit", 1),
+        ("all", 1),
+    ]
+    assert {(limit.quota, limit.window, limit.limit) for limit in told.report.limits} == {
+        (3, 3600, "3 per 1 hour")
+    }
+
+
+def test_a_refusal_says_how_the_limits_stand() -> None:
+    graph = harden(one(notes("ran")), [RateLimit("1/hour;5/day")]).compile()
+    graph.invoke({"text": "1"})
+
+    refusal = _refusal(graph)
+
+    assert refusal is not None
+    assert [limit.remaining for limit in refusal.limits] == [0, 4]
+    assert pickle.loads(pickle.dumps(refusal)).limits == refusal.limits
+
+
+PLANS = {"free": "1/hour", "pro": "3/hour", "own": None}
+
+
+async def test_each_plan_has_a_rate_of_its_own(run: Runner) -> None:
+    limit = RateLimit(lambda call: PLANS[call.config["configurable"]["plan"]], by=by_user)
+    graph = harden(one(notes("ran")), [limit]).compile()
+    passed = {}
+
+    for plan in PLANS:
+        config = {"configurable": {"user_id": plan, "plan": plan}}
+        results = [await _passes(run, graph, config) for _ in range(5)]
+        passed[plan] = sum(results)
+
+    assert passed == {"free": 1, "pro": 3, "own": 5}
+
+
+async def _passes(run: Runner, graph: Any, config: Any) -> bool:
+    try:
+        return bool(await run(graph, {"text": "x"}, config))
+    except RateLimitExceeded:
+        return False
+
+
+def test_a_rate_that_changes_counts_from_the_next_call() -> None:
+    rate = ["1/hour"]
+    graph = harden(one(notes("ran")), [RateLimit(lambda call: rate[0])]).compile()
+    graph.invoke({"text": "1"})
+    assert _refusal(graph)
+    rate[0] = "2/hour"
+
+    assert [_refusal(graph) is None for _ in range(3)] == [True, True, False]
+
+
+@pytest.mark.parametrize("given", ["often", 3, "0/second", ["1/hour"]])
+def test_a_rate_that_cannot_be_read_is_refused_with_what_was_given(given: Any) -> None:
+    graph = harden(one(notes("ran")), [RateLimit(lambda call: given)]).compile()
+
+    with pytest.raises(ConfigurationError) as refused:
+        graph.invoke({"text": "1"})
+    assert str(given) in str(refused.value)
+
+
+@pytest.mark.parametrize("max_wait", [0.0, 5.0])
+async def test_a_shadow_tells_what_it_would_refuse(
+    run: Runner, clock: TravellingClock, max_wait: float
+) -> None:
+    limit = RateLimit("1/second", shadow=True, max_wait=max_wait, reply="Slow down.")
+    graph = harden(one(notes("ran")), [limit], clock=clock).compile()
+    told = [Run(), Run()]
+
+    for one_run in told:
+        assert ran(await run(graph, {"text": "1"}, control=one_run)) == ["ran"]
+
+    assert [one_run.report.facts["call_would_be_rejected"] for one_run in told] == [0, 1]
+    assert told[1].report.outcome == "ok"
+    assert told[1].report.limits[0].remaining == 0
+    assert clock.slept == []
+
+
+async def test_a_shadow_stops_nobody_while_its_store_is_down(run: Runner) -> None:
+    store = LimitStore("valkey://127.0.0.1:1", timeout=0.2)
+    graph = harden(one(notes("ran")), [RateLimit("1/hour", shadow=True, store=store)]).compile()
+    told = Run()
+
+    assert ran(await run(graph, {"text": "1"}, control=told)) == ["ran"]
+    assert told.report.facts["store_unavailable"] == 1
+    store.close()
+
+
+def test_a_key_that_spells_like_nobody_counts_alone() -> None:
+    keys = iter([None, "*", "", None])
+    graph = harden(one(notes("ran")), [RateLimit("1/hour", by=lambda call: next(keys))]).compile()
+
+    assert [_refusal(graph) is None for _ in range(4)] == [True, True, True, False]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
@@ -109,6 +110,35 @@ def test_a_graph_and_its_subgraph_do_not_share_a_window() -> None:
     outer = harden(one(inner), [RateLimit("1/hour", store=limit.store)]).compile(name="outer")
 
     assert outer.invoke({"log": []})["log"] == ["ran"]
+
+
+def test_a_run_that_is_tried_again_by_its_id_is_charged_once() -> None:
+    graph = harden(one(notes("ran")), [RateLimit("1/hour")]).compile()
+    first, other = ({"run_id": uuid4()} for _ in range(2))
+
+    for _ in range(2):
+        assert graph.invoke({"log": []}, first)["log"] == ["ran"]
+    with pytest.raises(RateLimitExceeded):
+        graph.invoke({"log": []}, other)
+
+
+@pytest.mark.parametrize("server", ["valkey_url", "dsn"])
+async def test_another_worker_resumes_without_a_charge(
+    request: pytest.FixtureRequest, run: Runner, server: str
+) -> None:
+    saver, url = InMemorySaver(), request.getfixturevalue(server)
+
+    def worker(store: LimitStore) -> Any:
+        limit = RateLimit("1/hour", store=store)
+        return harden(one(asks_a_person), nodes={"node": [limit]}).compile(saver)
+
+    async with LimitStore(url) as one_store, LimitStore(url) as other_store:
+        await run(worker(one_store), {"text": "1"}, THREAD)
+
+        resumed = await run(worker(other_store), Command(resume="so"), THREAD)
+        assert resumed["text"] == "so"
+        with pytest.raises(RateLimitExceeded):
+            await run(worker(other_store), {"text": "2"}, {"configurable": {"thread_id": "2"}})
 
 
 def test_replaying_a_run_is_charged() -> None:

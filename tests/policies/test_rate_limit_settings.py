@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 import pytest
 from tests.policies.conftest import notes, one
 from typing_extensions import TypedDict
 
-from lg_prod_nodes import ConfigurationError, RateLimit, harden
+from lg_prod_nodes import ConfigurationError, RateLimit, by_user, harden
 
 
 @pytest.mark.parametrize(
@@ -23,10 +25,19 @@ from lg_prod_nodes import ConfigurationError, RateLimit, harden
         ({"max_wait": float("nan")}, "max_wait is nan"),
         ({"by": "user"}, "by is 'user'"),
         ({"store": "ftp://somewhere"}, "ftp://"),
-        ({"store": "postgresql://somewhere"}, "memory://, redis:// or valkey://"),
-        ({"store": None}, "memory://"),
+        ({"store": "mysql://somewhere"}, "memory://, redis://, valkey:// or postgresql://"),
+        ({"store": 7}, "memory://"),
         ({"reply": 3}, "reply is 3"),
-        ({"store_down": "ignore"}, "'raise' or 'admit'"),
+        ({"store_down": "ignore"}, "'raise', 'admit' or 'share'"),
+        ({"store_down": "share"}, "workers="),
+        ({"workers": 4}, "store_down='share'"),
+        ({"store_down": "share", "workers": 0}, "workers is 0; give the number"),
+        ({"store_down": "share", "workers": 1.5}, r"workers is 1\.5"),
+        ({"limits": ["1/second"]}, "cannot read the rate limit"),
+        ({"limits": None}, "cannot read the rate limit"),
+        ({"cost": 3}, "cost is 3; give a function"),
+        ({"max_wait": float("inf")}, "max_wait is inf"),
+        ({"name": ""}, "name is ''"),
     ],
 )
 def test_settings_that_cannot_work_are_refused_while_building(
@@ -37,7 +48,16 @@ def test_settings_that_cannot_work_are_refused_while_building(
 
 
 def test_the_store_s_password_does_not_show() -> None:
-    assert "hunter2" not in repr(RateLimit("1/second", store="valkey://ann:hunter2@localhost:1"))
+    limit = RateLimit("1/second", store="valkey://ann:hunter2@localhost:1")
+
+    assert "hunter2" not in f"{limit!r} {limit.kept!r} {limit.kept}"
+
+
+def test_a_limit_can_be_copied_and_sent_elsewhere() -> None:
+    limit = RateLimit("1/second", by=by_user)
+
+    assert pickle.loads(pickle.dumps(limit)) == limit
+    assert copy.deepcopy(limit) == limit
 
 
 class Plain(TypedDict):

@@ -3,11 +3,21 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+from typing import Any
 
 import pytest
-from tests.policies.conftest import Runner, notes, one
+from tests.policies.conftest import FakeModel, Runner, asks, notes, one
 
-from lg_prod_nodes import RateLimit, Run, StoreUnavailable, harden
+from lg_prod_nodes import (
+    LimitStore,
+    RateLimit,
+    RateLimitExceeded,
+    Run,
+    StoreUnavailable,
+    by_tokens,
+    harden,
+)
+from lg_prod_nodes.stores import limits
 
 
 @pytest.fixture
@@ -35,6 +45,82 @@ async def test_a_store_that_is_down_admits_where_that_was_chosen(run: Runner, no
         assert (await run(graph, {"text": "1"}))["log"] == ["ran"]
 
 
+async def test_a_store_that_is_down_leaves_each_worker_its_share(run: Runner, nowhere: str) -> None:
+    limit = RateLimit("6/hour", store=nowhere, store_down="share", workers=2)
+    graph = harden(one(notes("ran")), [limit]).compile()
+    told = Run()
+
+    for _ in range(3):
+        await run(graph, {"text": "1"}, control=told)
+    with pytest.raises(RateLimitExceeded) as refused:
+        await run(graph, {"text": "1"}, control=told)
+
+    assert refused.value.limit == "3 per 1 hour"
+    assert told.report.facts["store_unavailable"] == 4
+
+
+def test_each_worker_s_share_is_at_least_one(nowhere: str) -> None:
+    limit = RateLimit("3/hour", store=nowhere, store_down="share", workers=10)
+    graph = harden(one(notes("ran")), [limit]).compile()
+    graph.invoke({"log": []})
+
+    with pytest.raises(RateLimitExceeded):
+        graph.invoke({"log": []})
+
+
+def test_the_store_takes_over_again(valkey_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(limits, "monotonic", lambda: now[0])
+    store = LimitStore(valkey_url, pause=5.0)
+    limit = RateLimit("4/hour", store=store, store_down="share", workers=4)
+    graph = harden(one(notes("ran")), [limit]).compile()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store._place, "decide", _down)
+        graph.invoke({"log": []})
+        with pytest.raises(RateLimitExceeded):
+            graph.invoke({"log": []})
+    with pytest.raises(RateLimitExceeded):
+        graph.invoke({"log": []})  # it is not asked yet
+    now[0] += 5.1
+    for _ in range(4):
+        graph.invoke({"log": []})
+    with pytest.raises(RateLimitExceeded):
+        graph.invoke({"log": []})
+    store.close()
+
+
+def test_what_a_share_gave_goes_back_to_it(nowhere: str, model: FakeModel) -> None:
+    limit = RateLimit("100/minute", cost=by_tokens, store=nowhere, store_down="share", workers=2)
+    told = Run()
+    harden(one(asks(model)), [limit]).compile().invoke({"messages": ["hello " * 9]}, control=told)
+
+    assert [state.remaining for state in told.report.limits] == [50 - 7]
+
+
+def test_a_correction_that_cannot_be_stored_fails_no_call(
+    valkey_url: str, model: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, told = LimitStore(valkey_url), Run()
+    limit = RateLimit("100/minute", cost=by_tokens, store=store)
+    decide = store._place.decide
+
+    def lost(*args: Any, forced: bool = False, **options: Any) -> Any:
+        return _down() if forced else decide(*args, **options)
+
+    monkeypatch.setattr(store._place, "decide", lost)
+    graph = harden(one(asks(model)), [limit]).compile()
+    result = graph.invoke({"messages": ["hello " * 9]}, control=told)
+    store.close()
+
+    assert result["messages"][-1].text == "hello there"
+    assert told.report.facts["store_unavailable"] == 1
+
+
+def _down(*_: Any, **__: Any) -> Any:
+    raise StoreUnavailable("down")
+
+
 PROCESS = """
 import sys
 from lg_prod_nodes import RateLimit, RateLimitExceeded, harden
@@ -53,8 +139,11 @@ print(admitted)
 """
 
 
-def test_four_processes_together_admit_exactly_the_limit(valkey_url: str) -> None:
-    command = [sys.executable, "-c", PROCESS, valkey_url]
+@pytest.mark.parametrize("server", ["valkey_url", "dsn"])
+def test_four_processes_together_admit_exactly_the_limit(
+    request: pytest.FixtureRequest, server: str
+) -> None:
+    command = [sys.executable, "-c", PROCESS, request.getfixturevalue(server)]
     pipe = subprocess.PIPE
     workers = [subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) for _ in range(4)]
     assert [worker.stdout.readline() for worker in workers if worker.stdout] == ["ready\n"] * 4

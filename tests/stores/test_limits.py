@@ -1,149 +1,269 @@
-"""One contract on every place: in memory and on a real Valkey, for synchronous and asynchronous callers."""
+"""One contract on every place: in memory, on a real Valkey and a real Postgres, for callers of both kinds."""
 
 from __future__ import annotations
 
 import asyncio
-import gc
-import socket
-import time
-import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from math import inf
 from typing import Any
 
 import pytest
-import time_machine
-from hypothesis import given
-from hypothesis import strategies as st
-from limits.strategies import RateLimiter
+from tests.programs.limits_at_once import admitted
+from tests.stores.conftest import Later
 
-from lg_prod_nodes import ConfigurationError, LimitStore, StoreUnavailable
+from lg_prod_nodes import LimitStore
 from lg_prod_nodes._engine import drive
-from lg_prod_nodes.stores import limits
-from lg_prod_nodes.stores.limits import Admission, parse_limits
+from lg_prod_nodes.stores.limits import STRATEGIES, Decision, Strategy, parse_limits
 
-Acquire = Callable[..., Awaitable[Admission]]
-START = 1_800_000_000.0
-
-
-@pytest.fixture
-def traveller() -> Iterator[time_machine.Traveller]:
-    """Moves `time.time()`, which stands still else."""
-    with time_machine.travel(START, tick=False) as traveller:
-        yield traveller
-
-
-@pytest.fixture(params=["memory", "valkey", "redis"])
-def url(request: pytest.FixtureRequest) -> str:
-    if request.param == "memory":
-        return "memory://"
-    return str(request.getfixturevalue("valkey_url")).replace("valkey", request.param)
-
-
-async def disconnect(store: LimitStore) -> None:
-    """Close what the store itself leaves open."""
-    for limiter in store._async.values():
-        if bridge := getattr(limiter.storage, "bridge", None):
-            await bridge.storage.aclose()
+Acquire = Callable[..., Awaitable[Decision]]
+EVERY_STRATEGY = pytest.mark.parametrize("strategy", STRATEGIES, indirect=True)
+WHOLE_WINDOWS = pytest.mark.parametrize(
+    "strategy", ["fixed-window", "moving-window"], indirect=True
+)
 
 
 @pytest.fixture
-async def store(url: str) -> AsyncIterator[LimitStore]:
-    store = LimitStore(url)
-    yield store
-    await disconnect(store)
+def strategy(request: pytest.FixtureRequest) -> Strategy:
+    return getattr(request, "param", "moving-window")
 
 
 @pytest.fixture(params=[True, False], ids=["sync", "async"])
-def acquire(request: pytest.FixtureRequest, store: LimitStore) -> Acquire:
+def blocking(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
+
+
+@pytest.fixture
+def store(url: str, strategy: Strategy) -> Iterator[LimitStore]:
+    with LimitStore(url, strategy=strategy, timeout=5.0) as store:
+        yield store
+
+
+@pytest.fixture
+def acquire(store: LimitStore, blocking: bool) -> Acquire:
     """Counts a call against limits."""
 
-    async def acquire(limits: str, key: str = "ada", **options: Any) -> Admission:
-        return await store.acquire(parse_limits(limits), key, blocking=request.param, **options)
+    async def acquire(limits: str, who: str = "ada", **options: Any) -> Decision:
+        return await store.acquire(parse_limits(limits), who, blocking=blocking, **options)
 
     return acquire
 
 
+@pytest.fixture
+def adjust(store: LimitStore, blocking: bool) -> Callable[..., Awaitable[Decision]]:
+    """Corrects what a call was counted for."""
+
+    async def adjust(limits: str, by: int, since: float) -> Decision:
+        items = parse_limits(limits)
+        return await store.adjust(items, "ada", by=by, since=since, blocking=blocking)
+
+    return adjust
+
+
+def left(decision: Decision) -> list[int]:
+    return [window.remaining for window in decision.windows]
+
+
+@EVERY_STRATEGY
 async def test_admits_so_many_and_then_refuses(acquire: Acquire) -> None:
-    admissions = [await acquire("3/hour") for _ in range(5)]
+    decisions = [await acquire("3/hour") for _ in range(5)]
 
-    assert [a.admitted for a in admissions] == [True, True, True, False, False]
-    assert [a.remaining["3 per 1 hour"] for a in admissions] == [2, 1, 0, 0, 0]
-    assert {a.limit for a in admissions} == {"3 per 1 hour"}
+    assert [d.admitted for d in decisions] == [True, True, True, False, False]
+    assert [left(d) for d in decisions] == [[2], [1], [0], [0], [0]]
+    assert {d.tightest.limit.text for d in decisions} == {"3 per 1 hour"}
+    assert [d.tightest.wait > 0 for d in decisions] == [False, False, False, True, True]
 
 
-async def test_the_window_moves(acquire: Acquire, traveller: time_machine.Traveller) -> None:
+async def test_a_moving_window_moves(acquire: Acquire, later: Later) -> None:
     assert (await acquire("2/minute")).admitted
-    traveller.shift(40)
+    later(40)
     assert (await acquire("2/minute")).admitted
     refused = await acquire("2/minute")
 
     assert not refused.admitted
-    assert refused.retry_after == pytest.approx(20)
-    traveller.shift(20.001)
+    assert refused.tightest.wait == refused.tightest.reset == pytest.approx(20, abs=0.5)
+    later(20.001)
     assert (await acquire("2/minute")).admitted
-    assert (await acquire("2/minute")).retry_after == pytest.approx(40, abs=0.01)
+    assert (await acquire("2/minute")).tightest.wait == pytest.approx(40, abs=0.5)
 
 
-@pytest.mark.parametrize("key", ["", "a|b", "a b", "東京", "a\nb", "{a}", "*", "a" * 10_000])
+@pytest.mark.parametrize("strategy", ["fixed-window"], indirect=True)
+async def test_a_fixed_window_ends_as_a_whole(acquire: Acquire, later: Later) -> None:
+    first = await acquire("2/minute")
+    later(40)
+    await acquire("2/minute")
+    refused = await acquire("2/minute")
+    later(20.001)
+
+    assert first.tightest.reset == pytest.approx(60, abs=0.5)
+    assert refused.tightest.wait == pytest.approx(20, abs=0.5)
+    assert [(await acquire("2/minute")).admitted for _ in range(3)] == [True, True, False]
+
+
+@pytest.mark.parametrize("strategy", ["sliding-window-counter"], indirect=True)
+async def test_a_sliding_window_weighs_the_one_before(acquire: Acquire, later: Later) -> None:
+    for _ in range(10):
+        assert (await acquire("10/minute")).admitted
+    later(60)
+    later(31)  # half of the window before is in sight
+    halved = [(await acquire("10/minute")).admitted for _ in range(6)]
+    refused = await acquire("10/minute")
+
+    assert halved == [True] * 6
+    assert left(refused) == [0]
+    later(refused.tightest.wait + 0.002)
+    assert (await acquire("10/minute")).admitted
+
+
+@EVERY_STRATEGY
+async def test_a_call_waits_long_enough_and_no_longer(acquire: Acquire, later: Later) -> None:
+    await acquire("10/minute", cost=4)
+    later(6)
+    await acquire("10/minute", cost=6)
+    refused = await acquire("10/minute", cost=3)
+
+    later(refused.tightest.wait - 0.5)
+    assert not (await acquire("10/minute", cost=3)).admitted
+    later(0.502)
+    assert (await acquire("10/minute", cost=3)).admitted
+
+
+@EVERY_STRATEGY
+@pytest.mark.parametrize("key", ["", "a|b", "a b", "東京", "a\nb", "{a}", "*", "\0", "a" * 10_000])
 async def test_a_key_of_any_text_has_a_window_of_its_own(acquire: Acquire, key: str) -> None:
     assert (await acquire("1/hour", key)).admitted
     assert (await acquire("1/hour", f"{key}'s")).admitted
     assert not (await acquire("1/hour", key)).admitted
 
 
-async def test_of_several_limits_a_refusal_counts_for_none(acquire: Acquire) -> None:
-    limits = "5/hour;2/minute"
-    admissions = [await acquire(limits) for _ in range(4)]
+@EVERY_STRATEGY
+async def test_of_several_limits_a_refusal_takes_from_none(acquire: Acquire) -> None:
+    decisions = [await acquire("5/hour;2/minute") for _ in range(4)]
 
-    assert [a.admitted for a in admissions] == [True, True, False, False]
-    assert admissions[0].limit == admissions[3].limit == "2 per 1 minute"
-    assert admissions[3].remaining == {"5 per 1 hour": 3, "2 per 1 minute": 0}
-    assert 59 < admissions[3].retry_after <= 60
+    assert [d.admitted for d in decisions] == [True, True, False, False]
+    assert [left(d) for d in decisions] == [[4, 1], [3, 0], [3, 0], [3, 0]]
+    assert decisions[0].tightest.limit.text == "2 per 1 minute"
+    assert decisions[3].tightest.limit.text == "2 per 1 minute"
+    assert 0 < decisions[3].tightest.wait <= 60
 
 
+@EVERY_STRATEGY
 async def test_a_call_may_count_more_than_once(acquire: Acquire) -> None:
-    assert (await acquire("5/hour", cost=3)).remaining == {"5 per 1 hour": 2}
-    assert not (await acquire("5/hour", cost=3)).admitted
+    assert left(await acquire("5/hour", cost=3)) == [2]
+    refused = await acquire("5/hour", cost=3)
+    assert (refused.admitted, left(refused)) == (False, [2])
     assert (await acquire("5/hour", cost=2)).admitted
-    assert not (await acquire("5/hour", "bob", cost=6)).admitted
 
 
-async def test_the_same_call_counts_once(acquire: Acquire) -> None:
-    tries = [("a", "1"), ("a", "2"), ("b", "1"), ("a", "3"), ("b", "2"), ("c", "1")]
-    admissions = [await acquire("2/hour", once=once) for once in tries]
+@EVERY_STRATEGY
+async def test_a_call_that_counts_more_than_the_limit_never_passes(acquire: Acquire) -> None:
+    refused = await acquire("5/hour", cost=6)
 
-    assert [a.admitted for a in admissions] == [True, True, True, True, True, False]
-    assert not (await acquire("2/hour", once=("c", "2"))).admitted
-
-
-async def test_each_call_of_a_task_counts(acquire: Acquire) -> None:
-    first = [await acquire("2/hour", once=("a", "1")) for _ in range(3)]
-    again = [await acquire("2/hour", once=("a", "2")) for _ in range(3)]
-
-    assert [a.admitted for a in first] == [True, True, False]
-    assert [a.admitted for a in again] == [True, True, False]
+    assert (refused.admitted, refused.tightest.wait, left(refused)) == (False, inf, [5])
 
 
-async def test_calls_of_long_ago_are_forgotten(
-    acquire: Acquire, monkeypatch: pytest.MonkeyPatch
+@EVERY_STRATEGY
+async def test_a_charge_counts_once(acquire: Acquire) -> None:
+    decisions = [await acquire("2/hour", once=charge) for charge in "aabacb"]
+
+    assert [d.admitted for d in decisions] == [True, True, True, True, False, True]
+    assert [left(d) for d in decisions] == [[1], [1], [0], [0], [0], [0]]
+
+
+@WHOLE_WINDOWS
+async def test_a_refused_charge_is_not_known(acquire: Acquire, later: Later) -> None:
+    await acquire("1/minute", once="a")
+    assert not (await acquire("1/minute", once="b")).admitted
+    later(60.001)
+
+    assert left(await acquire("1/minute", once="b")) == [0]
+    assert not (await acquire("1/minute", once="c")).admitted
+
+
+@pytest.mark.parametrize(
+    ("limits", "remember", "seconds", "remaining"),
+    [
+        ("9 per 2 days", 60, 59, 8),
+        ("9 per 2 days", 60, 61, 7),
+        ("9/hour", None, 86_000, 9),
+        ("9/hour", None, 86_500, 8),
+        ("9 per 2 days", None, 172_000, 8),
+        ("9 per 2 days", None, 173_000, 8),  # and counted anew, in an empty window
+    ],
+)
+async def test_charges_are_known_for_a_day_or_the_longest_window(
+    url: str, later: Later, limits: str, remember: float | None, seconds: float, remaining: int
 ) -> None:
-    monkeypatch.setattr(limits, "_REMEMBERED", 2)
+    with LimitStore(url, remember=remember) as store:
+        for wait in (0, seconds):
+            later(wait)
+            decision = await store.acquire(parse_limits(limits), "ada", blocking=True, once="a")
 
-    tries = [(name, str(number)) for number, name in enumerate("abcca")]
-    left = [(await acquire("9/hour", once=once)).remaining["9 per 1 hour"] for once in tries]
-
-    assert left == [8, 7, 6, 6, 5]
+    assert left(decision) == [remaining]
 
 
+@EVERY_STRATEGY
+async def test_what_a_call_did_not_need_is_given_back(acquire: Acquire, adjust: Any) -> None:
+    taken = await acquire("10/hour", cost=8)
+
+    assert left(await adjust("10/hour", -5, taken.at)) == [7]
+    assert (await acquire("10/hour", cost=7)).admitted
+    assert not (await acquire("10/hour")).admitted
+
+
+@EVERY_STRATEGY
+async def test_what_a_call_needed_more_is_taken_beyond_the_limit(
+    acquire: Acquire, adjust: Any
+) -> None:
+    taken = await acquire("10/hour;20/day", cost=8)
+
+    assert left(await adjust("10/hour;20/day", 6, taken.at)) == [0, 6]
+    assert not (await acquire("10/hour;20/day")).admitted
+
+
+@EVERY_STRATEGY
+async def test_never_more_is_given_back_than_is_there(acquire: Acquire, adjust: Any) -> None:
+    taken = await acquire("10/hour", cost=4)
+
+    assert left(await adjust("10/hour", -9, taken.at)) == [10]
+    assert left(await acquire("10/hour")) == [9]
+
+
+@EVERY_STRATEGY
+async def test_nothing_is_given_back_to_a_later_window(
+    acquire: Acquire, adjust: Any, later: Later, url: str
+) -> None:
+    taken = await acquire("10/minute", cost=8)
+    later(180)
+    await acquire("10/minute", cost=9)
+
+    since = taken.at - 180 if "valkey" in url else taken.at  # whose clock cannot be moved
+    assert left(await adjust("10/minute", -8, since)) == [1]
+
+
+async def test_what_is_given_back_is_the_oldest(
+    acquire: Acquire, adjust: Any, later: Later
+) -> None:
+    taken = await acquire("10/minute", cost=5)
+    later(30)
+    await acquire("10/minute", cost=4)
+    await adjust("10/minute", -3, taken.at)
+    later(30.001)
+
+    assert left(await acquire("10/minute")) == [5]
+
+
+@EVERY_STRATEGY
 async def test_calls_at_once_never_pass_the_limit(acquire: Acquire) -> None:
-    admissions = await asyncio.gather(*(acquire("7/hour") for _ in range(40)))
+    decisions = await asyncio.gather(*(acquire("7/hour;9/day") for _ in range(40)))
 
-    assert sum(a.admitted for a in admissions) == 7
+    assert sum(d.admitted for d in decisions) == 7
+    assert left(await acquire("7/hour;9/day")) == [0, 2]
 
 
-def test_threads_at_once_never_pass_the_limit(url: str) -> None:
-    store, items = LimitStore(url), parse_limits("7/hour")
+@EVERY_STRATEGY
+def test_threads_at_once_never_pass_the_limit(store: LimitStore) -> None:
+    items = parse_limits("7/hour")
 
     def admitted(_: int) -> bool:
         return bool(drive(store.acquire(items, "ada", blocking=True)).admitted)
@@ -152,109 +272,23 @@ def test_threads_at_once_never_pass_the_limit(url: str) -> None:
         assert sum(threads.map(admitted, range(40))) == 7
 
 
-def test_each_event_loop_has_connections_of_its_own(valkey_url: str) -> None:
-    store, items = LimitStore(valkey_url), parse_limits("2/hour")
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("server", ["valkey_url", "dsn"])
+def test_processes_at_once_admit_exactly_the_limit(
+    request: pytest.FixtureRequest, server: str, strategy: str
+) -> None:
+    url = request.getfixturevalue(server)
 
-    async def admitted() -> bool:
-        admission = await store.acquire(items, "ada", blocking=False)
-        await disconnect(store)
-        return bool(admission.admitted)
-
-    assert [asyncio.run(admitted()) for _ in range(3)] == [True, True, False]
-
-
-@pytest.mark.xfail(
-    strict=True, reason="connections outlive their event loop, and nothing closes them"
-)
-def test_connections_are_closed_with_their_event_loop(valkey_url: str) -> None:
-    store, items = LimitStore(valkey_url), parse_limits("2/hour")
-
-    with warnings.catch_warnings(record=True) as warned:
-        warnings.simplefilter("always")
-        asyncio.run(store.acquire(items, "ada", blocking=False))
-        del store
-        gc.collect()
-
-    assert [str(warning.message) for warning in warned] == []
+    assert admitted(url, strategy, "30/day;100/month", processes=8, calls=20) == 30
 
 
-@pytest.mark.xfail(strict=True, reason="each worker remembers by itself what it has counted")
-def test_workers_of_one_place_count_the_same_call_once(valkey_url: str) -> None:
-    items = parse_limits("1/hour")
-    admissions = [
-        drive(LimitStore(valkey_url).acquire(items, "ada", blocking=True, once=("task", "1")))
-        for _ in range(2)
-    ]
+@pytest.mark.parametrize("server", ["valkey_url", "dsn"])
+def test_processes_at_once_count_the_same_charges_once(
+    request: pytest.FixtureRequest, server: str
+) -> None:
+    url = request.getfixturevalue(server)
 
-    assert [a.admitted for a in admissions] == [True, True]
-
-
-@pytest.mark.xfail(strict=True, reason="limits are tested first and counted after that")
-def test_a_refusal_that_comes_between_counts_for_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    store, items = LimitStore(), parse_limits("5/hour;1/minute")
-    drive(store.acquire(items, "ada", blocking=True))
-    monkeypatch.setattr(RateLimiter, "test", lambda *_, **__: True)  # as if there were room yet
-    monkeypatch.setattr(type(store._blocking), "test", RateLimiter.test)
-
-    refused = drive(store.acquire(items, "ada", blocking=True))
-
-    assert not refused.admitted
-    assert refused.remaining == {"5 per 1 hour": 4, "1 per 1 minute": 0}
-
-
-@given(
-    amount=st.integers(1, 5),
-    steps=st.lists(st.floats(0, 15) | st.sampled_from([0.0, 10.0, 10.001]), max_size=40),
-)
-def test_never_over_the_amount_in_any_window(amount: int, steps: list[float]) -> None:
-    store, items = LimitStore(), parse_limits(f"{amount} per 10 seconds")
-    admitted: list[float] = []
-
-    with time_machine.travel(START, tick=False) as traveller:
-        for step in steps:
-            traveller.shift(step)
-            now = time.time()
-            in_window = [at for at in admitted if at > now - 10]
-            admission = drive(store.acquire(items, "ada", blocking=True))
-            assert not (admission.admitted and len(in_window) >= amount)
-            assert admission.admitted or len([at for at in admitted if at >= now - 10]) >= amount
-            admitted += [now] * admission.admitted
-
-
-@pytest.mark.parametrize("strategy", ["fixed-window", "sliding-window-counter"])
-async def test_other_strategies_refuse_too(url: str, strategy: Any) -> None:
-    store, items = LimitStore(url, strategy=strategy), parse_limits("2/hour")
-
-    for blocking in (True, False):
-        key = str(blocking)
-        calls = [await store.acquire(items, key, blocking=blocking) for _ in range(3)]
-        assert [a.admitted for a in calls] == [True, True, False]
-        assert 0 <= calls[2].retry_after <= 3600
-    await disconnect(store)
-
-
-@pytest.mark.parametrize("blocking", [True, False])
-async def test_a_place_that_is_down_is_unavailable(blocking: bool) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        store = LimitStore(f"valkey://ann:hunter2@127.0.0.1:{probe.getsockname()[1]}")
-
-    with pytest.raises(StoreUnavailable, match=r"\(valkey\)") as raised:
-        await store.acquire(parse_limits("1/hour"), "ada", blocking=blocking)
-    assert "hunter2" not in str(raised.value)
-
-
-async def test_a_place_that_is_silent_is_unavailable_in_time() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        store = LimitStore(f"valkey://127.0.0.1:{silent.getsockname()[1]}")
-        async with asyncio.timeout(10):
-            with pytest.raises(StoreUnavailable):
-                await store.acquire(parse_limits("1/hour"), "ada", blocking=False)
-        await disconnect(store)
-
-
-def test_settings_that_cannot_work_are_refused() -> None:
-    with pytest.raises(ConfigurationError, match="fixed-window, moving-window"):
-        LimitStore(strategy="leaky")
-    with pytest.raises(ConfigurationError, match=r"ftp://.*use memory://"):
-        LimitStore("ftp://ann:hunter2@host")
+    assert admitted(url, "moving-window", "20/day", processes=4, calls=20, once="task") == 80
+    with LimitStore(url) as store:
+        refused = drive(store.acquire(parse_limits("20/day"), "ada", blocking=True))
+    assert (refused.admitted, left(refused)) == (False, [0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Generator, Mapping
@@ -19,7 +20,8 @@ from lg_prod_nodes.errors import ConfigurationError, StoreUnavailable
 _MOST_CONNECTIONS = 4
 _SETUP_LOCK = 0x1C_980A  # any number that nobody else uses for an advisory lock
 _ARE_THERE: LiteralString = (
-    "SELECT bool_and(to_regclass(name) IS NOT NULL) FROM unnest(%s::text[]) AS name"
+    "SELECT bool_and(coalesce(to_regclass(name)::oid, to_regproc(name)::oid) IS NOT NULL) "
+    "FROM unnest(%s::text[]) AS name"
 )
 
 
@@ -28,7 +30,7 @@ class Postgres:
 
     Args:
         dsn: The database.
-        tables: Statements that make the tables, by name of the table, in this order.
+        tables: Statements that make tables and functions, by their names, in this order.
         timeout: Seconds to wait at most for a connection, and for a statement; twice as long for a silent server.
 
     Raises:
@@ -41,6 +43,8 @@ class Postgres:
         self._tables = tables
         self._timeout = timeout
         self._pool: ConnectionPool[_Connection] | None = None
+        self._parents: ConnectionPool[_Connection] | None = None
+        self._process = os.getpid()
         self._lock = threading.Lock()
 
     def rows(self, query: LiteralString, **values: Any) -> list[TupleRow]:
@@ -76,6 +80,9 @@ class Postgres:
             ) from error
 
     def _opened(self) -> ConnectionPool[_Connection]:
+        if self._process != os.getpid():  # after a fork the connections are the parent's
+            self._parents, self._pool, self._lock = self._pool, None, threading.Lock()
+            self._process = os.getpid()
         if (pool := self._pool) is not None:
             return pool
         if not self._lock.acquire(timeout=self._timeout):
@@ -131,6 +138,7 @@ class Postgres:
         limit = f"{round(self._timeout * 1000)}ms"
         connection.patience = 2 * self._timeout
         connection.execute("SELECT set_config('statement_timeout', %s, false)", [limit])
+        connection.execute("SET default_transaction_isolation = 'read committed'")
 
 
 class _Unanswered(OperationalError):
@@ -183,6 +191,17 @@ def host_of(dsn: str) -> str:
             "with special characters of the password percent-encoded"
         )
     return str(conninfo_to_dict(dsn).get("host", "the local socket"))
+
+
+def database_of(dsn: str) -> str:
+    """What tells a database from others: where it is and how it is called, without a password.
+
+    Raises:
+        ConfigurationError: The DSN cannot be read.
+    """
+    host_of(dsn)
+    parts = conninfo_to_dict(dsn)
+    return " ".join(f"{name}={parts.get(name, '')}" for name in ("host", "port", "dbname"))
 
 
 def _is_plain(dsn: str) -> bool:

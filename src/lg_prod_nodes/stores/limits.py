@@ -1,199 +1,252 @@
-"""Rate limit windows, kept by the `limits` library in memory or in Redis or Valkey."""
+"""Where the windows of rate limits are kept: in memory, in Redis or Valkey, or in Postgres."""
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, cast
-
-from limits import RateLimitItem, parse_many
-from limits import strategies as blocking_strategies
-from limits.aio import strategies as async_strategies
-from limits.errors import ConfigurationError as LimitsConfigurationError
-from limits.errors import StorageError
-from limits.storage import storage_from_string
+import threading
+import weakref
+from collections.abc import Callable, Hashable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from functools import partial
+from time import monotonic
+from typing import Any, Self
 
 from lg_prod_nodes.errors import ConfigurationError, StoreUnavailable
+from lg_prod_nodes.stores._limits_memory import MemoryPlace
+from lg_prod_nodes.stores._line import Lines, Turn
+from lg_prod_nodes.stores._windows import (
+    STRATEGIES,
+    Decision,
+    Limit,
+    Limits,
+    Place,
+    Strategy,
+    Window,
+    parse_limits,
+)
+from lg_prod_nodes.stores._workers import warn_of_workers
 
-T = TypeVar("T")
-_REMEMBERED = 10_000
-Limits = tuple[RateLimitItem, ...]
-Strategy = Literal["fixed-window", "moving-window", "sliding-window-counter"]
+__all__ = [
+    "STRATEGIES",
+    "Decision",
+    "Limit",
+    "LimitStore",
+    "Limits",
+    "Strategy",
+    "Window",
+    "parse_limits",
+]
 
-_BLOCKING: dict[str, Callable[[Any], blocking_strategies.RateLimiter]] = {
-    "fixed-window": blocking_strategies.FixedWindowRateLimiter,
-    "moving-window": blocking_strategies.MovingWindowRateLimiter,
-    "sliding-window-counter": blocking_strategies.SlidingWindowCounterRateLimiter,
-}
-_ASYNC: dict[str, Callable[[Any], async_strategies.RateLimiter]] = {
-    "fixed-window": async_strategies.FixedWindowRateLimiter,
-    "moving-window": async_strategies.MovingWindowRateLimiter,
-    "sliding-window-counter": async_strategies.SlidingWindowCounterRateLimiter,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Admission:
-    """What a limit says to a call.
-
-    Attributes:
-        admitted: Whether the call may pass; if so, it has been counted.
-        limit: The limit that refused, else the one with the least left.
-        remaining: Calls left by limit.
-        retry_after: Seconds until the refusing limit has room again, 0 when admitted.
-    """
-
-    admitted: bool
-    limit: str
-    remaining: dict[str, int]
-    retry_after: float = 0.0
-
-
-def parse_limits(limits: str) -> Limits:
-    """Read limits such as `"10/second;1000/hour"`.
-
-    Raises:
-        ConfigurationError: The text is not such a list, or a limit allows nothing.
-    """
-    try:
-        items = tuple(parse_many(limits))
-    except ValueError as error:
-        raise ConfigurationError(
-            f"cannot read the rate limit {limits!r}; write a number per second, minute, hour, day, month or year, "
-            "several with a semicolon: '10/second;1000/hour', '5 per 2 minutes'"
-        ) from error
-    if any(item.amount < 1 for item in items):
-        raise ConfigurationError(
-            f"the rate limit {limits!r} allows no call at all; give at least 1"
-        )
-    return items
+_A_DAY = 86_400.0
+_THREADS = 8
 
 
 class LimitStore:
     """Windows of rate limits, shared by whoever uses the same place.
 
+    Several limits are decided together, in one step over all workers. Close the store, or use it as a context manager
+    (`with`, `async with`), when it is no longer needed.
+
     Args:
-        url: `memory://` for this process alone, `redis://host:6379/0` or `valkey://host:6379/0` (also `rediss://`,
-            `valkeys://`) for all workers.
+        url: `memory://` for this process alone; `redis://host:6379/0`, `valkey://host:6379/0` (also `rediss://`,
+            `valkeys://`, `redis+sentinel://`) or `postgresql://host/database` for all workers. Without
+            one, the database of the `Production` that it is used in, else memory.
         strategy: How a window moves, as `limits` names it. A moving window is exact: never more than the limit in any
             span of its length.
+        timeout: Seconds to wait at most for a connection, and for an answer.
+        pause: Seconds for which a place that did not answer is not asked again, so that not each call waits for it.
+        remember: Seconds for which a charge is known, so that it counts once. `None` means a day, or the longest
+            window that it was counted in if that is longer.
 
     Raises:
-        ConfigurationError: The place or strategy is not known, or its client library is not installed.
+        ConfigurationError: The place or strategy is not known, a setting cannot work, or the place's client library
+            is not installed.
+
+    Example:
+        ```python
+        store = LimitStore("postgresql://localhost/app", strategy="sliding-window-counter")
+        ```
     """
 
-    def __init__(self, url: str = "memory://", *, strategy: Strategy = "moving-window") -> None:
-        if strategy not in _BLOCKING:
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        strategy: Strategy = "moving-window",
+        timeout: float = 1.0,
+        pause: float = 1.0,
+        remember: float | None = None,
+    ) -> None:
+        if strategy not in STRATEGIES:
             raise ConfigurationError(
-                f"unknown strategy {strategy!r}; choose one of {', '.join(_BLOCKING)}"
+                f"unknown strategy {strategy!r}; choose one of {', '.join(STRATEGIES)}"
             )
-        self._strategy: Strategy = strategy
-        self._url = url.replace("redis", "valkey", 1) if url.startswith("redis") else url
-        self._blocking = _BLOCKING[strategy](_open(self._url))
-        self._counted: dict[object, None] = {}
-        self._calls: dict[object, int] = {}
-        self._async: dict[asyncio.AbstractEventLoop, async_strategies.RateLimiter] = {}
+        _check_seconds(timeout=timeout, pause=pause, remember=remember)
+        self.strategy: Strategy = strategy
+        self._is_placed, self._timeout = url is not None, timeout
+        self._pause, self._remember = pause, remember
+        self._down_until = 0.0
+        self._lines = Lines()
+        self._threads: ThreadPoolExecutor | None = None
+        self._lock = threading.Lock()
+        self._put("memory://" if url is None else url)
+        if url is not None and self._memory is not None:
+            warn_of_workers()
+
+    def _put(self, url: str) -> None:
+        self._scheme = url.partition("://")[0] if isinstance(url, str) and "://" in url else ""
+        self._place = _place(url, self._scheme, self.strategy, self._timeout)
+        self._memory = self._place if isinstance(self._place, MemoryPlace) else None
+        self._spare = self._memory or MemoryPlace(self.strategy)
+        weakref.finalize(self, self._place.close)
+
+    def keep_in(self, database: str) -> None:
+        """Keep the windows in a Postgres until the store is closed, unless another place was given."""
+        if not self._is_placed:
+            self.close()
+            self._put(database)
+
+    def __repr__(self) -> str:
+        return f"LimitStore('{self._scheme}://...', strategy={self.strategy!r})"
+
+    @property
+    def local(self) -> LimitStore:
+        """Windows of the same strategy in this process, for the time that the place cannot be reached."""
+        store = object.__new__(LimitStore)
+        vars(store).update(vars(self), _place=self._spare, _memory=self._spare)
+        return store
+
+    def turn(self, window: Hashable) -> AbstractContextManager[Turn]:
+        """Have a turn in front of a window: those of this process who wait there come first."""
+        return self._lines.turn(window)
 
     async def acquire(
-        self,
-        items: Sequence[RateLimitItem],
-        key: str,
-        *,
-        blocking: bool,
-        cost: int = 1,
-        once: tuple[str, str] | None = None,
-    ) -> Admission:
+        self, limits: Limits, who: str, *, blocking: bool, cost: int = 1, once: str | None = None
+    ) -> Decision:
         """Count a call against limits that all have room, or count nothing.
 
         Args:
-            items: The limits.
-            key: Whom the call counts for.
+            limits: The limits, see `parse_limits`.
+            who: Whom the call counts for.
             blocking: Whether the caller is synchronous.
             cost: How much the call counts.
-            once: The task that the call belongs to, and which execution of it: the n-th such call of a task is
-                counted in its first execution, as far as this store remembers.
+            once: Identifies the charge, see `Call.charge`: one that was admitted already is admitted, and not counted.
 
         Raises:
             StoreUnavailable: The place cannot be reached.
         """
-        limiter = self._blocking if blocking or self._url.startswith("memory") else self._limiter()
-        try:
-            identity = self._identity((key, *map(str, items)), once)
-            known = identity is not None and identity in self._counted
-            refusing = [] if known else await self._count(limiter, items, key, cost)
-            windows = {item: await self._window(limiter, item, key) for item in items}
-        except StorageError as error:
-            raise StoreUnavailable(
-                f"the rate limit store ({_scheme(self._url)}) cannot be reached"
-            ) from error
-        remaining = {str(item): left for item, (_, left) in windows.items()}
-        if refusing:
-            last = max(refusing, key=lambda item: windows[item][0])
-            retry_after = max(windows[last][0] - time.time(), 0.0)
-            return Admission(False, str(last), remaining, retry_after)
-        if identity is not None:
-            _remember(self._counted, identity, None)
-        return Admission(True, min(remaining, key=lambda limit: remaining[limit]), remaining)
-
-    async def _count(
-        self, limiter: Any, items: Sequence[RateLimitItem], key: str, cost: int
-    ) -> list[RateLimitItem]:
-        """Count a call; gives the limits that refuse it."""
-        if len(items) > 1:
-            full = [i for i in items if not await _settled(limiter.test(i, key, cost=cost))]
-            if full:
-                return full
-        return [i for i in items if not await _settled(limiter.hit(i, key, cost=cost))]
-
-    def _identity(self, what: object, once: tuple[str, str] | None) -> object:
-        """Which of its task's calls this is: the n-th since the task's execution began."""
+        if not self._is_placed and self._memory is not None:
+            warn_of_workers()
         if once is None:
-            return None
-        task, execution = once
-        number = self._calls.get((what, task, execution), 0)
-        _remember(self._calls, (what, task, execution), number + 1)
-        return (what, task, number)
+            if self._memory is not None:
+                return self._memory.decide(limits, who, cost)
+            return await self._decide(blocking, limits, who, cost)
+        remember = self._remember or max(_A_DAY, *(limit.seconds for limit in limits))
+        return await self._decide(blocking, limits, who, cost, once=once, remember=remember)
 
-    async def _window(self, limiter: Any, item: RateLimitItem, key: str) -> tuple[float, int]:
-        return cast(tuple[float, int], await _settled(limiter.get_window_stats(item, key)))
+    async def adjust(
+        self, limits: Limits, who: str, *, by: int, since: float, blocking: bool
+    ) -> Decision:
+        """Correct what a call was counted for: take more, even where there is no room, or give some back.
 
-    def _limiter(self) -> async_strategies.RateLimiter:
-        """The limiter of the running event loop, whose connections belong to that loop."""
-        loop = asyncio.get_running_loop()
-        for closed in [known for known in self._async if known.is_closed()]:
-            del self._async[closed]
-        if loop not in self._async:
-            self._async[loop] = _ASYNC[self._strategy](_open(f"async+{self._url}"))
-        return self._async[loop]
+        Args:
+            limits: The limits that admitted the call.
+            who: Whom it counts for.
+            by: How much more it counts, less than 0 for what is given back.
+            since: `Decision.at` of its admission.
+            blocking: Whether the caller is synchronous.
 
+        Raises:
+            StoreUnavailable: The place cannot be reached.
+        """
+        return await self._decide(blocking, limits, who, by, forced=True, since=since)
 
-def _remember(memory: dict[object, T], key: object, value: T) -> None:
-    memory[key] = value
-    if len(memory) > _REMEMBERED:
-        with suppress(StopIteration, KeyError, RuntimeError):  # another thread was faster
-            del memory[next(iter(memory))]
-
-
-def _open(url: str) -> object:
-    try:
-        return storage_from_string(url, wrap_exceptions=True)
-    except LimitsConfigurationError as error:
-        hint = (
-            "pip install 'lg-prod-nodes[redis]'"
-            if "valkey" in url
-            else "use memory://, redis:// or valkey://"
+    async def _decide(self, blocking: bool, *args: Any, **options: Any) -> Decision:
+        if self._memory is not None:
+            return self._memory.decide(*args, **options)
+        if blocking:
+            return self._asked(*args, **options)
+        return await asyncio.get_running_loop().run_in_executor(
+            self._pool(), partial(self._asked, *args, **options)
         )
+
+    def _asked(self, *args: Any, **options: Any) -> Decision:
+        if monotonic() < self._down_until:
+            raise StoreUnavailable(
+                f"the rate limit store ({self._scheme}) did not answer, and is not asked again for a moment"
+            )
+        try:
+            return self._place.decide(*args, **options)
+        except StoreUnavailable:
+            self._down_until = monotonic() + self._pause
+            raise
+
+    def _pool(self) -> ThreadPoolExecutor:
+        """Threads for the callers of event loops, so that no connection belongs to a loop."""
+        with self._lock:
+            if self._threads is None:
+                self._threads = ThreadPoolExecutor(_THREADS, "rate-limits")
+            return self._threads
+
+    def close(self) -> None:
+        """Close the connections; the next use opens new ones."""
+        with self._lock:
+            threads, self._threads = self._threads, None
+        if threads is not None:
+            threads.shutdown()
+        self._place.close()
+        if not self._is_placed and self._memory is None:
+            self._put("memory://")
+
+    async def aclose(self) -> None:
+        """Close the connections; the next use opens new ones."""
+        await asyncio.to_thread(self.close)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+
+def _redis(url: str, strategy: Strategy, timeout: float) -> Place:
+    from lg_prod_nodes.stores._limits_redis import RedisPlace
+
+    return RedisPlace(url, strategy, timeout)
+
+
+def _postgres(url: str, strategy: Strategy, timeout: float) -> Place:
+    from lg_prod_nodes.stores._limits_postgres import PostgresPlace
+
+    return PostgresPlace(url, strategy, timeout)
+
+
+_REDIS = ("", "s", "+unix", "+sentinel")
+_PLACES: dict[str, Callable[[str, Strategy, float], Place]] = {
+    "memory": lambda url, strategy, timeout: MemoryPlace(strategy),
+    **{f"{server}{variant}": _redis for server in ("redis", "valkey") for variant in _REDIS},
+    "postgresql": _postgres,
+    "postgres": _postgres,
+}
+
+
+def _place(url: str, scheme: str, strategy: Strategy, timeout: float) -> Place:
+    if scheme not in _PLACES:
+        given = f"{scheme}://" if scheme else "what is no URL"
         raise ConfigurationError(
-            f"cannot use {_scheme(url)}:// as a rate limit store; {hint}"
-        ) from error
+            f"cannot use {given} as a rate limit store; use memory://, redis://, valkey:// or postgresql://"
+        )
+    return _PLACES[scheme](url, strategy, timeout)
 
 
-def _scheme(url: str) -> str:
-    return url.partition("://")[0].removeprefix("async+")
-
-
-async def _settled(value: T | Awaitable[T]) -> T:
-    return await cast("Awaitable[T]", value) if isinstance(value, Awaitable) else value
+def _check_seconds(**settings: float | None) -> None:
+    for name, seconds in settings.items():
+        if seconds is not None and not seconds > 0:
+            raise ConfigurationError(f"{name} is {seconds!r}; give seconds, more than 0")
