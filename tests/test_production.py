@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -19,7 +20,16 @@ from langgraph.runtime import Runtime
 from langgraph.types import Command, interrupt
 from typing_extensions import TypedDict
 
-from lg_prod_nodes import ConfigurationError, Production, Redact, StoreUnavailable
+from lg_prod_nodes import (
+    ConfigurationError,
+    Policy,
+    Production,
+    RateLimit,
+    RateLimitExceeded,
+    Redact,
+    StoreUnavailable,
+    harden,
+)
 
 PROGRAM = Path(__file__).parent / "programs/count.py"
 
@@ -159,6 +169,35 @@ def test_without_a_dsn_a_postgres_of_its_own_comes_and_goes(
         app.invoke({"said": ["hi"]}, THREAD)
     assert asyncio.run(resume()) == DONE
     assert not (folder / "data/postmaster.pid").exists()
+
+
+def test_what_policies_count_is_in_the_database_that_all_workers_have(dsn: str) -> None:
+    def limited(**settings: Any) -> RateLimit:
+        return RateLimit("1/day", **settings)
+
+    def run(*policies: Policy) -> None:
+        with Production(builder(), policies, postgres=dsn) as app:
+            app.invoke({"said": ["hi"]}, {"configurable": {"thread_id": uuid4().hex}})
+
+    run(limited())
+    with pytest.raises(RateLimitExceeded):
+        run(limited())
+    run(limited(store="memory://"))
+    again = limited()
+    for _ in range(2):
+        with pytest.raises(RateLimitExceeded):
+            run(again)
+    harden(builder(), [again]).compile().invoke({"said": ["hi"]})  # back in memory
+
+
+async def test_an_asynchronous_service_counts_in_its_database_too(dsn: str) -> None:
+    async def run() -> None:
+        async with Production(builder(aremember), [RateLimit("1/day")], postgres=dsn) as app:
+            await app.ainvoke({"said": ["hi"]}, {"configurable": {"thread_id": uuid4().hex}})
+
+    await run()
+    with pytest.raises(RateLimitExceeded):
+        await run()
 
 
 def test_what_cannot_work_is_refused_before_anything_is_opened() -> None:

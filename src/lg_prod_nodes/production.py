@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from copy import copy
@@ -21,6 +22,8 @@ App = CompiledStateGraph[Any, Any, Any, Any]
 
 class Production:
     """A graph in production: hardened, compiled, and persisted in Postgres while the `with` block lasts.
+
+    Windows, accounts and the ledger are kept in the same database, where a policy was not given another place.
 
     Opens a connection pool, sets up checkpointer and store (many processes may do so at once), and closes all of it
     again. Use `async with` for `ainvoke` and `astream`, `with` for `invoke` and `stream`; under `with`, asynchronous
@@ -69,6 +72,7 @@ class Production:
         if pool_size < 1:
             raise ConfigurationError(f"pool_size is {pool_size}; give at least 1")
         self._graph = harden(graph, policies, nodes=nodes, clock=clock)
+        self._policies = (*policies, *(policy for own in (nodes or {}).values() for policy in own))
         if compile_options and isinstance(self._graph, CompiledStateGraph):
             raise ConfigurationError(
                 f"{', '.join(compile_options)} given for a graph that is compiled already; give them to its compile()"
@@ -85,6 +89,7 @@ class Production:
             connected = open_postgres(self._postgres, pool_size=self._pool_size)
             saver, store = stack.enter_context(connected)
             app = self._compile(saver, store)
+            stack.callback(self._close_policies)
             self._open = stack.pop_all()
         return app
 
@@ -98,6 +103,7 @@ class Production:
             connected = aopen_postgres(self._postgres, pool_size=self._pool_size)
             saver, store = await stack.enter_async_context(connected)
             app = self._compile(saver, store)
+            stack.push_async_callback(asyncio.to_thread, self._close_policies)
             self._aopen = stack.pop_all()
         return app
 
@@ -111,8 +117,14 @@ class Production:
         if stack is not None:
             await stack.__aexit__(kind, error, traceback)
 
+    def _close_policies(self) -> None:
+        for policy in self._policies:
+            policy.close()
+
     def _compile(self, saver: Any, store: Any) -> App:
         self.dsn = saver.conn.conninfo
+        for policy in self._policies:
+            policy.keep_in(self.dsn)
         if isinstance(self._graph, StateGraph):
             return self._graph.compile(checkpointer=saver, store=store, **self._compile_options)
         app = copy(self._graph)

@@ -1,0 +1,120 @@
+"""Let a run make so many model calls, tool calls and steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from langgraph.errors import GraphDrained
+from langgraph.runtime import RunControl
+
+from lg_prod_nodes.call import Call, Handler, Kind
+from lg_prod_nodes.errors import BudgetExceeded, ConfigurationError
+from lg_prod_nodes.policy import Policy, Role
+from lg_prod_nodes.run import run_of
+
+
+@dataclass(frozen=True)
+class RunBudget(Policy):
+    """Lets a run make so many model calls, tool calls and steps, those of its subgraphs included.
+
+    LangGraph's own bound on the steps of a run is 10,007 by default, which is no bound for what an agent in a loop
+    costs. A run that is resumed counts anew.
+
+    Args:
+        model_calls: The most calls of models, repeated ones too; `None` for any number.
+        tool_calls: The most calls of tools.
+        steps: The most supersteps of the graph and its subgraphs together. Nodes that run side by side are one step,
+            and so are the tries of a node.
+        reply: Answers what has no room instead of raising, and ends the run after that step, whose thread stays
+            usable: a text, or a function of the `BudgetExceeded` that gives a text or a state update.
+        name: What facts and errors call it.
+
+    Raises:
+        BudgetExceeded: The run has used up what it may.
+        ConfigurationError: While building, when a setting cannot work; at a call, when the graph is not hardened.
+
+    Example:
+        ```python
+        RunBudget(model_calls=20, tool_calls=50, reply="This takes me too long.")
+        ```
+    """
+
+    kinds: ClassVar[frozenset[Kind]] = frozenset({"run", "node", "model", "tool"})
+    role: ClassVar[Role | None] = "admit"
+
+    model_calls: int | None = field(default=50, kw_only=True)
+    tool_calls: int | None = field(default=100, kw_only=True)
+    steps: int | None = field(default=250, kw_only=True)
+    reply: str | Callable[[BudgetExceeded], Any] | None = field(default=None, kw_only=True)
+    name: str = field(default="RunBudget", kw_only=True)
+
+    def __post_init__(self) -> None:
+        for setting in _SETTINGS.values():
+            most = getattr(self, setting)
+            if most is not None and (not isinstance(most, int) or most < 1):
+                raise ConfigurationError(
+                    f"{setting} is {most!r}; give a whole number, 1 or more, or None"
+                )
+        if not (self.reply is None or isinstance(self.reply, str) or callable(self.reply)):
+            raise ConfigurationError(f"reply is {self.reply!r}; give a text or a function")
+
+    @property
+    def writes(self) -> frozenset[str]:
+        """`messages`, for a reply."""
+        return frozenset({"messages"} if self.reply is not None else ())
+
+    async def wrap(self, call: Call, handler: Handler) -> Any:
+        """Count the call, or refuse it; let a run that was answered end in order."""
+        if call.kind == "run":
+            return await self._run(call, handler)
+        refusal = self._count(call)
+        if refusal is None:
+            return await handler(call)
+        if self.reply is None:
+            return await call.refuse(refusal)
+        call.run.answered = True
+        # Of this run alone: the run's own method would drain all that are under the caller's control.
+        RunControl.request_drain(call.run, self.name)
+        is_first = call.run.first_time(self, "answered")
+        return await call.refuse(refusal, self.reply) if is_first or call.kind != "node" else None
+
+    async def _run(self, call: Call, handler: Handler) -> Any:
+        try:
+            return await handler(call)
+        except GraphDrained:
+            if call.run.drain_reason != self.name:
+                raise
+
+    def _count(self, call: Call) -> BudgetExceeded | None:
+        setting = _SETTINGS[call.kind]
+        most = getattr(self, setting)
+        if most is None:
+            return None
+        if run_of(call.runtime) is None:
+            raise ConfigurationError(
+                f"{self.name} counts on the run of a hardened graph; give it by harden(graph, [RunBudget(...)])"
+            )
+        step = _step(call) if call.kind == "node" else None
+        left = most - call.run.count((self, call.kind), step)
+        call.emit(
+            "budget_checked",
+            policy=self.name,
+            budget=f"{self.name}.{setting}",
+            available=max(left, 0),
+        )
+        if left >= 0:
+            return None
+        words = f"{most} {setting.replace('_', ' ')} per run"
+        return BudgetExceeded(words, available=0, policy=self.name)
+
+
+_SETTINGS: dict[Kind, str] = {"model": "model_calls", "tool": "tool_calls", "node": "steps"}
+
+
+def _step(call: Call) -> tuple[str, int]:
+    """The superstep of a node: which graph's, and its number."""
+    metadata = call.config.get("metadata") or {}
+    place = metadata.get("langgraph_checkpoint_ns") or ""
+    return place.rpartition("|")[0], metadata.get("langgraph_step", 0)
