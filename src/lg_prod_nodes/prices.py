@@ -22,6 +22,7 @@ def list_price(model: str, usage: Usage) -> Decimal | None:
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
         cache_read_tokens=usage.cache_read_tokens,
+        cache_write_tokens=usage.cache_write_tokens,
     )
     for provider, name in _readings(model):
         with suppress(LookupError):

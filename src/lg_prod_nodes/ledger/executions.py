@@ -1,0 +1,72 @@
+"""Which execution of which task makes a model call, and how an execution ends."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from langgraph.constants import CONFIG_KEY_CHECKPOINTER
+
+from lg_prod_nodes.call import Call
+from lg_prod_nodes.run import task_ids
+
+_PROCESS = os.urandom(4).hex()  # tells executions of two processes apart
+
+
+@dataclass(slots=True)
+class Execution:
+    """An execution of a task, whose result LangGraph keeps or drops as one.
+
+    Attributes:
+        task: The task.
+        name: Which execution of it.
+        around: The execution of the node that the task's graph is.
+        is_used: Whether calls in it, or in others of its task, may depend on how it ends.
+    """
+
+    task: str
+    name: str
+    around: Execution | None = None
+    is_used: bool = False
+
+    @classmethod
+    def begin(cls, call: Call) -> Execution:
+        """The execution that an attempt of a node is, or belongs to: without a checkpointer, the outermost node's."""
+        own = str(call.task).rpartition(":")[2]
+        around = [execution for task, execution in _known(call) if task != own]
+        before = call.run.executions.get(own)
+        name = f"{_PROCESS}:{call.execution}"
+        execution = cls(str(call.task), name, next(iter(around), None), call.attempt > 1)
+        if around and call.config.get("configurable", {}).get(CONFIG_KEY_CHECKPOINTER) is None:
+            execution = around[-1]
+        elif isinstance(before, cls) and before.name == name:  # two policies at one node
+            execution = before
+        for outer in around:
+            outer.is_used = True
+        call.run.executions[own] = execution
+        return execution
+
+    @classmethod
+    def of(cls, call: Call) -> Execution | None:
+        """The execution that a model call belongs to, `None` where no attempt of a node is heard."""
+        return next((execution for _, execution in _known(call)), None)
+
+    def within(self) -> tuple[tuple[str, str], ...]:
+        """The tasks around and their executions, the innermost first."""
+        around = self.around
+        return () if around is None else ((around.task, around.name), *around.within())
+
+    def end(self, call: Call, error: BaseException | None) -> None:
+        """Tell that an attempt ended well, if that is so and calls depend on it."""
+        if self.is_used and self.task == call.task and call.outcome(error) == "ok":
+            once = ("kept", self.task, self.name)
+            call.emit("execution_kept", once=once, task=self.task, execution=self.name)
+
+
+def _known(call: Call) -> Iterator[tuple[str, Execution]]:
+    """The executions that a call is made in, the innermost first, by LangGraph's ids of their tasks."""
+    executions = call.run.executions
+    for task in task_ids(call.config.get("metadata") or {}):
+        if task in executions:
+            yield task, executions[task]
