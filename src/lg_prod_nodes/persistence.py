@@ -23,6 +23,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
+from lg_prod_nodes._vitals import POOLS, timed
 from lg_prod_nodes.embedded import EmbeddedPostgres
 from lg_prod_nodes.errors import StoreUnavailable
 from lg_prod_nodes.stores._postgres import host_of
@@ -82,6 +83,7 @@ def _in_thread(name: str) -> Any:
     return method
 
 
+@timed("checkpointer", "get_tuple", "put", "put_writes")
 class BlockingSaver(PostgresSaver):
     """A checkpointer for synchronous callers that serves asynchronous ones through threads."""
 
@@ -119,6 +121,7 @@ class BlockingSaver(PostgresSaver):
     aget_delta_channel_history = _in_thread("get_delta_channel_history")
 
 
+@timed("checkpointer", "aget_tuple", "aput", "aput_writes")
 class Saver(AsyncPostgresSaver):
     """A checkpointer for asynchronous callers."""
 
@@ -140,6 +143,16 @@ class Saver(AsyncPostgresSaver):
                 await cursor.execute(cast(Any, statement), values)
 
 
+@timed("store", "batch")
+class BlockingStore(PostgresStore):
+    """A store for synchronous callers."""
+
+
+@timed("store", "abatch")
+class Store(AsyncPostgresStore):
+    """A store for asynchronous callers."""
+
+
 @contextmanager
 def open_postgres(
     dsn: str | None = None, *, pool_size: int = 10
@@ -159,7 +172,8 @@ def open_postgres(
         with ConnectionPool[Connection[_Row]](
             **_pool_settings(url, pool_size), check=lambda connection: _check(pool, connection)
         ) as pool:
-            store = PostgresStore(pool)
+            POOLS[pool] = "postgres"
+            store = BlockingStore(pool)
             store.lock = cast(Any, _NoLock())
             yield BlockingSaver(pool), store
 
@@ -170,7 +184,7 @@ async def aopen_postgres(
 ) -> AsyncGenerator[tuple[Saver, AsyncPostgresStore]]:
     """A checkpointer and a store for asynchronous callers, see `open_postgres`."""
     async with _open_pool(dsn, pool_size) as pool:
-        yield Saver(pool), AsyncPostgresStore(pool)
+        yield Saver(pool), Store(pool)
 
 
 @asynccontextmanager
@@ -184,7 +198,7 @@ async def checkpointer() -> AsyncGenerator[Saver]:
 async def store() -> AsyncGenerator[AsyncPostgresStore]:
     """The store of LangGraph Server, on `DATABASE_URL`: see `examples/langgraph.json`."""
     async with _open_pool() as pool:
-        yield AsyncPostgresStore(pool)
+        yield Store(pool)
 
 
 @asynccontextmanager
@@ -199,6 +213,7 @@ async def _open_pool(
         pool = AsyncConnectionPool[AsyncConnection[_Row]](
             **_pool_settings(url, pool_size), check=lambda connection: _acheck(pool, connection)
         )
+        POOLS[pool] = "postgres"
         yield await stack.enter_async_context(pool)
 
 

@@ -4,77 +4,43 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar
-from weakref import WeakKeyDictionary
-
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from lg_prod_nodes.call import Call, Fact, Handler, Kind
 from lg_prod_nodes.policy import Policy, Role
+from lg_prod_nodes.run import Usage
+from lg_prod_nodes.telemetry.prometheus import REGISTRY, CollectorRegistry, Instruments
 
-_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+if TYPE_CHECKING:
+    from opentelemetry.metrics import MeterProvider
+
+    from lg_prod_nodes.telemetry.genai import ModelMetrics
+
 _DECISIONS = {
     "call_rejected": "rejected",
+    "call_would_be_rejected": "would_reject",
     "call_delayed": "delayed",
     "content_found": "found",
     "error_captured": "captured",
 }
-
-
-class _Instruments:
-    """The metrics of one registry, made once, however many policies report to it."""
-
-    _made: ClassVar[WeakKeyDictionary[CollectorRegistry, _Instruments]] = WeakKeyDictionary()
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        def make(kind: Any, name: str, text: str, labels: tuple[str, ...], **options: Any) -> Any:
-            return kind(f"lg_prod_{name}", text, labels, registry=registry, **options)
-
-        self.runs = make(Counter, "runs", "Runs, by how they ended.", ("graph", "outcome"))
-        self.run_seconds = make(
-            Histogram, "run_duration_seconds", "Time of a run.", ("graph",), buckets=_SECONDS
-        )
-        self.in_flight = make(
-            Gauge, "runs_in_flight", "Runs going on.", ("graph",), multiprocess_mode="livesum"
-        )
-        self.calls = make(
-            Counter,
-            "calls",
-            "Attempts of nodes, models and tools, by how they ended.",
-            ("graph", "kind", "name", "outcome"),
-        )
-        self.call_seconds = make(
-            Histogram,
-            "call_duration_seconds",
-            "Time of an attempt.",
-            ("graph", "kind", "name"),
-            buckets=_SECONDS,
-        )
-        self.errors = make(
-            Counter, "errors", "Failed attempts, by type of error.", ("graph", "name", "type")
-        )
-        self.decisions = make(
-            Counter, "decisions", "Decisions of policies.", ("graph", "policy", "decision")
-        )
-        self.tokens = make(
-            Counter, "tokens", "Tokens of model calls.", ("graph", "node", "model", "direction")
-        )
-
-    @classmethod
-    def of(cls, registry: CollectorRegistry) -> _Instruments:
-        if registry not in cls._made:
-            cls._made[registry] = cls(registry)
-        return cls._made[registry]
+_ROUTINE = frozenset({"limit_checked", "budget_checked"})
+"""Facts of policies about calls that they did nothing to."""
 
 
 @dataclass(frozen=True)
 class Metrics(Policy):
-    """Counts and times runs and nodes, and counts errors, tokens and the decisions of the other policies.
+    """Counts and times runs, nodes, models and tools, and counts errors, tokens and the decisions of other policies.
 
-    Labels are names of graphs, nodes, policies, models and types; never an id, so their number stays bounded.
+    Labels are names of graphs, nodes, policies, models and types; never an id, so their number stays bounded. When a
+    label has 200 values, further ones are `"other"`.
 
     Args:
-        registry: The Prometheus registry to report to.
+        registry: The Prometheus registry to report to, see `metrics_text`.
+        otel: Whether model calls are told to OpenTelemetry too, by its GenAI names, at the global meter provider or the
+            one given; needs the extra `otel`.
+
+    Raises:
+        ConfigurationError: While building, when OpenTelemetry is wanted and the extra is missing.
 
     Example:
         ```python
@@ -82,21 +48,54 @@ class Metrics(Policy):
         ```
     """
 
-    kinds: ClassVar[frozenset[Kind]] = frozenset({"run", "node", "model"})
+    kinds: ClassVar[frozenset[Kind]] = frozenset({"run", "node", "model", "tool"})
     role: ClassVar[Role | None] = "observe"
     single: ClassVar[bool] = True
 
     registry: CollectorRegistry = field(default=REGISTRY, kw_only=True, repr=False)
+    otel: bool | MeterProvider = field(default=False, kw_only=True)
+
+    def warm_up(self) -> None:
+        """Make the metrics, and load OpenTelemetry where it is wanted."""
+        _ = self._instruments, self._models
 
     @cached_property
-    def _instruments(self) -> _Instruments:
-        return _Instruments.of(self.registry)
+    def _instruments(self) -> Instruments:
+        return Instruments.of(self.registry)
+
+    @cached_property
+    def _models(self) -> ModelMetrics | None:
+        if self.otel is False:
+            return None
+        from lg_prod_nodes.telemetry.genai import ModelMetrics
+
+        return ModelMetrics(None if self.otel is True else self.otel)
 
     async def wrap(self, call: Call, handler: Handler) -> Any:
         """Time the call and note how it ends."""
-        in_flight = self._instruments.in_flight.labels(_graph(call)) if call.kind == "run" else None
-        if in_flight is not None:
-            in_flight.inc()
+        if call.kind == "run":
+            return await self._run(call, handler)
+        if call.kind == "model" and self._models is not None:
+            with self._models.around(call):
+                return await self._attempt(call, handler)
+        return await self._attempt(call, handler)
+
+    async def _run(self, call: Call, handler: Handler) -> Any:
+        told, graph, error = self._instruments, call.name, None
+        in_flight, start = told.in_flight(graph), call.now()
+        in_flight.inc()
+        try:
+            return await handler(call)
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            in_flight.dec()
+            told.runs(graph, call.outcome(error)).inc()
+            told.run_seconds(graph).observe(call.now() - start)
+            told.note_pools_at_times()
+
+    async def _attempt(self, call: Call, handler: Handler) -> Any:
         start, error = call.now(), None
         try:
             return await handler(call)
@@ -105,31 +104,37 @@ class Metrics(Policy):
             raise
         finally:
             self._note(call, call.now() - start, error)
-            if in_flight is not None:
-                in_flight.dec()
 
     def _note(self, call: Call, seconds: float, error: BaseException | None) -> None:
-        told, graph, outcome = self._instruments, _graph(call), call.outcome(error)
-        if call.kind == "run":
-            told.runs.labels(graph, outcome).inc()
-            told.run_seconds.labels(graph).observe(seconds)
-            return
+        told, outcome = self._instruments, call.outcome(error)
         name = (call.node or call.name) if call.kind == "node" else call.name
-        told.calls.labels(graph, call.kind, name, outcome).inc()
-        told.call_seconds.labels(graph, call.kind, name).observe(seconds)
+        place = (call.run.graph, call.kind, name)
+        told.calls(*place, outcome).inc()
+        told.call_seconds(*place).observe(seconds)
         if outcome == "error":
-            told.errors.labels(graph, name, type(error).__name__).inc()
+            told.errors(call.run.graph, name, type(error).__name__).inc()
 
     def observe(self, fact: Fact) -> None:
-        """Count decisions and tokens."""
-        told, graph = self._instruments, fact.call.run.graph
-        if fact.name == "model_called":
-            usage, node = fact.data["usage"], fact.call.node or ""
-            told.tokens.labels(graph, node, fact.call.name, "input").inc(usage.input_tokens)
-            told.tokens.labels(graph, node, fact.call.name, "output").inc(usage.output_tokens)
-        elif decision := _DECISIONS.get(fact.name):
-            told.decisions.labels(graph, fact.data["policy"], decision).inc()
+        """Count decisions, tokens and their price."""
+        told, graph, data = self._instruments, fact.call.run.graph, fact.data
+        match fact.name:
+            case "model_called":
+                self._spent(fact, data["usage"])
+            case "model_priced":
+                told.cost(graph, fact.call.node or "", fact.call.name).inc(float(data["cost"]))
+            case "store_unavailable":
+                told.store_failures(graph, data["policy"]).inc()
+            case name if "policy" in data and name not in _ROUTINE:
+                told.decisions(graph, data["policy"], _DECISIONS.get(name, name)).inc()
+                if name == "call_delayed":
+                    told.delays(graph, data["policy"]).inc(data["seconds"])
+            case _:
+                pass
 
-
-def _graph(call: Call) -> str:
-    return call.name if call.kind == "run" else call.run.graph
+    def _spent(self, fact: Fact, usage: Usage) -> None:
+        told = self._instruments
+        model = (fact.call.run.graph, fact.call.node or "", fact.call.name)
+        told.tokens(*model, "input").inc(usage.input_tokens)
+        told.tokens(*model, "output").inc(usage.output_tokens)
+        if self._models is not None:
+            self._models.observe(fact)

@@ -1,34 +1,52 @@
-"""Bind who and what a run is to every log line, and hand its trace on."""
+"""Bind who and what a run is to every log line, open spans, and hand its trace on."""
 
 from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import structlog
-from structlog.contextvars import bound_contextvars
+from structlog.contextvars import bind_contextvars, reset_contextvars
 
-from lg_prod_nodes.call import Call, Handler, Kind
-from lg_prod_nodes.policy import Policy, Role
+from lg_prod_nodes._background import TRACE, carry_into_threads
+from lg_prod_nodes.call import Call, Fact, Handler, Kind
+from lg_prod_nodes.policy import Policy, Role, Site
 from lg_prod_nodes.run import current_run
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import TracerProvider
+
+    from lg_prod_nodes.telemetry.spans import Spans
 
 _TRACEPARENT = re.compile(
     r"(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?"
 )
+_SERVER_S = "__otel_{}__"
+"""Where LangGraph Server puts the headers of a request's trace."""
+
+Headers = Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Tracing(Policy):
-    """Binds run, thread, request and user ids and the trace to every log line of a run.
+    """Binds run, thread, request and user ids and the trace to every log line of a run, and opens spans.
 
     The ids are bound in structlog's context variables, so they are on each line that is logged in the run: by nodes,
-    tools and libraries, in tasks and threads that LangGraph starts. A W3C `traceparent` is taken from
-    `config["configurable"]["traceparent"]` and handed on by `trace_headers()`; without one, a trace begins.
+    tools and libraries, in tasks and threads that LangGraph or a node starts. A W3C `traceparent` is taken from
+    `config["configurable"]["traceparent"]` or `config["metadata"]["traceparent"]` and handed on by `trace_headers()`;
+    without one, a trace begins.
 
     Args:
         log_runs: Whether a line is logged at the start and end of each run.
+        otel: Whether OpenTelemetry spans are opened for runs, nodes, model calls and tools, at the global tracer
+            provider or the one given; needs the extra `otel`. They hold names and numbers, never content.
+
+    Raises:
+        ConfigurationError: While building, when spans are wanted and the extra is missing.
 
     Example:
         ```python
@@ -38,64 +56,123 @@ class Tracing(Policy):
     Source: W3C Trace Context, https://www.w3.org/TR/trace-context/
     """
 
-    kinds: ClassVar[frozenset[Kind]] = frozenset({"run", "node"})
+    kinds: ClassVar[frozenset[Kind]] = frozenset({"run", "node", "model", "tool"})
     role: ClassVar[Role | None] = "observe"
     single: ClassVar[bool] = True
 
     log_runs: bool = field(default=True, kw_only=True)
+    otel: bool | TracerProvider = field(default=False, kw_only=True)
+
+    def warm_up(self) -> None:
+        """Load OpenTelemetry where it is wanted."""
+        carry_into_threads()
+        _ = self._spans
+
+    def kinds_at(self, site: Site) -> frozenset[Kind]:
+        """Runs and nodes; what they call only where spans are opened for it."""
+        if self.otel or site == "agent":
+            return super().kinds_at(site)
+        return super().kinds_at(site) - {"model", "tool"}
+
+    @cached_property
+    def _spans(self) -> Spans | None:
+        if self.otel is False:
+            return None
+        from lg_prod_nodes.telemetry.spans import Spans
+
+        return Spans(None if self.otel is True else self.otel)
 
     async def wrap(self, call: Call, handler: Handler) -> Any:
         """Bind the ids while the call goes on."""
-        if call.kind != "run":
-            with bound_contextvars(node=call.node or call.name, attempt=call.attempt):
-                return await handler(call)
-        with bound_contextvars(**_ids(call)):
-            return await (self._logged(call, handler) if self.log_runs else handler(call))
+        if self._spans is None:
+            trace = _of_run(call, None) if call.kind == "run" else None
+            return await self._bound(call, handler, trace)
+        with self._spans.around(call, _caller(call)) as headers:
+            trace = _of_run(call, headers) if call.kind == "run" else headers
+            return await self._bound(call, handler, trace)
 
-    async def _logged(self, call: Call, handler: Handler) -> Any:
-        log = structlog.get_logger("lg_prod_nodes")
-        log.info("run started", resumed=call.resumed)
-        start, error = call.now(), None
+    def observe(self, fact: Fact) -> None:
+        """Note on a model's span what it has spent."""
+        if self._spans is not None:
+            self._spans.observe(fact)
+
+    async def _bound(self, call: Call, handler: Handler, trace: Headers | None) -> Any:
+        tokens = bind_contextvars(**_ids(call, trace))
+        opened = TRACE.set(trace) if trace is not None else None
         try:
-            return await handler(call)
-        except BaseException as raised:
-            error = raised
-            raise
+            logged = call.kind == "run" and self.log_runs
+            return await (_logged(call, handler) if logged else handler(call))
         finally:
-            log.info("run ended", outcome=call.outcome(error), seconds=round(call.now() - start, 4))
+            if opened is not None:
+                TRACE.reset(opened)
+            reset_contextvars(**tokens)
 
 
 def trace_headers() -> dict[str, str]:
     """The headers that hand the trace of the running run on to a service that it calls."""
     run = current_run()
-    return dict(run.headers) if run is not None else {}
+    return {**run.headers, **(TRACE.get() or {})} if run is not None else {}
 
 
-def _ids(call: Call) -> dict[str, str]:
+async def _logged(call: Call, handler: Handler) -> Any:
+    log = structlog.get_logger("lg_prod_nodes")
+    log.info("run started", resumed=call.resumed)
+    start, error = call.now(), None
+    try:
+        return await handler(call)
+    except BaseException as raised:
+        error = raised
+        raise
+    finally:
+        log.info("run ended", outcome=call.outcome(error), seconds=round(call.now() - start, 4))
+
+
+def _of_run(call: Call, span: Headers | None) -> Headers:
+    """The trace of a run: its own span's, or that of the run around it, else the caller's, or a new one."""
+    headers = call.run.headers
+    if span is not None and TRACE.get() is None:
+        headers.update(span)
+    elif "traceparent" not in headers:
+        headers["traceparent"] = _child_of(_caller(call).get("traceparent"))
+    return span or {"traceparent": headers["traceparent"]}
+
+
+def _ids(call: Call, trace: Headers | None) -> dict[str, Any]:
     run = call.run
-    if "traceparent" not in run.headers:
-        run.headers["traceparent"] = _child_of(
-            call.config.get("configurable", {}).get("traceparent")
-        )
-    _, trace_id, span_id, _ = run.headers["traceparent"].split("-")
-    ids = {
-        "graph": call.name,
-        "run_id": run.id,
-        "thread_id": run.thread_id,
-        "request_id": run.request_id,
-        "user_id": run.user_id,
-        "trace_id": trace_id,
-        "span_id": span_id,
-    }
-    return {name: value for name, value in ids.items() if value is not None}
+    ids: dict[str, Any]
+    if call.kind == "run":
+        ids = {
+            "graph": call.name,
+            "run_id": run.id,
+            "thread_id": run.thread_id,
+            "request_id": run.request_id,
+            "user_id": run.user_id,
+            "tenant_id": run.tenant_id,
+            "assistant_id": run.assistant_id,
+        }
+        ids = {name: value for name, value in ids.items() if value is not None}
+    else:
+        ids = {"node": call.node or call.name, "attempt": call.attempt}
+    if trace is not None:
+        _, ids["trace_id"], ids["span_id"], _ = trace["traceparent"].split("-")
+    return ids
 
 
-def _child_of(traceparent: object) -> str:
-    """A new span in the caller's trace, or in a new one when the caller sent none or a malformed one."""
-    match = (
-        _TRACEPARENT.fullmatch(traceparent.strip().lower())
-        if isinstance(traceparent, str)
-        else None
-    )
+def _caller(call: Call) -> dict[str, str]:
+    """The headers of the caller's trace, where it sent a sound one."""
+    configurable = call.config.get("configurable", {})
+    metadata = call.config.get("metadata") or {}
+    for place, key in ((configurable, "{}"), (metadata, "{}"), (configurable, _SERVER_S)):
+        given = place.get(key.format("traceparent"))
+        if isinstance(given, str) and _TRACEPARENT.fullmatch(given.strip().lower()):
+            state = place.get(key.format("tracestate"))
+            states = {"tracestate": state} if isinstance(state, str) else {}
+            return {"traceparent": given.strip().lower(), **states}
+    return {}
+
+
+def _child_of(traceparent: str | None) -> str:
+    """A new span in the caller's trace, or in a new one."""
+    match = _TRACEPARENT.fullmatch(traceparent) if traceparent else None
     trace_id, flags = (match[1], match[3]) if match else (secrets.token_hex(16), "01")
     return f"00-{trace_id}-{secrets.token_hex(8)}-{flags}"

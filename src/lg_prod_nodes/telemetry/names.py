@@ -1,0 +1,37 @@
+"""Names that OpenTelemetry's conventions give to calls and errors."""
+
+from __future__ import annotations
+
+from lg_prod_nodes.call import Call, Fact, Unrecoverable
+
+
+def operation(call: Call) -> str:
+    """What a model is called for: messages are a chat, texts are completed."""
+    asks_by_text = isinstance(call.input, list) and all(isinstance(t, str) for t in call.input)
+    return "text_completion" if call.input and asks_by_text else "chat"
+
+
+def error_type(error: BaseException) -> str:
+    """The full name of an error's class."""
+    if isinstance(error, Unrecoverable):
+        error = error.error
+    cls = type(error)
+    return (
+        cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+    )
+
+
+_PROVIDERS = {
+    "amazon_bedrock": "aws.bedrock",
+    "azure": "azure.ai.openai",
+    "google_genai": "gcp.gemini",
+    "google_vertexai": "gcp.vertex_ai",
+    "mistral": "mistral_ai",
+    "xai": "x_ai",
+}
+
+
+def provider_of(fact: Fact) -> dict[str, str]:
+    """Who serves the model that a fact tells of, where LangChain says so."""
+    named = (fact.call.config.get("metadata") or {}).get("ls_provider")
+    return {"gen_ai.provider.name": _PROVIDERS.get(named, named)} if isinstance(named, str) else {}

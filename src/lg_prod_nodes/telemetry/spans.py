@@ -1,0 +1,138 @@
+"""Spans of runs, nodes, models and tools: names and numbers, never content.
+
+Source: https://opentelemetry.io/docs/specs/semconv/gen-ai/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from lg_prod_nodes.call import Call, Fact
+from lg_prod_nodes.errors import ConfigurationError
+from lg_prod_nodes.run import Usage
+from lg_prod_nodes.telemetry.names import error_type, operation, provider_of
+
+try:
+    from opentelemetry import context, trace
+    from opentelemetry.trace import Link, SpanKind, Status, StatusCode, TracerProvider
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+except ImportError as error:  # pragma: no cover - the extra is installed where this is tested
+    raise ConfigurationError(
+        "OpenTelemetry needs an extra: pip install 'lg-prod-nodes[otel]'"
+    ) from error
+
+_W3C = TraceContextTextMapPropagator()
+_MODEL: ContextVar[trace.Span | None] = ContextVar("model_span", default=None)
+
+Attributes = dict[str, str | int | bool]
+
+
+class Spans:
+    """Opens a span around each call, below the span that is open where the call is made.
+
+    Args:
+        provider: Where spans go, the global one by default.
+    """
+
+    def __init__(self, provider: TracerProvider | None = None) -> None:
+        self._tracer = trace.get_tracer("lg_prod_nodes", tracer_provider=provider)
+
+    @contextmanager
+    def around(
+        self, call: Call, caller: Mapping[str, str]
+    ) -> Generator[Mapping[str, str] | None, None, None]:
+        """A span for the length of the block.
+
+        Args:
+            call: What it is a span of.
+            caller: The headers of the caller's trace, which a run goes on with; one that is called inside of another
+                span of this process is linked to it.
+
+        Yields:
+            The headers that hand the span on; nothing where no SDK is set up.
+        """
+        parent, links = _above(caller) if call.kind == "run" else (None, ())
+        name, kind, attributes = _described(call)
+        span = self._tracer.start_span(name, parent, kind, attributes, links)
+        inside = context.attach(trace.set_span_in_context(span))
+        model = _MODEL.set(span if call.kind == "model" else None)
+        try:
+            headers: dict[str, str] = {}
+            _W3C.inject(headers)
+            yield headers or None
+        except BaseException as raised:
+            _end(span, call, raised)
+            raise
+        else:
+            _end(span, call, None)
+        finally:
+            _MODEL.reset(model)
+            context.detach(inside)
+
+    def observe(self, fact: Fact) -> None:
+        """Note on a model's span what it has spent."""
+        span = _MODEL.get()
+        if fact.name == "model_called" and span is not None:
+            span.set_attribute("gen_ai.response.model", fact.call.name)
+            span.set_attributes({**provider_of(fact), **_spent(fact.data["usage"])})
+
+
+def _above(caller: Mapping[str, str]) -> tuple[context.Context | None, tuple[Link, ...]]:
+    """Where a run's span hangs, and what it is linked to."""
+    theirs = _W3C.extract(caller, context=context.Context())
+    remote = trace.get_current_span(theirs).get_span_context()
+    here = trace.get_current_span().get_span_context()
+    if not remote.is_valid:
+        return None, ()
+    if not here.is_valid:
+        return theirs, ()
+    return None, () if here.trace_id == remote.trace_id else (Link(remote),)
+
+
+def _described(call: Call) -> tuple[str, SpanKind, Attributes]:
+    match call.kind:
+        case "model":
+            name = operation(call)
+            attributes: Attributes = {"gen_ai.operation.name": name}
+            attributes["gen_ai.request.model"] = call.name
+            if call.max_output_tokens is not None:
+                attributes["gen_ai.request.max_tokens"] = call.max_output_tokens
+            return f"{name} {call.name}", SpanKind.CLIENT, attributes
+        case "tool":
+            attributes = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": call.name}
+            return f"execute_tool {call.name}", SpanKind.INTERNAL, attributes
+        case "node":
+            node = call.node or call.name
+            attributes = {"lg_prod.node": node, "lg_prod.attempt": call.attempt}
+            return f"node {node}", SpanKind.INTERNAL, attributes
+        case _:
+            attributes = {
+                "gen_ai.operation.name": "invoke_workflow",
+                "gen_ai.workflow.name": call.name,
+                "lg_prod.run.id": call.run.id,
+                "lg_prod.run.resumed": call.resumed,
+            }
+            return f"invoke_workflow {call.name}", SpanKind.INTERNAL, attributes
+
+
+def _end(span: trace.Span, call: Call, error: BaseException | None) -> None:
+    outcome = call.outcome(error)
+    span.set_attribute("lg_prod.outcome", outcome)
+    if outcome == "error" and error is not None:
+        span.set_attribute("error.type", error_type(error))
+        span.set_status(Status(StatusCode.ERROR))
+    span.end()
+
+
+def _spent(usage: Usage) -> dict[str, Any]:
+    spent = {
+        "gen_ai.usage.input_tokens": usage.input_tokens,
+        "gen_ai.usage.output_tokens": usage.output_tokens,
+        "gen_ai.usage.cache_read.input_tokens": usage.cache_read_tokens,
+        "gen_ai.usage.cache_creation.input_tokens": usage.cache_write_tokens,
+        "gen_ai.usage.reasoning.output_tokens": usage.reasoning_tokens,
+    }
+    return {name: tokens for name, tokens in spent.items() if tokens}

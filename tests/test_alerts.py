@@ -1,0 +1,200 @@
+"""The alerts and the dashboard of `examples/observability`, by Prometheus itself on what a graph exposes.
+
+`make tests` brings `promtool` and `prometheus`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from langchain_core.tools import tool
+from langgraph.graph import START, MessagesState, StateGraph
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
+from tests.policies.conftest import FakeModel
+
+from lg_prod_nodes import (
+    Call,
+    Handler,
+    Ledger,
+    Metrics,
+    Policy,
+    Production,
+    Redact,
+    TokenUsage,
+    metrics_text,
+)
+from lg_prod_nodes.prices import list_price
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "examples" / "observability"
+RULES: list[dict[str, Any]] = [
+    rule
+    for group in yaml.safe_load((FOLDER / "alerts.yaml").read_text())["groups"]
+    for rule in group["rules"]
+]
+PANELS: list[dict[str, Any]] = json.loads((FOLDER / "dashboard.json").read_text())["panels"]
+QUERIES = [target["expr"] for panel in PANELS for target in panel["targets"]]
+
+
+def binary(name: str) -> str:
+    brought = ROOT / ".cache" / "prometheus" / "usr" / "bin" / name
+    found = str(brought) if brought.exists() else shutil.which(name)
+    return found or pytest.fail(f"{name} is missing; `make .cache/prometheus/ready` brings it")
+
+
+class Troubles(Policy):
+    """Tells what a graph in trouble does."""
+
+    kinds = frozenset({"run"})
+    role = "observe"
+
+    async def wrap(self, call: Call, handler: Handler) -> Any:
+        call.emit("call_delayed", policy="RateLimit", seconds=0.1)
+        call.emit("store_unavailable", policy="RateLimit")
+        return await handler(call)
+
+
+@tool
+def look_up(who: str) -> str:
+    """Look somebody up."""
+    return who
+
+
+def agent(state: MessagesState) -> Any:
+    if state["messages"][-1].text == "fail":
+        raise ValueError("secret")
+    return {"messages": [FakeModel().invoke([*state["messages"], look_up.invoke({"who": "ann"})])]}
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def runs(dsn: str, registry: CollectorRegistry) -> Iterator[Callable[[], None]]:
+    """Lets a graph run once in order, and fail once."""
+    usage = TokenUsage(ledger=Ledger(price=list_price))
+    policies = [Metrics(registry=registry), Troubles(), usage, Redact("EMAIL_ADDRESS")]
+    builder = StateGraph(MessagesState).add_node(agent).add_edge(START, "agent")
+    config: Any = {"configurable": {"thread_id": "1"}}
+    with Production(builder, policies, postgres=dsn, name="desk") as app:
+
+        def run() -> None:
+            app.invoke({"messages": [("user", "I am ann@example.com")]}, config)
+            with pytest.raises(ValueError, match="secret"):
+                app.invoke({"messages": [("user", "fail")]}, config)
+
+        yield run
+
+
+def test_each_alert_fires_when_it_should() -> None:
+    promtool = binary("promtool")
+    for arguments in (["check", "rules", "alerts.yaml"], ["test", "rules", "alerts_test.yaml"]):
+        done = subprocess.run(
+            [promtool, *arguments], cwd=FOLDER, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_each_alert_has_a_test() -> None:
+    tests = yaml.safe_load((FOLDER / "alerts_test.yaml").read_text())["tests"]
+    fired = {
+        case["alertname"]
+        for test in tests
+        for case in test["alert_rule_test"]
+        if case["exp_alerts"]
+    }
+    assert fired == {rule["alert"] for rule in RULES}
+
+
+def test_every_name_in_alerts_and_dashboard_is_exposed(
+    runs: Callable[[], None], registry: CollectorRegistry
+) -> None:
+    runs()
+
+    families = text_string_to_metric_families(metrics_text(registry))
+    exposed = {sample.name for family in families for sample in family.samples}
+    variables = (FOLDER / "dashboard.json").read_text()
+    named = set(re.findall(r"lg_prod_\w+", "\n".join([*QUERIES, variables, *map(str, RULES)])))
+    assert len(named) > 10
+    assert named - exposed == set()
+
+
+@pytest.fixture
+def prometheus(registry: CollectorRegistry, tmp_path: Path) -> Iterator[httpx.Client]:
+    """A Prometheus that scrapes the registry four times a second, with the alerts."""
+
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(metrics_text(registry).encode())
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as pages, socket.socket() as probe:
+        threading.Thread(target=pages.serve_forever, daemon=True).start()
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+        probe.close()
+        config = {
+            "global": {"scrape_interval": "250ms", "scrape_timeout": "250ms"},
+            "rule_files": [str(FOLDER / "alerts.yaml")],
+            "scrape_configs": [
+                {
+                    "job_name": "desk",
+                    "static_configs": [{"targets": [f"127.0.0.1:{pages.server_port}"]}],
+                }
+            ],
+        }
+        (tmp_path / "prometheus.yml").write_text(json.dumps(config))
+        command = [
+            binary("prometheus"),
+            f"--config.file={tmp_path / 'prometheus.yml'}",
+            f"--storage.tsdb.path={tmp_path / 'data'}",
+            f"--web.listen-address={address}",
+        ]
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+            with httpx.Client(base_url=f"http://{address}", timeout=30) as client:
+                yield client
+            process.terminate()
+        pages.shutdown()
+
+
+def answer(prometheus: httpx.Client, query: str) -> list[Any]:
+    response = prometheus.get("/api/v1/query", params={"query": query})
+    told = response.json()
+    assert told["status"] == "success", (query, told)
+    return [row for row in told["data"]["result"] if row["value"][1] != "NaN"]
+
+
+def test_prometheus_answers_every_query_of_the_dashboard_and_knows_every_alert(
+    runs: Callable[[], None], prometheus: httpx.Client
+) -> None:
+    left = [q.replace("$__rate_interval", "1m").replace("$graph", ".*") for q in QUERIES]
+    while left:
+        runs()
+        time.sleep(0.3)  # Prometheus scrapes by a clock of its own
+        try:
+            left = [query for query in left if not answer(prometheus, query)]
+        except httpx.TransportError:
+            continue
+    for rule in RULES:
+        answer(prometheus, rule["expr"])
+    told = prometheus.get("/api/v1/rules").json()["data"]["groups"][0]["rules"]
+    assert [rule["name"] for rule in told] == [rule["alert"] for rule in RULES]
