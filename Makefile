@@ -9,6 +9,7 @@ PYTHON ?= python3
 UV     := .tools/bin/uv
 BIN    := .venv/bin
 WHEEL  := .cache/wheel-venv
+PROMETHEUS := .cache/prometheus
 PYTEST := pytest -q --numprocesses logical
 header := @printf '\n== %s\n'
 
@@ -41,7 +42,7 @@ types: .venv/ready ## Check the types, by mypy and by pyright
 layers: .venv/ready ## Check which way imports point
 	$(header) 'import layers'
 	@$(BIN)/lint-imports --no-logo
-tests: .venv/ready ## Run the tests
+tests: .venv/ready $(PROMETHEUS)/ready ## Run the tests
 	$(header) 'tests'
 	@$(BIN)/$(PYTEST) --ignore tests/docs --ignore tests/test_notebooks.py
 examples: .venv/ready ## Run the code of README, docs and notebooks
@@ -51,7 +52,7 @@ docs: .venv/ready ## Build the documentation into site/, fit to be read from dis
 	$(header) 'documentation'
 	@$(BIN)/mkdocs build --strict
 	@! grep -rnoE '<(script|link|img)[^>]+(src|href)="?(https?:)?//[^">]*' site --include '*.html'
-wheel: .venv/ready $(WHEEL)/locked ## Run all tests on the built wheel
+wheel: .venv/ready $(PROMETHEUS)/ready $(WHEEL)/locked ## Run all tests on the built wheel
 	$(header) 'tests on the built wheel'
 	@rm -rf dist && $(UV) build --quiet --wheel --no-build-isolation --python $(BIN)/python
 	@$(UV) pip install --quiet --python $(WHEEL) --no-deps --reinstall dist/*.whl
@@ -65,7 +66,7 @@ conformance: .venv/ready ## Run LangGraph's own tests on hardened graphs
 	@$(BIN)/python tests/conformance/run.py
 bench: .venv/ready ## Run the benchmarks
 	@for bench in benchmarks/bench_*.py; do printf '\n== %s\n' $$bench; $(BIN)/python $$bench; done
-coverage: .venv/ready ## Show the lines that no test runs
+coverage: .venv/ready $(PROMETHEUS)/ready ## Show the lines that no test runs
 	@$(BIN)/$(PYTEST) --cov
 fix: .venv/ready ## Format, and mend what the linter can mend
 	@$(BIN)/ruff check --fix --exit-zero --quiet; $(BIN)/ruff format --quiet
@@ -79,6 +80,16 @@ $(UV):
 	$(header) 'uv'
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action ignore --target .tools uv
+$(PROMETHEUS)/ready:
+	$(header) 'prometheus and promtool, by which alerts are tested'
+	@rm -rf $(@D) && mkdir -p $(@D)/usr/bin $(@D)/lists/partial $(@D)/archives/partial
+	@cd $(@D) && if command -v prometheus promtool > /dev/null; then \
+		ln -s "$$(command -v prometheus)" "$$(command -v promtool)" usr/bin; \
+	else \
+		apt="apt-get -qq -o Dir::State::lists=$$PWD/lists -o Dir::Cache=$$PWD -o APT::Sandbox::User="; \
+		$$apt update && $$apt download prometheus && dpkg-deb -x prometheus_*.deb . && rm -rf lists *.deb; \
+	fi || { echo 'There is no prometheus and no promtool on the PATH, and apt-get cannot bring them.' >&2; exit 1; }
+	@touch $@
 .venv/locked $(WHEEL)/locked: %/locked: requirements.lock | $(UV)
 	$(header) 'dependencies into $* (some minutes the first time)'
 	@test -x $*/bin/python || $(UV) venv --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $*

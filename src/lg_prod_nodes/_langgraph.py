@@ -7,20 +7,34 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
 from typing import Any, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph._internal._config import ensure_config
-from langgraph._internal._constants import CONF, CONFIG_KEY_CALL, CONFIG_KEY_RUNTIME
+from langgraph._internal._constants import (
+    CONF,
+    CONFIG_KEY_CALL,
+    CONFIG_KEY_CHECKPOINT_MAP,
+    CONFIG_KEY_CHECKPOINT_NS,
+    CONFIG_KEY_CHECKPOINTER,
+    CONFIG_KEY_RUNTIME,
+    CONFIG_KEY_SEND,
+    CONFIG_KEY_TASK_ID,
+    NS_SEP,
+)
 from langgraph._internal._runnable import RunnableCallable
+from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph._node import StateNodeSpec
 from langgraph.graph.state import StateGraph, _NodeDefaults
 from langgraph.pregel._read import DEFAULT_BOUND, PregelNode
+from langgraph.pregel._retry import _should_retry_on
 from langgraph.pregel._tools import _tool_call_writer
 from langgraph.pregel._utils import _runnable_has_native_async
+from langgraph.pregel._write import ChannelWrite
 from langgraph.runtime import Runtime
+from langgraph.types import Command, RetryPolicy
 
 __all__ = [
     "TOOL_OUTPUT",
@@ -31,11 +45,14 @@ __all__ = [
     "does_nothing",
     "ensure_config",
     "has_native_async",
+    "pause_before_retry",
     "runtime_in",
+    "unless_command",
     "with_guarded_branches",
     "with_runtime",
     "with_tasks",
     "without_defaults",
+    "write_again",
 ]
 
 TOOL_OUTPUT = _tool_call_writer
@@ -74,6 +91,30 @@ def with_tasks(config: RunnableConfig, guard: Callable[[Any, Any], Any]) -> Runn
     return {**config, CONF: {**config.get(CONF, {}), CONFIG_KEY_CALL: call}}
 
 
+async def write_again(config: RunnableConfig, *, blocking: bool) -> bool:
+    """Make the writes that an error handler made when the run was here before; tells whether there were any.
+
+    Where a run resumes, LangGraph calls the error handlers of its superstep again.
+    """
+    configurable = config.get(CONF, {})
+    saver, task = configurable.get(CONFIG_KEY_CHECKPOINTER), configurable[CONFIG_KEY_TASK_ID]
+    if not isinstance(saver, BaseCheckpointSaver):
+        return False
+    *outer, _failed, _handler = configurable[CONFIG_KEY_CHECKPOINT_NS].split(NS_SEP)
+    namespace = NS_SEP.join(outer)
+    place = {
+        "thread_id": configurable["thread_id"],
+        "checkpoint_ns": namespace,
+        "checkpoint_id": configurable[CONFIG_KEY_CHECKPOINT_MAP][namespace],
+    }
+    given: RunnableConfig = {"configurable": place}
+    saved = saver.get_tuple(given) if blocking else await saver.aget_tuple(given)
+    pending = (saved.pending_writes if saved is not None else None) or []
+    writes = [(channel, value) for known, channel, value in pending if known == task]
+    configurable[CONFIG_KEY_SEND](writes)
+    return bool(writes)
+
+
 def does_nothing(node: PregelNode) -> bool:
     """Whether a node has no runnable of its own, as the start node."""
     return node.bound is DEFAULT_BOUND
@@ -91,6 +132,37 @@ def with_guarded_branches(
 
 def _is_branch(writer: Any) -> bool:
     return isinstance(writer, RunnableCallable) and "writer" in writer.kwargs
+
+
+def unless_command(writer: Any) -> RunnableCallable:
+    """An edge that is not followed from what a node gives as a `Command`."""
+    # LangGraph joins channel writes that stand in a row into new ones.
+    joined = isinstance(writer, ChannelWrite)
+    edge = RunnableCallable(_passed, trace=False) if joined else copy(writer)
+
+    def follow(value: Any, config: RunnableConfig, **kwargs: Any) -> Any:
+        return value if isinstance(value, Command) else writer.func(value, config, **kwargs)
+
+    async def afollow(value: Any, config: RunnableConfig, **kwargs: Any) -> Any:
+        return value if isinstance(value, Command) else await writer.afunc(value, config, **kwargs)
+
+    vars(edge).update(func=follow, afunc=afollow if writer.afunc else None)
+    return edge
+
+
+def _passed(value: Any, config: RunnableConfig) -> Any:
+    return value
+
+
+def pause_before_retry(
+    policies: Sequence[RetryPolicy], error: Exception, attempt: int
+) -> float | None:
+    """Seconds that LangGraph waits at least until it tries a node again, `None` where it does not."""
+    policy = next((policy for policy in policies if _should_retry_on(policy, error)), None)
+    if policy is None or attempt >= policy.max_attempts:
+        return None
+    pause = policy.initial_interval * policy.backoff_factor ** (attempt - 1)
+    return min(policy.max_interval, pause)
 
 
 def has_native_async(runnable: Runnable[Any, Any]) -> bool:

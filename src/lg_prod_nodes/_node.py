@@ -10,15 +10,22 @@ from typing import Any, cast
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.errors import GraphBubbleUp
 from langgraph.pregel import Pregel
-from langgraph.types import Send
+from langgraph.types import RetryPolicy, Send
 
 from lg_prod_nodes._engine import Chunk, act, drive, drive_astream, drive_stream
 from lg_prod_nodes._exits import filtered_exits
-from lg_prod_nodes._langgraph import RunnableCallable, has_native_async, runtime_in
+from lg_prod_nodes._langgraph import (
+    RunnableCallable,
+    has_native_async,
+    pause_before_retry,
+    runtime_in,
+)
 from lg_prod_nodes._watch import watching
 from lg_prod_nodes.call import Call, Handler, Unrecoverable
 from lg_prod_nodes.content import Rewrite, rewrite
+from lg_prod_nodes.errors import DeadlineExceeded
 from lg_prod_nodes.policy import Policy, Stack
+from lg_prod_nodes.run import TimeLimit
 
 
 class GuardedNode(RunnableCallable):
@@ -36,7 +43,8 @@ class GuardedNode(RunnableCallable):
         stack: Stack,
         *,
         watches: bool = False,
-        recoverer: Policy | None = None,
+        recoverers: Sequence[Policy] = (),
+        retries: Sequence[RetryPolicy] = (),
     ) -> None:
         if isinstance(inner, RunnableCallable):
             vars(self).update(vars(inner))
@@ -56,7 +64,8 @@ class GuardedNode(RunnableCallable):
         self._path = path
         self._stack = stack
         self._watches = watches
-        self._recoverer = recoverer
+        self._recoverers = recoverers
+        self._retries = retries
         self._wraps = stack.wraps("node")
         self._buffers = stack.changes("node")
 
@@ -166,16 +175,43 @@ class GuardedNode(RunnableCallable):
         call = self._stack.node_call(
             self._node_name, self._path, input, config, runtime_in(config), blocking=blocking
         )
-        if self._recoverer is None:
-            return await act(self._wraps, call, handler)
         try:
             return await act(self._wraps, call, handler)
         except GraphBubbleUp:
             raise
         except Exception as error:
-            if self._recoverer.recovers_from(error):
-                raise
-            raise Unrecoverable(error) from error
+            if (passed_on := self._passed_on(error, call)) is not error:
+                raise passed_on from error
+            raise
+
+    def _passed_on(self, error: Exception, call: Call) -> Exception:
+        """The error as LangGraph gets it: what it must not try again or handle bubbles up past its loops."""
+        if (deadline := call.run.deadline) and self._is_too_late(error, call, deadline):
+            error = exceeded(deadline, error)
+            if self._is_too_late(error, call, deadline):
+                return Unrecoverable(error)
+        return Unrecoverable(error) if self._is_final(error, call) else error
+
+    def _is_final(self, error: Exception, call: Call) -> bool:
+        """Whether an error must pass LangGraph's error handlers: no policy recovers from it, and no retry follows."""
+        policies = self._recoverers
+        if not policies or any(policy.recovers_from(error) for policy in policies):
+            return False
+        if any(policy.gives_up(error) for policy in policies):
+            return True
+        return pause_before_retry(self._retries, error, call.attempt) is None
+
+    def _is_too_late(self, error: Exception, call: Call, deadline: TimeLimit) -> bool:
+        """Whether LangGraph would wait with its next try until the run's deadline is over."""
+        pause = pause_before_retry(self._retries, error, call.attempt)
+        return pause is not None and pause >= deadline.remaining()
+
+
+def exceeded(deadline: TimeLimit, error: Exception) -> DeadlineExceeded:
+    """The refusal of another try after an error."""
+    refusal = DeadlineExceeded(deadline.seconds)
+    refusal.__cause__ = error
+    return refusal
 
 
 def guarded_branch(

@@ -13,7 +13,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphBubbleUp, GraphDrained, GraphInterrupt
 from langgraph.runtime import Runtime
 
-from lg_prod_nodes.errors import CallRejected
+from lg_prod_nodes.errors import CallRejected, DeadlineExceeded
 
 if TYPE_CHECKING:
     from lg_prod_nodes.run import Run, Usage
@@ -248,8 +248,18 @@ class Call:
             text = text.replace(token, original)
         return text
 
+    def remaining(self) -> float | None:
+        """Seconds until the run's deadline, less than 0 when it is over; `None` without one."""
+        return self.run.remaining()
+
     async def sleep(self, seconds: float) -> None:
-        """Wait, in the way that suits the caller."""
+        """Wait, in the way that suits the caller.
+
+        Raises:
+            DeadlineExceeded: The run's deadline would be over by then.
+        """
+        if (deadline := self.run.deadline) is not None and seconds >= deadline.remaining():
+            raise DeadlineExceeded(deadline.seconds)
         if self.blocking:
             self.clock.sleep(seconds)
         else:

@@ -6,11 +6,17 @@
     │   ├── RateLimitExceeded
     │   ├── BudgetExceeded      the tokens, money or calls that were granted are used up
     │   ├── Busy                as many calls are going on as may at once
+    │   ├── CircuitOpen         what is called fails, so it is left alone for a while
+    │   ├── DeadlineExceeded    the time of the run is over
     │   └── ContentBlocked      `categories` names what was found, never the text
     ├── DetectionFailed         a text could not be searched, so it was not let through
     ├── UnknownToken            a vault has nothing for a token (also a LookupError)
+    ├── UnknownFailure          a log of failures has none with an id (also a LookupError)
     ├── VaultTampered           a vault's record was changed
     └── StoreUnavailable        a store that a policy leans on cannot be reached
+
+    MemoryStoreWarning          limits in memory count for each of several workers by itself (a UserWarning)
+    RetriesWarning              more than one layer tries the same calls again (a UserWarning)
 
 No message of these ever carries user content: limits, names, categories and counts only.
 """
@@ -18,7 +24,10 @@ No message of these ever carries user content: limits, names, categories and cou
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lg_prod_nodes.run import LimitState
 
 
 class ProductionError(Exception):
@@ -53,18 +62,27 @@ class RateLimitExceeded(CallRejected):
 
     Attributes:
         limit: The limit in words, such as `"10 per 1 second"`.
-        retry_after: Seconds until there is room again.
+        retry_after: Seconds until there is room again, `None` for a call that counts more than the limit ever allows.
+        limits: How each limit stands that was asked.
     """
 
-    retry_after: float
-
-    def __init__(self, limit: str, *, retry_after: float, policy: str = "RateLimit") -> None:
+    def __init__(
+        self,
+        limit: str,
+        *,
+        retry_after: float | None,
+        policy: str = "RateLimit",
+        limits: Iterable[LimitState] = (),
+    ) -> None:
         super().__init__(
-            f"rate limit of {limit} is used up; try again in {retry_after:.2f} s",
+            f"rate limit of {limit} never has room for a call that counts more than that; make it smaller"
+            if retry_after is None
+            else f"rate limit of {limit} is used up; try again in {retry_after:.2f} s",
             policy=policy,
             retry_after=retry_after,
         )
         self.limit = limit
+        self.limits = tuple(limits)
 
 
 class BudgetExceeded(CallRejected):
@@ -107,6 +125,37 @@ class Busy(CallRejected):
         self.limit = limit
 
 
+class CircuitOpen(CallRejected):
+    """What is called has failed too often, so it is not called for a while.
+
+    Attributes:
+        circuit: What is called, such as the name of a model.
+        retry_after: Seconds until it is tried again.
+    """
+
+    def __init__(self, circuit: str, *, retry_after: float, policy: str = "CircuitBreaker") -> None:
+        super().__init__(
+            f"the circuit of {circuit} is open; it is tried again in {retry_after:.2f} s",
+            policy=policy,
+            retry_after=retry_after,
+        )
+        self.circuit = circuit
+
+
+class DeadlineExceeded(CallRejected):
+    """The time that a run has does not suffice for a call, or is over.
+
+    Attributes:
+        seconds: How long the run might take.
+    """
+
+    def __init__(self, seconds: float, *, policy: str = "Deadline") -> None:
+        super().__init__(
+            f"the run's deadline of {seconds:g} s leaves no time for this call", policy=policy
+        )
+        self.seconds = seconds
+
+
 class ContentBlocked(CallRejected):
     """Content of a blocked category was found.
 
@@ -133,6 +182,14 @@ class StoreUnavailable(ProductionError):
     """A store cannot be reached within its time bound."""
 
 
+class MemoryStoreWarning(UserWarning):
+    """Rate limits in memory count for each of several workers by itself."""
+
+
+class RetriesWarning(UserWarning):
+    """More than one layer tries the same calls again, so that their tries multiply."""
+
+
 class DetectionFailed(ProductionError):
     """A text could not be searched for content: a recognizer failed or ran out of its time."""
 
@@ -152,6 +209,21 @@ class UnknownToken(ProductionError, LookupError):
 
     def __reduce__(self) -> tuple[type[UnknownToken], tuple[tuple[str, ...]]]:
         return type(self), (self.tokens,)
+
+
+class UnknownFailure(ProductionError, LookupError):
+    """There is no failure with an id.
+
+    Attributes:
+        id: Which one.
+    """
+
+    def __init__(self, id: str) -> None:
+        super().__init__(f"there is no failure {id!r}; list() tells which there are")
+        self.id = id
+
+    def __reduce__(self) -> tuple[type[UnknownFailure], tuple[str]]:
+        return type(self), (self.id,)
 
 
 class VaultTampered(ProductionError):

@@ -16,10 +16,12 @@ from langgraph.constants import START
 from langgraph.errors import NodeError
 from langgraph.graph.state import CompiledStateGraph, StateGraph
 from langgraph.pregel import Pregel
+from langgraph.types import Command, RetryPolicy
 from langgraph.typing import ContextT, InputT, OutputT, StateT
 
 from lg_prod_nodes._boundary import hardening_of, set_boundary
 from lg_prod_nodes._calls import Place, lead
+from lg_prod_nodes._engine import drive
 from lg_prod_nodes._hardening import Hardening
 from lg_prod_nodes._langgraph import (
     PregelNode,
@@ -28,9 +30,12 @@ from lg_prod_nodes._langgraph import (
     copy_builder,
     does_nothing,
     runtime_in,
+    unless_command,
     with_guarded_branches,
+    write_again,
 )
 from lg_prod_nodes._node import GuardedNode, guarded_branch
+from lg_prod_nodes._retry_layers import warn_of_layers
 from lg_prod_nodes.call import SYSTEM_CLOCK, Clock
 from lg_prod_nodes.errors import ConfigurationError
 from lg_prod_nodes.policy import Policy, validate
@@ -92,6 +97,7 @@ def harden(
     _lead_graphs()
     _check_writes(graph, hardening)
     if isinstance(graph, Pregel):
+        _warn_of_retries(graph)
         return _hardened(_plain(graph), hardening)
     builder = copy_builder(graph, _hardened_class(cast(Any, _plain_class(type(graph)))))
     vars(builder)["_hardening"] = hardening
@@ -129,6 +135,15 @@ def _check_writes(graph: Any, hardening: Hardening) -> None:
                 f"{type(policy).__name__} writes to {', '.join(missing)}, which the graph's state lacks; add the "
                 "field, or give a function that returns an update of the fields it has"
             )
+        if unknown := sorted(policy.goes_to - set(graph.nodes)):
+            raise ConfigurationError(
+                f"{type(policy).__name__} goes to {', '.join(unknown)}, which the graph lacks; name one of its nodes"
+            )
+
+
+def _warn_of_retries(graph: Any) -> None:
+    for name, node in graph.nodes.items():
+        warn_of_layers(name, node.bound, node.retry_policy or graph.retry_policy)
 
 
 @cache
@@ -136,7 +151,9 @@ def _hardened_class(cls: Any) -> type[Any]:
     """A builder's class that compiles to a hardened graph."""
 
     def compile(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return _hardened(copy_builder(self, cls).compile(*args, **kwargs), self._hardening)
+        compiled = copy_builder(self, cls).compile(*args, **kwargs)
+        _warn_of_retries(compiled)
+        return _hardened(compiled, self._hardening)
 
     body = {"compile": compile, "__module__": cls.__module__, "_plain_class": cls}
     return type(cls.__name__, (cls,), body)
@@ -151,7 +168,8 @@ def _hardened(graph: Any, hardening: Hardening) -> Any:
     clone.nodes, clone.channels = dict(graph.nodes), dict(graph.channels)
     recoverers = _add_recoveries(clone, hardening) if isinstance(clone, CompiledStateGraph) else {}
     clone.nodes = {
-        name: _guarded(name, node, hardening, recoverers) for name, node in clone.nodes.items()
+        name: _guarded(name, node, hardening, recoverers, clone.retry_policy)
+        for name, node in clone.nodes.items()
     }
     set_boundary(clone, hardening, plain=graph)
     return clone.validate()
@@ -168,7 +186,11 @@ def _plain(graph: Any) -> Any:
 
 
 def _guarded(
-    name: str, node: PregelNode, hardening: Hardening, recoverers: Mapping[str, Policy]
+    name: str,
+    node: PregelNode,
+    hardening: Hardening,
+    recoverers: Mapping[str, Sequence[Policy]],
+    retries: Sequence[RetryPolicy],
 ) -> PregelNode:
     stack = hardening.node(name, is_error_handler=node.is_error_handler)
     if stack.wraps("node", role="content"):
@@ -188,7 +210,8 @@ def _guarded(
             hardening.path + name,
             stack,
             watches=watches,
-            recoverer=recoverers.get(name),
+            recoverers=recoverers.get(name, ()),
+            retries=node.retry_policy or retries,
         )
     return node if inner is node.bound else node.copy({"bound": inner, "subgraphs": subgraphs})
 
@@ -203,30 +226,46 @@ def _subgraph(graph: Any, outer: Hardening, name: str) -> Any:
     )
 
 
-def _add_recoveries(graph: Any, hardening: Hardening) -> dict[str, Policy]:
-    """Give nodes the native error handlers of a policy that recovers, unless the user gave them one."""
-    recoverers: dict[str, Policy] = {}
+def _add_recoveries(graph: Any, hardening: Hardening) -> dict[str, Sequence[Policy]]:
+    """Give nodes the native error handlers of the policies that recover, unless the user gave them one."""
+    recoverers: dict[str, Sequence[Policy]] = {}
     for name, node in list(graph.nodes.items()):
-        policy = hardening.recoverer(name)
-        if policy is None or not policy.writes <= set(graph.channels):
-            continue  # of a subgraph that lacks the fields, the node of the graph around it recovers
-        if not (node.is_error_handler or name in (START, *graph.node_error_handler_map)):
-            recoverers[name] = policy
-            _add_recovery(graph, name, policy, hardening)
+        if node.is_error_handler or name in (START, *graph.node_error_handler_map):
+            continue
+        # Of a subgraph that lacks the fields or nodes, the node of the graph around it recovers.
+        fitting = [policy for policy in hardening.recoverers(name) if _fits(policy, graph)]
+        if fitting:
+            recoverers[name] = fitting
+    for name, policies in recoverers.items():
+        _add_recovery(graph, name, policies, hardening)
     return recoverers
 
 
-def _add_recovery(graph: Any, name: str, policy: Policy, hardening: Hardening) -> None:
+def _fits(policy: Policy, graph: Any) -> bool:
+    return policy.writes <= set(graph.channels) and policy.goes_to <= set(graph.nodes)
+
+
+def _add_recovery(graph: Any, name: str, policies: Sequence[Policy], hardening: Hardening) -> None:
     node = graph.nodes[name]
     stack, path = hardening.node(name), hardening.path + name
 
+    async def recovered(
+        state: Any, error: NodeError, config: RunnableConfig, *, blocking: bool
+    ) -> Any:
+        if isinstance(error.error, str) and await write_again(config, blocking=blocking):
+            return Command()
+        call = stack.node_call(name, path, state, config, runtime_in(config), blocking=blocking)
+        taking = (policy for policy in policies if policy.recovers_from(error.error))
+        return await next(taking, policies[0]).recover(call, error.error)
+
     def recover(state: Any, error: NodeError, config: RunnableConfig) -> Any:
-        runtime = runtime_in(config)
-        call = stack.node_call(name, path, state, config, runtime, blocking=True)
-        return policy.recover(call, error.error)
+        return drive(recovered(state, error, config, blocking=True))
+
+    async def arecover(state: Any, error: NodeError, config: RunnableConfig) -> Any:
+        return await recovered(state, error, config, blocking=False)
 
     handler = f"__error_handler__{name}"
-    recovery = RunnableCallable(recover, name=handler, trace=False)
+    recovery = RunnableCallable(recover, arecover, name=handler, trace=False)
     spec = StateNodeSpec(
         GuardedNode(recovery, name, path, hardening.recovery(name)),
         metadata=None,
@@ -236,8 +275,7 @@ def _add_recovery(graph: Any, name: str, policy: Policy, hardening: Hardening) -
         is_error_handler=True,
     )
     graph.attach_node(handler, spec)
-    if policy.recovers == "continue":
-        # The first writer writes the state, the others are the node's edges and branches.
-        graph.nodes[handler].writers.extend(node.writers[1:])
+    # The first writer writes the state, the others are the node's edges and branches.
+    graph.nodes[handler].writers.extend(map(unless_command, node.writers[1:]))
     graph.nodes[name] = node.copy({"error_handler_node": handler})
     graph.node_error_handler_map = {**graph.node_error_handler_map, name: handler}

@@ -74,7 +74,7 @@ def as_node(
         async def passed(call: Call) -> Any:
             return call.input
 
-        state = await act((policy.wrap,), call.replace(answer_with=answer), passed)
+        state = await act((policy.visit,), call.replace(answer_with=answer), passed)
         update = answers[0] if answers else _changes(call.input, state)
         goto = otherwise if answers and otherwise is not None else then
         return update if goto is None else Command(update=update, goto=goto)

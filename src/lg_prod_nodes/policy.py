@@ -70,7 +70,7 @@ class Policy:
         return await handler(call)
 
     async def visit(self, call: Call, handler: Handler) -> Any:
-        """Do something at a place of the graph of its own (`as_node`), with the state that passes; `wrap` by default."""
+        """Do something at a place of its own in the graph (`as_node`), with the state that passes; else as `wrap`."""
         return await self.wrap(call, handler)
 
     def observe(self, fact: Fact) -> None:
@@ -108,6 +108,12 @@ class Policy:
 
     def warm_up(self) -> None:
         """Load what takes time. Called while building, so that the first call does not wait for it."""
+
+    def keep_in(self, database: str) -> None:
+        """Keep what the policy counts in a Postgres, unless it was given another place. Called by `Production`."""
+
+    def close(self) -> None:
+        """Let go of connections and send what waits: the service ends. The next call opens new ones."""
 
     def kinds_at(self, site: Site) -> frozenset[Kind]:
         """The calls that the policy wraps where it is attached."""

@@ -122,9 +122,9 @@ class Production:
             policy.close()
 
     def _compile(self, saver: Any, store: Any) -> App:
-        self.dsn = saver.conn.conninfo
+        self.dsn = database = str(saver.conn.conninfo)
         for policy in self._policies:
-            policy.keep_in(self.dsn)
+            policy.keep_in(database)
         if isinstance(self._graph, StateGraph):
             return self._graph.compile(checkpointer=saver, store=store, **self._compile_options)
         app = copy(self._graph)

@@ -7,6 +7,7 @@ import threading
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -81,12 +82,25 @@ class CapturedError:
         type: Name of the error's type.
         attempts: How often the node was tried.
         error_class: What the error means, see `ErrorClass`.
+        checkpoint_id: The checkpoint of the run's own graph at which it happened, `None` without a checkpointer.
+        checkpoint_ns: LangGraph's name of the place in graphs inside of it.
     """
 
     node: str | None
     type: str
     attempts: int
     error_class: ErrorClass = "unknown"
+    checkpoint_id: str | None = field(default=None, compare=False)
+    checkpoint_ns: str | None = field(default=None, compare=False)
+
+    def names(self) -> dict[str, Any]:
+        """What a state field may keep of it."""
+        return {
+            "node": self.node,
+            "type": self.type,
+            "attempts": self.attempts,
+            "error_class": self.error_class,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -428,7 +442,13 @@ def _named(
 
 
 def _member(value: Any, name: str) -> Any:
-    return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
+    if isinstance(value, Mapping):
+        return value.get(name)
+    with suppress(
+        KeyError
+    ):  # LangGraph Server's users look attributes up in what they were made of
+        return getattr(value, name, None)
+    return None
 
 
 def _first_text(candidates: Iterable[Any]) -> str | None:

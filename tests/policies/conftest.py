@@ -151,7 +151,7 @@ def asks(model: FakeModel) -> Callable[[Any], Any]:
 
 def failed(node: str = "node", attempts: int = 1) -> dict[str, Any]:
     """What `CaptureErrors` puts into the state."""
-    return {"node": node, "type": "ValueError", "attempts": attempts}
+    return {"node": node, "type": "ValueError", "attempts": attempts, "error_class": "bad_input"}
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from tests.policies.conftest import (
 from lg_prod_nodes import CapturedError, CaptureErrors, ConfigurationError, Run, guard, harden
 
 GO_ON = CaptureErrors(then="continue", state_key="log")
-FAILED = CapturedError("node", "ValueError", 1)
+FAILED = CapturedError("node", "ValueError", 1, "bad_input")
 
 pytestmark = pytest.mark.usefixtures("logged")
 
@@ -32,7 +32,7 @@ async def test_an_error_is_recorded_once_by_names_alone(run: Runner, logged: Any
     with pytest.raises(ValueError, match="secret"):
         await run(graph, {"text": "x"}, control=told)
 
-    assert told.report.errors == [CapturedError("node", "ValueError", 3)]
+    assert told.report.errors == [CapturedError("node", "ValueError", 3, "bad_input")]
     assert told.report.outcome == "error"
     (line,) = logged
     assert line["node"], line["error_type"] == ("node", "ValueError")

@@ -37,8 +37,6 @@ from lg_prod_nodes import (
 )
 
 GO_ON = CaptureErrors(then="continue", state_key="log")
-FAILED = CapturedError("node", "ValueError", 1)
-
 pytestmark = pytest.mark.usefixtures("logged")
 
 
@@ -92,7 +90,7 @@ async def test_critical_errors_are_raised_and_recorded(run: Runner) -> None:
 
     with pytest.raises(ValueError, match="secret"):
         await run(harden(one(fails), [policy]).compile(), {"log": []}, control=told)
-    assert told.report.errors == [FAILED]
+    assert told.report.errors == [CapturedError("node", "ValueError", 1, "critical")]
 
 
 async def test_refusals_are_raised_and_not_recorded(run: Runner) -> None:
@@ -155,7 +153,7 @@ def test_an_error_in_a_hardened_subgraph_is_recorded_once() -> None:
     with pytest.raises(ValueError, match="secret"):
         harden(one(inner, "inner"), [CaptureErrors()]).compile().invoke({}, control=told)
 
-    assert told.report.errors == [CapturedError("bad", "ValueError", 1)]
+    assert told.report.errors == [CapturedError("bad", "ValueError", 1, "bad_input")]
 
 
 CALL = {"name": "look_up", "args": {"who": "ann"}, "id": "1", "type": "tool_call"}
@@ -207,7 +205,7 @@ def test_a_graph_s_own_error_is_recorded() -> None:
 
     with pytest.raises(GraphRecursionError):
         loop.invoke({"log": []}, {"recursion_limit": 3}, control=told)
-    assert told.report.errors == [CapturedError(None, "GraphRecursionError", 1)]
+    assert told.report.errors == [CapturedError(None, "GraphRecursionError", 1, "permanent")]
 
 
 def test_what_was_captured_is_read_back_from_a_checkpoint(caplog: Any) -> None:

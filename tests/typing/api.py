@@ -9,10 +9,15 @@ from langchain.agents import create_agent
 from langgraph.graph import START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
+from langgraph.types import Command, RetryPolicy
 from typing_extensions import TypedDict
 
 from lg_prod_nodes import (
     Call,
+    CaptureErrors,
+    ErrorClass,
+    FailureLog,
+    Fallback,
     Handler,
     Metrics,
     Policy,
@@ -20,14 +25,17 @@ from lg_prod_nodes import (
     RateLimit,
     RateLimitExceeded,
     Redact,
+    RetryBudget,
     Run,
     Usage,
     as_middleware,
     as_node,
     by_user,
+    class_of,
     current_run,
     guard,
     harden,
+    is_transient,
 )
 from lg_prod_nodes.call import Kind
 
@@ -96,3 +104,16 @@ def in_a_node() -> None:
 
 def refused(error: RateLimitExceeded) -> float | None:
     return error.retry_after
+
+
+async def instead(state: State) -> State:
+    return state
+
+
+def failing(log: FailureLog, error: Exception) -> None:
+    assert_type(class_of(error, {ValueError: "transient"}), ErrorClass)
+    RetryPolicy(retry_on=is_transient)
+    RetryPolicy(retry_on=RetryBudget(0.1))
+    CaptureErrors(then={"bad_input": "end", "permanent": Command(goto="mend")}, failures=log)
+    Fallback(node=instead, on=("transient", TimeoutError))
+    assert_type([failure.node for failure in log.list()], list[str | None])

@@ -2,40 +2,56 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, cast
 
 import structlog
+from langgraph.types import Command, Send
 
 from lg_prod_nodes.call import Call, Handler, Kind
-from lg_prod_nodes.errors import CallRejected, ConfigurationError
+from lg_prod_nodes.errors import ConfigurationError, StoreUnavailable
 from lg_prod_nodes.history import replies
-from lg_prod_nodes.policy import Policy, Recovery, Role
+from lg_prod_nodes.policy import Policy, Role
 from lg_prod_nodes.run import CapturedError
+from lg_prod_nodes.stores.failures import Failure, FailureLog
+from lg_prod_nodes.taxonomy import Classify, ErrorClass, check_classes, class_of, type_of
+
+Then = Literal["raise", "continue", "end"] | Command[Any]
 
 
 @dataclass(frozen=True)
 class CaptureErrors(Policy):
     """Records errors in the run's report, the log and, if asked, the state; then raises, or lets the run go on.
 
-    Records once, after a node's last attempt, by names alone: node, type, number of attempts; never the message.
+    Records once, after a node's last attempt, by names alone: node, type, class, number of attempts; never the message.
     Interrupts, `Command`, retries and cancellations pass through untouched.
 
     Args:
-        then: What follows: `"raise"` the error, `"continue"` along the failed node's edges, or `"end"` its branch
-            there. The latter two are LangGraph's own error handlers, for each node that has none of the user's.
+        then: What follows: `"raise"` the error, `"continue"` along the failed node's edges, `"end"` its branch there,
+            or `Command(goto=...)` other nodes. One for all errors, refusals of policies excepted, or by class:
+            `{"bad_input": "end", "permanent": Command(goto="mend")}`, where the other classes are raised. What goes on
+            does so by LangGraph's own error handlers, for each node that has none of the user's.
         state_key: A state field that gets the error's names as a list of one, to be used with a list reducer:
-            `[{"node": ..., "type": ..., "attempts": ...}]`; only where the run goes on.
-        reply: A message for `messages`, where the run goes on. Tool calls that wait for an answer get it as theirs.
+            `[{"node": ..., "type": ..., "attempts": ..., "error_class": ...}]`; only where the run goes on.
+        reply: A message for `messages`, where the run goes on; one for all, or by class. Tool calls that wait for an
+            answer get it as theirs.
         critical: Types that are always raised, at once: a run that goes on from there tries the node again.
+        classify: Classes of one's own, asked first: `{MyError: "transient"}`, or a function of the error that gives
+            a class or `None`.
+        ignore: Classes that are raised without being recorded.
+        failures: Keeps the runs that fail, by names alone, to be looked at and tried again.
 
     Raises:
-        ConfigurationError: While building, when `state_key` or `reply` is given but errors are raised.
+        ConfigurationError: While building, when a setting cannot work.
 
     Example:
         ```python
-        CaptureErrors(then="continue", state_key="errors", critical=(PermissionError,))
+        CaptureErrors(
+            then={"bad_input": "end", "transient": "continue"},
+            reply={"bad_input": "I cannot read that."},
+            state_key="errors",
+        )
         ```
     """
 
@@ -43,24 +59,38 @@ class CaptureErrors(Policy):
     role: ClassVar[Role | None] = "observe"
     single: ClassVar[bool] = True
 
-    then: Literal["raise", "continue", "end"] = field(default="raise", kw_only=True)
+    then: Then | Mapping[ErrorClass, Then] = field(default="raise", kw_only=True)
     state_key: str | None = field(default=None, kw_only=True)
-    reply: str | None = field(default=None, kw_only=True)
+    reply: str | Mapping[ErrorClass, str] | None = field(default=None, kw_only=True)
     critical: tuple[type[BaseException], ...] = field(default=(), kw_only=True)
+    classify: Classify | None = field(default=None, kw_only=True, repr=False)
+    ignore: tuple[ErrorClass, ...] = field(default=("rejected",), kw_only=True)
+    failures: FailureLog | None = field(default=None, kw_only=True, repr=False)
 
     def __post_init__(self) -> None:
-        if self.then not in ("raise", "continue", "end"):
-            raise ConfigurationError(f"then is {self.then!r}; choose 'raise', 'continue' or 'end'")
+        for then in self._ways():
+            _check_way(then)
         if not (
             isinstance(self.critical, tuple) and all(isinstance(c, type) for c in self.critical)
         ):
             raise ConfigurationError(
                 f"critical is {self.critical!r}; give a tuple of exception types"
             )
-        if self.then == "raise" and (self.state_key or self.reply):
+        for setting, given in (("then", self.then), ("reply", self.reply)):
+            check_classes(setting, given if isinstance(given, Mapping) else ())
+        check_classes("ignore", self.ignore)
+        if isinstance(self.then, Mapping) and self.then.get("critical", "raise") != "raise":
+            raise ConfigurationError(
+                f"then has {self.then['critical']!r} for critical errors, which are always raised; choose another class"
+            )
+        if not self.recovers and (self.state_key or self.reply):
             raise ConfigurationError(
                 "state_key and reply are written where a run goes on; choose then='continue' or then='end' for them"
             )
+
+    def _ways(self) -> list[Then]:
+        then = self.then
+        return list(then.values()) if isinstance(then, Mapping) else [then]
 
     @property
     def writes(self) -> frozenset[str]:
@@ -69,59 +99,119 @@ class CaptureErrors(Policy):
         return frozenset(name for name in fields if name)
 
     @property
-    def recovers(self) -> Recovery | None:
-        """Where the graph goes after a failed node."""
-        return None if self.then == "raise" else self.then
+    def goes_to(self) -> frozenset[str]:
+        """Where a `Command` goes."""
+        return frozenset(n for way in self._ways() if isinstance(way, Command) for n in _goals(way))
+
+    @property
+    def recovers(self) -> bool:
+        """Whether the run goes on after an error of some class."""
+        return any(way != "raise" for way in self._ways())
 
     async def wrap(self, call: Call, handler: Handler) -> Any:
         """Remember which node an error comes from; at the run's boundary, record it."""
         try:
             return await handler(call)
         except Exception as error:
-            if call.outcome(error) == "error":
-                self._note(call, error)
+            if call.outcome(error) in ("error", "rejected"):
+                await self._note(call, error)
             raise
 
-    def recovers_from(self, error: Exception) -> bool:
-        """Not from refusals, and not from critical errors."""
-        return not isinstance(error, (*self.critical, CallRejected))
+    def recovers_from(self, error: BaseException | str) -> bool:
+        """From the classes for which the run goes on."""
+        return self._way(self._class_of(error)) != "raise"
 
-    def recover(self, call: Call, error: BaseException) -> Any:
-        """Record the error of a node that failed for good, and give the update that stands in for its own."""
+    def gives_up(self, error: BaseException) -> bool:
+        """Critical errors and refusals are raised at once."""
+        return self._class_of(error) in ("critical", "rejected")
+
+    async def recover(self, call: Call, error: BaseException | str) -> Any:
+        """Record the error of a node that failed for good, and give what stands in for its own update."""
         captured = self._record(call, error)
         update: dict[str, Any] = {}
         if self.state_key:
-            update[self.state_key] = [asdict(captured)]
-        if self.reply:
-            update["messages"] = replies(call.input, self.reply, status="error")
-        return update
+            update[self.state_key] = [captured.names()]
+        if reply := self._reply(captured.error_class):
+            update["messages"] = replies(call.input, reply, status="error")
+        way = self._way(captured.error_class)
+        if isinstance(way, Command):
+            return Command(goto=way.goto, update=update)
+        return update if way == "continue" else Command(update=update)
 
-    def _note(self, call: Call, error: Exception) -> None:
-        if call.kind == "run":
-            self._record(call, error)
-        else:
-            names = CapturedError(call.node or call.name, type(error).__name__, call.attempt)
-            call.run.failed(error, names)
+    def _class_of(self, error: BaseException | str) -> ErrorClass:
+        return "critical" if isinstance(error, self.critical) else class_of(error, self.classify)
 
-    def _record(self, call: Call, error: BaseException) -> CapturedError:
+    def _way(self, error_class: ErrorClass) -> Then:
+        if isinstance(self.then, Mapping):
+            return self.then.get(error_class, "raise")
+        return "raise" if error_class in ("critical", "rejected") else self.then
+
+    def _reply(self, error_class: ErrorClass) -> str | None:
+        return self.reply.get(error_class) if isinstance(self.reply, Mapping) else self.reply
+
+    async def _note(self, call: Call, error: Exception) -> None:
+        if call.kind != "run":
+            call.run.failed(error, self._names(call, error))
+        elif self._class_of(error) not in self.ignore:
+            names = self._record(call, error)
+            if self.failures is not None and call.task is None:
+                await self._keep(call, names, error)
+
+    async def _keep(self, call: Call, names: CapturedError, error: Exception) -> None:
+        """Keep the failed run; a database that is down takes nothing from the error."""
+        failure = Failure.of(call.run, names, error, at=call.clock.time())
+        try:
+            await call.run_blocking(cast(FailureLog, self.failures).add, failure)
+        except StoreUnavailable:
+            call.emit("store_unavailable", policy=type(self).__name__)
+
+    def _record(self, call: Call, error: BaseException | str) -> CapturedError:
         names = call.run.failure(error)
         if names is None:
-            names = _names_of(call, error)
+            names = self._names(call, error)
             call.run.failed(error, names)
         if call.run.first_time("log", id(error)):
             structlog.get_logger("lg_prod_nodes").error(
                 "error captured",
                 node=names.node,
                 error_type=names.type,
+                error_class=names.error_class,
                 attempts=names.attempts,
-                then=self.then,
+                then=_told(self._way(names.error_class)),
             )
         call.emit("error_captured", once=id(error), policy=type(self).__name__, error=names)
         return names
 
+    def _names(self, call: Call, error: BaseException | str) -> CapturedError:
+        node = call.node or getattr(error, "node", None)
+        places = call.config.get("configurable", {})
+        return CapturedError(
+            node,
+            type_of(error),
+            call.attempt,
+            self._class_of(error),
+            checkpoint_id=places.get("checkpoint_map", {}).get(""),
+            checkpoint_ns=places.get("checkpoint_ns"),
+        )
 
-def _names_of(call: Call, error: object) -> CapturedError:
-    """An error by its names; one that LangGraph has read back from a checkpoint is the text of its `repr`."""
-    stored = re.match(r"\w+", error) if isinstance(error, str) else None
-    node = call.node or getattr(error, "node", None)
-    return CapturedError(node, stored[0] if stored else type(error).__name__, call.attempt)
+
+def _check_way(way: object) -> None:
+    if isinstance(way, Command):
+        if not way.goto or way.update is not None or way.resume is not None or way.graph:
+            raise ConfigurationError(
+                "then has a Command with more than goto; give Command(goto=...)"
+            )
+    elif way not in ("raise", "continue", "end"):
+        raise ConfigurationError(
+            f"then is {way!r}; choose 'raise', 'continue', 'end' or Command(goto=...)"
+        )
+
+
+def _goals(way: Command[Any]) -> list[str]:
+    goals: Any = way.goto
+    listed = goals if isinstance(goals, (list, tuple)) else [goals]
+    return [goal.node if isinstance(goal, Send) else goal for goal in listed]
+
+
+def _told(way: Then) -> str:
+    return f"goto {', '.join(_goals(way))}" if isinstance(way, Command) else way

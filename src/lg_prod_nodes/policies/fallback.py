@@ -1,0 +1,141 @@
+"""Something else in the place of what fails: another model, another function, a fixed answer."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, cast
+
+from langchain_core.messages import BaseMessage
+from langchain_core.runnables import Runnable
+
+from lg_prod_nodes._engine import Watched
+from lg_prod_nodes._langgraph import RunnableCallable
+from lg_prod_nodes.call import Call, Handler, Kind
+from lg_prod_nodes.errors import CircuitOpen, ConfigurationError
+from lg_prod_nodes.policy import Policy, Role, Site, as_update
+from lg_prod_nodes.taxonomy import Classify, ErrorClass, check_classes, class_of, type_of
+
+_ASKING: ContextVar[tuple[int, ...]] = ContextVar("fallbacks", default=())
+
+
+@dataclass(frozen=True)
+class Fallback(Policy):
+    """Gives something else when a call fails with an error of some classes.
+
+    A `model` is asked when a call of a chat model fails: at once, since its own retries are over by then. It is called
+    through the node's policies, so limits, budgets and circuits count it by its own name. Once pieces of a stream have
+    left, the error is raised. A `node` or an `answer` takes over from a node that has failed for good, as LangGraph's
+    own error handler.
+
+    Args:
+        model: Another chat model; with its tools bound, where the first one has tools.
+        node: A function like a node's: what it gives stands in for the failed node's own.
+        answer: A text for `messages`, or an update of the state.
+        on: Classes and types of errors. By default what may lie in the dependency, and an open circuit; never what a
+            policy refuses otherwise.
+        classify: Classes of one's own, asked first, see `class_of`.
+
+    Raises:
+        ConfigurationError: While building, unless one of `model`, `node` and `answer` is given, or a class is not
+            known.
+
+    Example:
+        ```python
+        harden(builder, [Fallback(model=small_model), CircuitBreaker()], nodes={"search": [Fallback(answer="...")]})
+        ```
+    """
+
+    kinds: ClassVar[frozenset[Kind]] = frozenset({"model"})
+    role: ClassVar[Role | None] = "admit"
+
+    model: Runnable[Any, Any] | None = field(default=None, kw_only=True, repr=False)
+    node: Callable[..., Any] | None = field(default=None, kw_only=True)
+    answer: Any = field(default=None, kw_only=True, repr=False)
+    on: tuple[ErrorClass | type[BaseException], ...] = field(
+        default=("transient", "rate_limited", "unknown", CircuitOpen), kw_only=True
+    )
+    classify: Classify | None = field(default=None, kw_only=True, repr=False)
+
+    def __post_init__(self) -> None:
+        given = [name for name in ("model", "node", "answer") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ConfigurationError(
+                f"Fallback was given {' and '.join(given) or 'nothing'}; give one of model, node, answer"
+            )
+        if self.model is not None and not isinstance(self.model, Runnable):
+            raise ConfigurationError(
+                f"model is a {type(self.model).__name__}; give a chat model of LangChain"
+            )
+        if self.node is not None and not callable(self.node):
+            raise ConfigurationError(f"node is {self.node!r}; give a function of the state")
+        check_classes("on", (name for name in self.on if not isinstance(name, type)))
+
+    @property
+    def writes(self) -> frozenset[str]:
+        """`messages`, for an answer that is a text."""
+        return frozenset({"messages"} if isinstance(self.answer, str) else ())
+
+    @property
+    def recovers(self) -> bool:
+        """Whether it takes over from nodes."""
+        return self.model is None
+
+    def kinds_at(self, site: Site) -> frozenset[Kind]:
+        """Model calls, for another model; nodes are taken over from by an error handler."""
+        return frozenset({"model"}) if self.model is not None else frozenset()
+
+    def recovers_from(self, error: BaseException | str) -> bool:
+        """From errors of its classes and types."""
+        return self.recovers and self._takes(error)
+
+    async def recover(self, call: Call, error: BaseException | str) -> Any:
+        """Give the fixed answer, or what the other function gives."""
+        call.emit("fell_back", policy="Fallback", error_type=type_of(error))
+        if self.node is None:
+            return await as_update(call, self.answer)
+        if inspect.iscoroutinefunction(self.node):
+            other = RunnableCallable(None, self.node, trace=False)
+        else:
+            other = RunnableCallable(self.node, trace=False)
+        if call.blocking:
+            return other.invoke(call.input, call.config)
+        return await other.ainvoke(call.input, call.config)
+
+    async def wrap(self, call: Call, handler: Handler) -> Any:
+        """Ask the other model where the first one fails."""
+        if id(self) in _ASKING.get():  # the other model's own call
+            return await handler(call)
+        going = Watched(cast(Any, handler(call)))
+        try:
+            return await going
+        except Exception as error:
+            if going.has_left or not self._takes(error) or not _is_chat(call):
+                raise
+            call.emit("fell_back", policy="Fallback", error_type=type_of(error))
+            return await call.answer(await self._ask(call))
+
+    def _takes(self, error: BaseException | str) -> bool:
+        types = tuple(kind for kind in self.on if isinstance(kind, type))
+        return isinstance(error, types) or class_of(error, self.classify) in self.on
+
+    async def _ask(self, call: Call) -> Any:
+        """What the other model says: to a list of messages, or to several such lists."""
+        model = cast(Any, self.model)
+        token = _ASKING.set((*_ASKING.get(), id(self)))
+        try:
+            if isinstance(call.input[0], BaseMessage):
+                return (
+                    model.invoke(call.input) if call.blocking else await model.ainvoke(call.input)
+                )
+            if call.blocking:
+                return model.generate(call.input)
+            return await model.agenerate(call.input)
+        finally:
+            _ASKING.reset(token)
+
+
+def _is_chat(call: Call) -> bool:
+    return bool(call.input) and isinstance(call.input[0], (BaseMessage, list))

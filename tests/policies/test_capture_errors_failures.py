@@ -1,0 +1,237 @@
+"""What is kept of failed runs, and that it can be tried again."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import START, StateGraph
+from langgraph.types import interrupt
+from tests.conftest import FakeClock
+from tests.policies.conftest import AT_ONCE, THREAD, Runner, State, notes, one
+
+from lg_prod_nodes import (
+    CaptureErrors,
+    ConfigurationError,
+    ContentBlocked,
+    FailureLog,
+    ProductionError,
+    Redact,
+    Run,
+    StoreUnavailable,
+    UnknownFailure,
+    harden,
+)
+
+pytestmark = pytest.mark.usefixtures("logged")
+
+
+class Service:
+    """A node that fails as long as it is told to."""
+
+    def __init__(self) -> None:
+        self.error: type[Exception] | None = ConnectionError
+
+    def __call__(self, state: State) -> Any:
+        if self.error is not None:
+            raise self.error("secret of ada@example.com")
+        return {"log": ["served"]}
+
+
+@pytest.fixture
+def service() -> Service:
+    return Service()
+
+
+@pytest.fixture(params=["memory", "postgres"])
+def log(request: pytest.FixtureRequest) -> Any:
+    made = FailureLog(request.getfixturevalue("dsn") if request.param == "postgres" else None)
+    yield made
+    made.close()
+
+
+def graph_of(service: Any, log: FailureLog, clock: Any = None, **options: Any) -> Any:
+    policies = [CaptureErrors(failures=log)]
+    chosen = {"clock": clock} if clock is not None else {}
+    builder = one(service, **options).add_node("after", notes("after")).add_edge("node", "after")
+    return harden(builder, policies, **chosen).compile(InMemorySaver(), name="desk")
+
+
+async def failing(run: Runner, graph: Any, *args: Any, **options: Any) -> None:
+    with pytest.raises(ConnectionError):
+        await run(graph, *args, **options)
+
+
+async def test_a_failed_run_is_kept_by_names_alone(
+    run: Runner, service: Service, log: FailureLog, clock: FakeClock
+) -> None:
+    graph, told = graph_of(service, log, clock, retry_policy=AT_ONCE), Run()
+
+    await failing(run, graph, {"log": []}, THREAD, control=told)
+
+    (failure,) = log.list()
+    assert log.show(failure.id) == failure
+    assert (failure.graph, failure.node, failure.thread_id) == ("desk", "node", "thread-1")
+    assert (failure.type, failure.error_class, failure.attempts) == (
+        "ConnectionError",
+        "transient",
+        3,
+    )
+    assert (failure.run_id, failure.count, failure.resolved) == (told.id, 1, None)
+    assert failure.first == failure.last == datetime.fromtimestamp(clock.time(), UTC)
+    assert failure.checkpoint_id == graph.get_state(THREAD).config["configurable"]["checkpoint_id"]
+    assert len(failure.frames) == 1
+    assert failure.frames[0].startswith("test_capture_errors_failures.py:")
+    assert failure.frames[0].endswith(" __call__")
+    assert "secret" not in repr(failure)
+    assert "ada" not in repr(failure)
+
+
+async def test_the_same_failure_of_a_thread_counts_and_others_stand_by_themselves(
+    run: Runner, service: Service, log: FailureLog, clock: FakeClock
+) -> None:
+    graph = graph_of(service, log, clock)
+    for thread in ("a", "a", "b"):
+        await failing(run, graph, {"log": []}, {"configurable": {"thread_id": thread}})
+        clock.advance(1.0)
+
+    last, first = log.list()
+    assert (first.thread_id, first.count) == ("a", 2)
+    assert (last.thread_id, last.count, last.fingerprint) == ("b", 1, first.fingerprint)
+    assert (first.last - first.first).total_seconds() == 1.0
+    assert log.list(limit=1) == [last]
+    assert list(log.list(graph="other")) == []
+
+
+async def test_what_went_on_is_not_kept(run: Runner, service: Service, log: FailureLog) -> None:
+    goes_on = CaptureErrors(then="continue", failures=log)
+    await run(harden(one(service), [goes_on]).compile(), {"log": []})
+    asking = harden(one(lambda state: interrupt("how?")), [goes_on]).compile(InMemorySaver())
+    await run(asking, {"log": []}, THREAD)
+    service.error = ContentBlocked
+    with pytest.raises(ContentBlocked):
+        await run(harden(one(service), [CaptureErrors(failures=log)]).compile(), {"log": []})
+    assert list(log.list()) == []
+
+
+async def test_a_failure_in_a_subgraph_is_one_failure(
+    run: Runner, service: Service, log: FailureLog
+) -> None:
+    inner = harden(one(service, "inner"), [CaptureErrors(failures=log)]).compile()
+    graph = harden(one(inner, "sub"), [CaptureErrors(failures=log)]).compile(InMemorySaver())
+
+    await failing(run, graph, {"log": []}, THREAD)
+
+    (failure,) = log.list()
+    assert (failure.node, failure.count) == ("inner", 1)
+    assert str(failure.checkpoint_ns).startswith("sub:")
+
+
+def test_a_failed_run_goes_on_from_where_it_failed(service: Service, log: FailureLog) -> None:
+    graph = graph_of(service, log)
+    with pytest.raises(ConnectionError):
+        graph.invoke({"log": ["given"]}, THREAD)
+    (failure,) = log.list()
+
+    with pytest.raises(ConnectionError):
+        log.retry(failure.id, graph)
+    assert log.show(failure.id).count == 2
+    service.error = None
+    assert log.retry(failure.id, graph)["log"] == ["given", "served", "after"]
+    assert log.show(failure.id).resolved is not None
+    assert (list(log.list()), [f.id for f in log.list(resolved=True)]) == ([], [failure.id])
+
+
+async def test_and_asynchronously(service: Service, log: FailureLog) -> None:
+    graph = graph_of(service, log)
+    with pytest.raises(ConnectionError):
+        await graph.ainvoke({"log": ["given"]}, THREAD)
+    (failure,) = log.list()
+    service.error = None
+    assert (await log.aretry(failure.id, graph))["log"] == ["given", "served", "after"]
+    assert list(log.list()) == []
+
+
+def test_a_thread_that_has_gone_on_is_left_alone_unless_told(
+    service: Service, log: FailureLog
+) -> None:
+    graph = graph_of(service, log)
+    with pytest.raises(ConnectionError):
+        graph.invoke({"log": ["first"]}, THREAD)
+    (failure,) = log.list()
+    service.error = None
+    graph.invoke({"log": ["second"]}, THREAD)
+
+    with pytest.raises(ProductionError, match="has gone on since"):
+        log.retry(failure.id, graph)
+    assert log.retry(failure.id, graph, fork=True)["log"] == ["first", "served", "after"]
+
+
+def test_a_failure_that_comes_back_is_open_again(service: Service, log: FailureLog) -> None:
+    graph = graph_of(service, log)
+    for _ in range(2):
+        with pytest.raises(ConnectionError):
+            graph.invoke({"log": []}, THREAD)
+        (failure,) = log.list()
+        log.resolve(failure.id)
+    assert [f.count for f in log.list(resolved=True)] == [2]
+
+
+def test_without_a_thread_there_is_nothing_to_go_on_from(service: Service, log: FailureLog) -> None:
+    graph = harden(one(service), [CaptureErrors(failures=log)]).compile()
+    with pytest.raises(ConnectionError):
+        graph.invoke({"log": []})
+    (failure,) = log.list()
+    with pytest.raises(ProductionError, match="had no thread"):
+        log.retry(failure.id, graph)
+    with pytest.raises(UnknownFailure, match="no failure 'x'"):
+        log.show("x")
+
+
+async def test_a_log_that_is_down_takes_nothing_from_the_error(
+    run: Runner, service: Service
+) -> None:
+    log, told = FailureLog("postgresql://127.0.0.1:1/app", timeout=0.2), Run()
+    await failing(run, graph_of(service, log), {"log": []}, THREAD, control=told)
+    assert told.report.facts["store_unavailable"] == 1
+    with pytest.raises(StoreUnavailable):
+        log.list()
+    log.close()
+
+
+def test_many_threads_of_many_processes_keep_each_failure(dsn: str, service: Service) -> None:
+    logs = [FailureLog(dsn) for _ in range(3)]
+    barrier = threading.Barrier(6)
+
+    def work(number: int) -> None:
+        graph = graph_of(service, logs[number % 3])
+        barrier.wait()
+        for at in range(5):
+            with pytest.raises(ConnectionError):
+                graph.invoke({"log": []}, {"configurable": {"thread_id": f"{at}"}})
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(work, range(6)))
+    assert sorted(f.count for f in logs[0].list()) == [6] * 5
+    for log in logs:
+        log.close()
+
+
+def test_nothing_of_what_a_redaction_removes_is_kept(log: FailureLog) -> None:
+    def node(state: State) -> Any:
+        raise ValueError(state["text"])
+
+    policies = [CaptureErrors(failures=log), Redact("EMAIL_ADDRESS")]
+    builder = StateGraph(State).add_node("node", node).add_edge(START, "node")
+    with pytest.raises(ValueError, match="EMAIL_ADDRESS"):
+        harden(builder, policies).compile().invoke({"text": "ada@example.com"})
+    assert "ada@example.com" not in repr(log.list())
+
+
+def test_settings_that_cannot_work_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="timeout is 0"):
+        FailureLog(timeout=0)
