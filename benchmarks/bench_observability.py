@@ -8,28 +8,19 @@ graph's time that is added (the median of the pairs): for each policy, for all, 
 
 from __future__ import annotations
 
-import operator
 import sys
 import time
 from statistics import median
-from typing import Annotated, Any
+from typing import Any
 
 import structlog
-from langgraph.graph import START, StateGraph
+from bench_overhead import RUNS, Nothing, chain, compare
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from prometheus_client import CollectorRegistry
-from typing_extensions import TypedDict
 
 from lg_prod_nodes import CaptureErrors, Metrics, Policy, Tracing, harden
-
-NODES = 5
-RUNS = 20
-
-
-class State(TypedDict):
-    words: Annotated[list[str], operator.add]
 
 
 class Nowhere(SpanExporter):
@@ -37,22 +28,6 @@ class Nowhere(SpanExporter):
 
     def export(self, spans: Any) -> SpanExportResult:
         return SpanExportResult.SUCCESS
-
-
-class Nothing(Policy):
-    """Wraps runs and nodes, and does nothing: what hardening itself costs."""
-
-    kinds = frozenset({"run", "node"})
-
-    async def wrap(self, call: Any, handler: Any) -> Any:
-        return await handler(call)
-
-
-def chain() -> StateGraph[State]:
-    names = [f"n{number}" for number in range(NODES)]
-    builder = StateGraph(State)
-    builder.add_sequence([(name, lambda _, name=name: {"words": [name]}) for name in names])  # type: ignore[list-item]
-    return builder.add_edge(START, names[0])
 
 
 def stacks() -> dict[str, list[Policy]]:
@@ -82,12 +57,6 @@ def seconds_a_run(graph: Any) -> float:
     return (time.process_time() - start) / RUNS
 
 
-def compare(bare: Any, watched: Any, rounds: int) -> tuple[float, float]:
-    """The watched graph's median time of a run, and the median ratio of the pairs."""
-    pairs = [(seconds_a_run(bare), seconds_a_run(watched)) for _ in range(rounds)]
-    return median(ours for _, ours in pairs), median(ours / theirs for theirs, ours in pairs)
-
-
 def main(rounds: int) -> None:
     structlog.configure(processors=[structlog.processors.KeyValueRenderer()])
     bare = chain().compile()
@@ -97,7 +66,7 @@ def main(rounds: int) -> None:
     alone = median(seconds_a_run(bare) for _ in range(rounds))
     print(f"{'bare':<28} {alone * 1e6:>7.0f} us a run")
     for name, graph in graphs.items():
-        run, ratio = compare(bare, graph, rounds)
+        run, ratio = compare(bare, graph, rounds, seconds_a_run)
         print(
             f"{name:<28} {run * 1e6:>7.0f} us a run  {(ratio - 1) * 100:>+6.1f} % of the bare graph"
         )

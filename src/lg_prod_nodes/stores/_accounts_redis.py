@@ -5,23 +5,11 @@ An account's keys have its name as their hash tag, so that a cluster keeps them 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from lg_prod_nodes.errors import ConfigurationError, StoreUnavailable
 from lg_prod_nodes.stores._account import Account, Balance, Reservation
-
-try:
-    from valkey import Valkey
-    from valkey.backoff import NoBackoff
-    from valkey.exceptions import ConnectionError as Broken
-    from valkey.exceptions import ValkeyError
-    from valkey.retry import Retry
-except ImportError as error:  # pragma: no cover - the extra is installed where this is tested
-    raise ConfigurationError(
-        "accounts in Redis need an extra: pip install 'lg-prod-nodes[redis]'"
-    ) from error
+from lg_prod_nodes.stores._redis import Redis
 
 _SHARED = """
 local spent, grants, held, charge = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -154,22 +142,9 @@ class RedisAccounts:
     leases = True
 
     def __init__(self, url: str, timeout: float) -> None:
-        self._scheme = url.partition("://")[0]
-        try:
-            self._client: Any = Valkey.from_url(
-                url.replace("redis", "valkey", 1) if self._scheme.startswith("redis") else url,
-                decode_responses=True,
-                socket_timeout=timeout,
-                socket_connect_timeout=timeout,
-                retry=Retry(NoBackoff(), 1),  # a restart of the server cuts every connection
-                retry_on_error=[Broken],
-            )
-        except ValueError:
-            raise ConfigurationError(
-                f"the {self._scheme} URL cannot be read; write {self._scheme}://user:password@host:6379/0"
-            ) from None
+        self._redis = Redis(url, timeout, holds="accounts")
         self._scripts = {
-            name: self._client.register_script(text) for name, text in _SCRIPTS.items()
+            name: self._redis.client.register_script(text) for name, text in _SCRIPTS.items()
         }
 
     def reserve(self, wanted: Reservation) -> Reservation:
@@ -202,7 +177,7 @@ class RedisAccounts:
 
     def granted(self, account: Account, id: str) -> int | None:
         """What a grant is."""
-        found = self._told(lambda: self._client.hget(_keys(account)[1], id))
+        found = self._redis.told(lambda: self._redis.client.hget(_keys(account)[1], id))
         return None if found is None else int(found)
 
     def balance(self, account: Account) -> Balance:
@@ -211,19 +186,11 @@ class RedisAccounts:
 
     def close(self) -> None:
         """Close the connections; the next use opens new ones."""
-        self._client.close()
+        self._redis.close()
 
     def _run(self, name: str, account: Account, entry: str, *args: str | float) -> Any:
         keys = [*_keys(account), f"{_prefix(account)}:charge:{entry}"]
-        return self._told(lambda: self._scripts[name](keys=keys, args=[entry, *args]))
-
-    def _told(self, ask: Callable[[], Any]) -> Any:
-        try:
-            return ask()
-        except ValkeyError as error:
-            raise StoreUnavailable(
-                f"the store of accounts ({self._scheme}) cannot be reached or used"
-            ) from error
+        return self._redis.told(lambda: self._scripts[name](keys=keys, args=[entry, *args]))
 
 
 def _prefix(account: Account) -> str:
