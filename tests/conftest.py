@@ -8,6 +8,7 @@ import os
 import socket
 from collections.abc import Iterator
 from copy import deepcopy
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
@@ -63,6 +64,13 @@ def fresh_database(server: str) -> Iterator[str]:
 def dsn(postgres_server: str) -> Iterator[str]:
     """The DSN of a fresh database."""
     yield from fresh_database(postgres_server)
+
+
+@pytest.fixture
+def fresh_services(dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment whose database and journal nobody has counted in before."""
+    monkeypatch.setenv("DATABASE_URL", dsn)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ NOTEBOOKS = sorted(Path(__file__).parents[1].glob("notebooks/*.ipynb"))
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.usefixtures("fresh_services")
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 def test_runs_to_its_end(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)

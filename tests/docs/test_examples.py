@@ -24,7 +24,7 @@ DOCUMENTS = [
 SERVICES = {"DSN": "dsn", "VALKEY_URL": "valkey_url"}
 
 
-@pytest.mark.usefixtures("logging_as_it_was")
+@pytest.mark.usefixtures("logging_as_it_was", "fresh_services")
 @pytest.mark.parametrize("path", DOCUMENTS, ids=str)
 def test_code_blocks_run(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
