@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import operator
+import sys
+import time
 from dataclasses import fields
+from types import SimpleNamespace
 from typing import Annotated, Any
 
 import pytest
@@ -12,6 +15,7 @@ from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
+from langgraph.pregel import _retry
 from langgraph.pregel._write import ChannelWrite
 from langgraph.runtime import Runtime
 from langgraph.types import RetryPolicy
@@ -174,3 +178,30 @@ def test_channel_writes_in_a_row_are_joined_but_not_those_that_a_command_passes_
     edges = [_langgraph.unless_command(writer) for writer in compiled.writers[1:]]
     assert len(compiled.flat_writers) == 1
     assert len(compiled.copy({"writers": [compiled.writers[0], *edges]}).flat_writers) == 3
+
+
+def test_the_retry_loop_pauses_by_names_of_its_module_while_it_handles_the_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    handled: list[BaseException | None] = []
+
+    def sleep(seconds: float) -> None:
+        handled.append(sys.exception())
+
+    async def asleep(seconds: float) -> None:
+        handled.append(sys.exception())
+
+    def fail(state: State) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr(_retry, "time", SimpleNamespace(sleep=sleep, time=time.time))
+    monkeypatch.setattr(
+        _retry, "asyncio", SimpleNamespace(sleep=asleep, CancelledError=asyncio.CancelledError)
+    )
+    twice = RetryPolicy(initial_interval=60.0, max_attempts=2)
+    graph = StateGraph(State).add_node("a", fail, retry_policy=twice).add_edge(START, "a").compile()
+    with pytest.raises(ConnectionError):
+        graph.invoke({"said": []})
+    with pytest.raises(ConnectionError):
+        asyncio.run(graph.ainvoke({"said": []}))
+    assert [type(error) for error in handled] == [ConnectionError, ConnectionError]

@@ -5,6 +5,7 @@ Every public entry point of a compiled graph ends in `stream`, `astream`, `bulk_
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, closing
 from contextvars import ContextVar
@@ -14,16 +15,19 @@ from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.constants import START
+from langgraph.errors import GraphDrained
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command
 
 from lg_prod_nodes._engine import Chunk, act, drive, drive_astream, drive_stream
 from lg_prod_nodes._events import filtered_events, tell_of
 from lg_prod_nodes._hardening import Hardening
-from lg_prod_nodes._langgraph import ensure_config, runtime_in, without_defaults
+from lg_prod_nodes._inflight import IN_FLIGHT
+from lg_prod_nodes._langgraph import ensure_config, is_served, runtime_in, without_defaults
 from lg_prod_nodes._settings import with_settings, without_content
 from lg_prod_nodes._watch import watched
 from lg_prod_nodes.call import Call, PausedThread, Unrecoverable, outcome_of
+from lg_prod_nodes.errors import ShuttingDown
 from lg_prod_nodes.policy import as_update
 from lg_prod_nodes.run import Run, run_of
 
@@ -170,13 +174,37 @@ class Passage:
         """Send a run through the policies, and note how it ended."""
         error: BaseException | None = None
         try:
-            await act(self._stack.wraps("run"), self._call, self._serve)
+            await self._counted() if self._is_root else await self._go()
         except BaseException as raised:
             error = raised
             raise
         finally:
             if self._is_root:
                 self._run.report.outcome = self._run.outcome(outcome_of(error))
+
+    async def _counted(self) -> None:
+        """Go on, unless the process is about to end."""
+        with IN_FLIGHT.held(self._run, self._graph._hardening) as may_begin:
+            if not may_begin:
+                await self._turned_away()
+            try:
+                await self._go()
+            except GraphDrained:
+                if is_served() and IN_FLIGHT.is_draining:
+                    # What the server's queue takes for a worker that is gone: it gives the run to another one.
+                    raise asyncio.CancelledError from None
+                raise
+
+    async def _turned_away(self) -> None:
+        if not self._call.is_outermost:  # it is a step of a run that goes on, and stops with that
+            self._run.request_drain()
+        elif is_served():  # until the server cancels its queue
+            await asyncio.get_running_loop().create_future()
+        else:
+            await self._call.refuse(ShuttingDown())
+
+    async def _go(self) -> None:
+        await act(self._stack.wraps("run"), self._call, self._serve)
 
     async def update(self, handler: Any) -> Any:
         """Send an update of state through the policies."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from typing import Protocol
@@ -70,13 +71,15 @@ class InFlight:
 
     def __init__(self) -> None:
         self._runs: dict[Stoppable, object] = {}
-        self._draining: list[object] = []
+        self._draining: Counter[int] = (
+            Counter()
+        )  # by identity: graphs of equal policies are not the same
         self._changed = threading.Condition()
 
     @property
     def is_draining(self) -> bool:
         """Whether the whole process is about to end, so that no run may begin."""
-        return None in self._draining
+        return self._draining[id(None)] > 0
 
     def count(self, of: object = None) -> int:
         """How many runs go on, of one graph or of all."""
@@ -87,9 +90,10 @@ class InFlight:
     def held(self, run: Stoppable, of: object) -> Generator[bool]:
         """Count a run of a graph in and out; gives whether it may begin."""
         with self._changed:
-            may_begin = None not in self._draining and of not in self._draining
-            if may_begin:
-                self._runs[run] = of
+            self._runs[run] = of  # first: who drains in between finds it
+            may_begin = not (self.is_draining or self._draining[id(of)])
+            if not may_begin:
+                del self._runs[run]
         try:
             yield may_begin
         finally:
@@ -100,7 +104,7 @@ class InFlight:
     def drain(self, reason: str, of: object = None) -> None:
         """Let no run begin, and ask those that go on to stop; of one graph or of all."""
         with self._changed:
-            self._draining.append(of)
+            self._draining[id(of)] += 1
             runs = self._runs_of(of)
         for run in runs:
             run.request_drain(reason)
@@ -108,7 +112,7 @@ class InFlight:
     def reopen(self, of: object = None) -> None:
         """Take back one `drain`."""
         with self._changed:
-            self._draining.remove(of)
+            self._draining[id(of)] -= 1
 
     def wait(self, seconds: float, of: object = None) -> bool:
         """Wait until no run goes on; tells whether that came true in time."""

@@ -6,9 +6,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+import sys
+import time
 from collections.abc import Callable, Sequence
 from copy import copy
+from functools import cache, partial
+from types import ModuleType
 from typing import Any, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -28,6 +33,7 @@ from langgraph._internal._runnable import RunnableCallable
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph._node import StateNodeSpec
 from langgraph.graph.state import StateGraph, _NodeDefaults
+from langgraph.pregel import _retry
 from langgraph.pregel._read import DEFAULT_BOUND, PregelNode
 from langgraph.pregel._retry import _should_retry_on
 from langgraph.pregel._tools import _tool_call_writer
@@ -35,6 +41,8 @@ from langgraph.pregel._utils import _runnable_has_native_async
 from langgraph.pregel._write import ChannelWrite
 from langgraph.runtime import Runtime
 from langgraph.types import Command, RetryPolicy
+
+from lg_prod_nodes._inflight import Bell
 
 __all__ = [
     "TOOL_OUTPUT",
@@ -45,9 +53,11 @@ __all__ = [
     "does_nothing",
     "ensure_config",
     "has_native_async",
+    "is_served",
     "pause_before_retry",
     "runtime_in",
     "unless_command",
+    "wake_from_pause",
     "with_guarded_branches",
     "with_runtime",
     "with_tasks",
@@ -57,6 +67,8 @@ __all__ = [
 
 TOOL_OUTPUT = _tool_call_writer
 """Where the running tool writes its output piece by piece, if anyone reads it."""
+
+_BELL = "lg_prod_bell"
 
 AnyBuilder = StateGraph[Any, Any, Any, Any]
 
@@ -163,6 +175,51 @@ def pause_before_retry(
         return None
     pause = policy.initial_interval * policy.backoff_factor ** (attempt - 1)
     return min(policy.max_interval, pause)
+
+
+def is_served() -> bool:
+    """Whether runs come from the queue of LangGraph Server."""
+    return "langgraph_api.worker" in sys.modules
+
+
+def wake_from_pause(error: Exception, bell: Bell) -> None:
+    """Let the pause that LangGraph makes after an error, before its next try, end when a bell rings."""
+    _make_pauses_wakeable()
+    vars(error)[_BELL] = bell
+
+
+@cache
+def _make_pauses_wakeable() -> None:
+    # The retry loop calls `time.sleep` or `asyncio.sleep` while it handles the node's error.
+    retry = cast(Any, _retry)
+    retry.time, retry.asyncio = _with_sleep(time, _pause), _with_sleep(asyncio, _apause)
+
+
+def _with_sleep(module: ModuleType, sleep: Callable[[float], Any]) -> ModuleType:
+    stand_in = ModuleType(module.__name__)
+    vars(stand_in).update(sleep=sleep, __getattr__=partial(getattr, module))
+    return stand_in
+
+
+def _pause(seconds: float) -> None:
+    bell = _bell_of_handled_error()
+    if bell is None:
+        time.sleep(seconds)
+    else:
+        bell.wait(seconds)
+
+
+async def _apause(seconds: float) -> None:
+    bell = _bell_of_handled_error()
+    if bell is None:
+        await asyncio.sleep(seconds)
+    else:
+        await bell.await_(seconds)
+
+
+def _bell_of_handled_error() -> Bell | None:
+    error = sys.exception()
+    return None if error is None else vars(error).pop(_BELL, None)
 
 
 def has_native_async(runnable: Runnable[Any, Any]) -> bool:

@@ -19,6 +19,7 @@ from lg_prod_nodes._langgraph import (
     has_native_async,
     pause_before_retry,
     runtime_in,
+    wake_from_pause,
 )
 from lg_prod_nodes._watch import watching
 from lg_prod_nodes.call import Call, Handler, Unrecoverable
@@ -175,6 +176,8 @@ class GuardedNode(RunnableCallable):
         call = self._stack.node_call(
             self._node_name, self._path, input, config, runtime_in(config), blocking=blocking
         )
+        if call.attempt > 1 and call.run.drain_requested:
+            raise call.run.drained()
         try:
             return await act(self._wraps, call, handler)
         except GraphBubbleUp:
@@ -190,7 +193,14 @@ class GuardedNode(RunnableCallable):
             error = exceeded(deadline, error)
             if self._is_too_late(error, call, deadline):
                 return Unrecoverable(error)
-        return Unrecoverable(error) if self._is_final(error, call) else error
+        if self._is_final(error, call):
+            return Unrecoverable(error)
+        if pause_before_retry(self._retries, error, call.attempt) is None:
+            return error
+        if call.run.drain_requested:
+            return call.run.drained()
+        wake_from_pause(error, call.run.bell)
+        return error
 
     def _is_final(self, error: Exception, call: Call) -> bool:
         """Whether an error must pass LangGraph's error handlers: no policy recovers from it, and no retry follows."""

@@ -8,6 +8,7 @@
     │   ├── Busy                as many calls are going on as may at once
     │   ├── CircuitOpen         what is called fails, so it is left alone for a while
     │   ├── DeadlineExceeded    the time of the run is over
+    │   ├── ShuttingDown        the process is about to end, so no run begins
     │   └── ContentBlocked      `categories` names what was found, never the text
     ├── DetectionFailed         a text could not be searched, so it was not let through
     ├── UnknownToken            a vault has nothing for a token (also a LookupError)
@@ -154,6 +155,21 @@ class DeadlineExceeded(CallRejected):
             f"the run's deadline of {seconds:g} s leaves no time for this call", policy=policy
         )
         self.seconds = seconds
+
+
+class ShuttingDown(CallRejected):
+    """The process is about to end, so that no run begins in it; another worker may take it.
+
+    Attributes:
+        retry_after: Seconds after which another worker will have taken over.
+    """
+
+    def __init__(self, *, retry_after: float = 1.0, policy: str = "GracefulShutdown") -> None:
+        super().__init__(
+            f"this worker is shutting down and takes no new runs; try again in {retry_after:g} s",
+            policy=policy,
+            retry_after=retry_after,
+        )
 
 
 class ContentBlocked(CallRejected):

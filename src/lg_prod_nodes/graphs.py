@@ -203,7 +203,8 @@ def _guarded(
         inner = _subgraph(inner, hardening, name)
         subgraphs = [inner] if subgraphs else []
     watches = hardening.watches_models(name)
-    if stack.wraps("node") or stack.reaches or watches or name in recoverers:
+    retries = node.retry_policy or retries
+    if stack.wraps("node") or stack.reaches or watches or name in recoverers or retries:
         inner = GuardedNode(
             inner,
             name,
@@ -211,7 +212,7 @@ def _guarded(
             stack,
             watches=watches,
             recoverers=recoverers.get(name, ()),
-            retries=node.retry_policy or retries,
+            retries=retries,
         )
     return node if inner is node.bound else node.copy({"bound": inner, "subgraphs": subgraphs})
 

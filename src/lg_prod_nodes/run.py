@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.config import get_config
+from langgraph.errors import GraphDrained
 from langgraph.runtime import RunControl, Runtime, get_runtime
 
+from lg_prod_nodes._inflight import Bell
 from lg_prod_nodes.call import through
 
 if TYPE_CHECKING:
@@ -192,6 +194,7 @@ class Run(RunControl):
         saver: Tells the checkpointer of the run's thread from others, `None` without one.
         executions: Which execution of which task goes on, by LangGraph's id of the task.
         deadline: Until when the run has to end, `None` without one.
+        bell: Rings when the run is asked to stop, and ends what waits.
     """
 
     def __init__(self, control: RunControl | None = None) -> None:
@@ -215,6 +218,7 @@ class Run(RunControl):
         self.answered = False
         self.executions: dict[str, Any] = {}
         self.deadline: TimeLimit | None = None
+        self.bell = Bell()
         self._failures: list[tuple[BaseException | str, CapturedError]] = []
         self._lock = threading.Lock()
         self._listeners: list[object] = []
@@ -264,10 +268,15 @@ class Run(RunControl):
         return through(self.filters, text)
 
     def request_drain(self, reason: str = "shutdown") -> None:
-        """Ask the run to stop at its next superstep."""
+        """Ask the run to stop at its next checkpoint; waits of policies and pauses before retries end at once."""
         super().request_drain(reason)
         if self._control is not None:
             self._control.request_drain(reason)
+        self.bell.ring()
+
+    def drained(self) -> GraphDrained:
+        """What a call raises that ends because the run was asked to stop."""
+        return GraphDrained(self.drain_reason or "shutdown")
 
     @property
     def drain_requested(self) -> bool:

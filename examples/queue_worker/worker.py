@@ -1,0 +1,66 @@
+"""Runs of a graph from a queue in Postgres, by any number of workers that may end or die at any moment.
+
+A job is a row. A worker holds the row's lock for as long as its run goes on, and deletes the row when that has ended.
+If the worker ends before, by SIGTERM or by SIGKILL, Postgres frees the lock and the next worker takes the job. The
+`run_id` in the metadata tells LangGraph that this is the same run once more, so it goes on from the last checkpoint.
+
+    python worker.py DSN MODULE:BUILDER
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from importlib import import_module
+from typing import Any
+
+from langgraph.errors import GraphDrained
+from psycopg import AsyncConnection
+from psycopg.types.json import Jsonb
+
+from lg_prod_nodes import CaptureErrors, Production, ShuttingDown
+
+TABLE = """CREATE TABLE IF NOT EXISTS jobs (
+    id text PRIMARY KEY, input jsonb NOT NULL, at timestamptz NOT NULL DEFAULT now())"""
+ACCEPT = "INSERT INTO jobs (id, input) VALUES (%s, %s) ON CONFLICT DO NOTHING"
+TAKE = "SELECT id, input FROM jobs ORDER BY at LIMIT 1 FOR UPDATE SKIP LOCKED"
+DONE = "DELETE FROM jobs WHERE id = %s"
+PAUSE = 0.05
+
+
+async def accept(dsn: str, jobs: dict[str, Any]) -> None:
+    """Put jobs into the queue: an input for each name."""
+    async with await AsyncConnection.connect(dsn) as connection:
+        await connection.execute(TABLE)
+        async with connection.cursor() as cursor:
+            await cursor.executemany(ACCEPT, [(id, Jsonb(input)) for id, input in jobs.items()])
+
+
+async def serve(app: Any, dsn: str) -> None:
+    """Do one job after another until the worker is asked to end."""
+    async with await AsyncConnection.connect(dsn) as connection:
+        while True:
+            async with connection.transaction():
+                taken = await (await connection.execute(TAKE)).fetchone()
+                if taken is not None:
+                    id, input = taken
+                    await app.ainvoke(
+                        input, {"configurable": {"thread_id": id}, "metadata": {"run_id": id}}
+                    )
+                    await connection.execute(DONE, [id])
+            if taken is None:
+                await asyncio.sleep(PAUSE)
+
+
+async def main(dsn: str, builder: Any, concurrency: int = 4, grace: float = 30.0) -> None:
+    """Do jobs, several at once, until SIGTERM."""
+    async with Production(builder, [CaptureErrors()], postgres=dsn, grace=grace) as app:
+        servers = (serve(app, dsn) for _ in range(concurrency))
+        for ended in await asyncio.gather(*servers, return_exceptions=True):
+            if not isinstance(ended, (GraphDrained, ShuttingDown)):
+                raise ended
+
+
+if __name__ == "__main__":
+    module, _, name = sys.argv[2].partition(":")
+    asyncio.run(main(sys.argv[1], getattr(import_module(module), name)))
