@@ -71,7 +71,7 @@ async def main(rounds: int) -> None:
             AsyncExitStack() as stack,
             Production(chain(), policies, postgres=dsn, pool_size=CONNECTIONS) as hardened,
         ):
-            stock = await bare(dsn, stack)
+            stock = await bare(dsn.get_secret_value(), stack)
             pairs = [
                 (await runs_a_second(stock), await runs_a_second(hardened))
                 for _ in range(rounds + 1)

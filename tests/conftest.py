@@ -36,6 +36,14 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A folder for what a user's state folder would get, the journals of ledgers above all."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def postgres_server(request: pytest.FixtureRequest) -> Iterator[str]:
     """The DSN of a Postgres server's administrator; xdist's workers share one server."""
@@ -111,11 +119,11 @@ class FakeClock:
     def advance(self, seconds: float) -> None:
         self.seconds += seconds
 
-    def sleep(self, seconds: float) -> None:
+    def sleep(self, seconds: float, bell: object = None) -> None:
         self.slept.append(seconds)
         self.advance(seconds)
 
-    async def asleep(self, seconds: float) -> None:
+    async def asleep(self, seconds: float, bell: object = None) -> None:
         self.sleep(seconds)
         await asyncio.sleep(0)
 

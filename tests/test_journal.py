@@ -342,3 +342,40 @@ def test_nothing_of_a_conversation_is_in_a_journal_or_row(absent: Absent, tmp_pa
             held = connection.execute("SELECT l::text FROM lg_prod_nodes_ledger l").fetchall()
         assert len(held) == 2
         assert secret not in repr(held)
+
+
+def test_lag_is_the_age_of_the_oldest_entry_that_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(_journal, "monotonic", lambda: now[0])
+    journal = _journal.Journal(tmp_path)
+    assert journal.lag == 0
+    for seconds in (0, 0.5, 10, 20):
+        now[0] = 100.0 + seconds
+        journal.write({"id": str(seconds)})
+    assert journal.lag == 20
+    piece = journal.next()
+    assert piece is not None
+    journal.sent(replace(piece, end=piece.end // 2))
+    assert journal.lag == 10, "those of the first second are sent"
+    journal.sent(piece)
+    assert journal.lag == 0
+    now[0] += 50
+    journal.write({"id": "new"})
+    now[0] += 3
+    assert journal.lag == 3
+    journal.close()
+
+
+def test_lag_grows_while_the_database_is_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = Ledger("postgresql://127.0.0.1:1/nowhere", journal=tmp_path, timeout=0.1)
+    assert ledger.lag == 0
+    ledger.add(ENTRY)
+    later = time.monotonic() + 70
+    monkeypatch.setattr(_journal, "monotonic", lambda: later)
+    assert 69 < ledger.lag <= 71
+    assert Ledger().lag == 0
+    ledger.close()

@@ -335,7 +335,7 @@ def test_a_closed_ledger_opens_anew(ledger: Ledger) -> None:
     [
         ({"postgres": 5432}, "postgres is a int"),
         ({"postgres": "postgresql://user:p@ss@word@host/db"}, "cannot be read"),
-        ({"journal": "."}, "without postgres"),
+        ({"postgres": "memory://", "journal": "."}, "with memory://"),
         ({"retention": timedelta(0)}, "retention is"),
         ({"retention": 7}, "retention is 7"),
         ({"max_entries": 0}, "max_entries is 0"),

@@ -23,6 +23,7 @@ from lg_prod_nodes import (
     CaptureErrors,
     CircuitBreaker,
     ContentFilter,
+    CostBudget,
     Deadline,
     Fallback,
     Handler,
@@ -30,7 +31,9 @@ from lg_prod_nodes import (
     Policy,
     RateLimit,
     Redact,
+    RunBudget,
     Timeout,
+    TokenBudget,
     TokenUsage,
     Tracing,
 )
@@ -42,6 +45,10 @@ OTHERS: list[Policy] = [
     Timeout(600.0),
     RateLimit("100000/second"),
     Bulkhead(1000),
+    RunBudget(),
+    TokenBudget("1000000000/day"),
+    TokenBudget("1000000000/day", ask=True, name="asking"),
+    CostBudget("1000000/day", unpriced=1),
     CircuitBreaker(minimum=10_000),
     Fallback(model=FakeListChatModel(responses=["never asked"])),
     ContentFilter(["a term that does not occur"]),
@@ -49,7 +56,11 @@ OTHERS: list[Policy] = [
 ]
 
 
-@pytest.mark.parametrize("policy", OBSERVERS + OTHERS, ids=lambda policy: type(policy).__name__)
+def named(policy: Policy) -> str:
+    return getattr(policy, "name", type(policy).__name__)
+
+
+@pytest.mark.parametrize("policy", OBSERVERS + OTHERS, ids=named)
 def test_each_policy_keeps_the_laws(policy: Policy, policy_law: Callable[..., None]) -> None:
     policy_law(policy)
 

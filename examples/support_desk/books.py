@@ -62,7 +62,7 @@ class Books:
     log: Path
     diary: Diary = field(default_factory=Diary)
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
-    ledger: Ledger = field(default_factory=lambda: Ledger(price=list_price))
+    ledger: Ledger = field(default_factory=lambda: Ledger("memory://", price=list_price))
     wire: Wire = field(default_factory=Wire)
     runs: list[Run] = field(default_factory=list)
     updates: list[str] = field(default_factory=list)

@@ -120,7 +120,7 @@ def demo(
     books = Books(log=log_file())
     with Screen(console, books, len(conversations), AT_ONCE) as screen, ExitStack() as stack:
         screen.announce("Connecting to PostgreSQL")
-        url = stack.enter_context(database(dsn))
+        url = stack.enter_context(database(dsn)).get_secret_value()
         start = time.perf_counter()
         verdict = asyncio.run(serve(conversations, url, books, policies(books), screen))
         seconds = time.perf_counter() - start

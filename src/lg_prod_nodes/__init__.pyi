@@ -42,6 +42,9 @@ from .errors import (
     RetriesWarning as RetriesWarning,
 )
 from .errors import (
+    ShuttingDown as ShuttingDown,
+)
+from .errors import (
     StoreUnavailable as StoreUnavailable,
 )
 from .errors import (
@@ -54,6 +57,11 @@ from .errors import (
     VaultTampered as VaultTampered,
 )
 from .graphs import harden as harden
+from .health import Check as Check
+from .health import CheckResult as CheckResult
+from .health import Health as Health
+from .health import HealthReport as HealthReport
+from .health import health_app as health_app
 from .keys import by_assistant as by_assistant
 from .keys import by_node as by_node
 from .keys import by_run as by_run
@@ -102,6 +110,8 @@ from .run import (
 from .run import (
     current_run as current_run,
 )
+from .settings import Settings as Settings
+from .shutdown import GracefulShutdown as GracefulShutdown
 from .stores.accounts import Account as Account
 from .stores.accounts import AccountStore as AccountStore
 from .stores.circuits import CircuitStore as CircuitStore
@@ -126,6 +136,8 @@ __all__ = [
     "CallRejected",
     "CaptureErrors",
     "CapturedError",
+    "Check",
+    "CheckResult",
     "CircuitBreaker",
     "CircuitOpen",
     "CircuitStore",
@@ -142,7 +154,10 @@ __all__ = [
     "Failure",
     "FailureLog",
     "Fallback",
+    "GracefulShutdown",
     "Handler",
+    "Health",
+    "HealthReport",
     "Ledger",
     "LimitState",
     "LimitStore",
@@ -159,6 +174,8 @@ __all__ = [
     "Run",
     "RunBudget",
     "RunReport",
+    "Settings",
+    "ShuttingDown",
     "StoreUnavailable",
     "Timeout",
     "TokenBudget",
@@ -183,6 +200,7 @@ __all__ = [
     "current_run",
     "guard",
     "harden",
+    "health_app",
     "is_transient",
     "metrics_text",
     "rate_limit_headers",

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
+from pydantic import SecretStr
+
+from lg_prod_nodes._secrets import Secret, hidden
 from lg_prod_nodes.errors import ConfigurationError
 from lg_prod_nodes.keys import Key, together
 from lg_prod_nodes.policy import Policy, Role
@@ -15,7 +18,7 @@ from lg_prod_nodes.policy import Policy, Role
 class Store(Protocol):
     """Where a policy keeps what it counts."""
 
-    def keep_in(self, database: str) -> None:
+    def keep_in(self, database: Secret) -> None:
         """Keep it in a Postgres, unless another place was given."""
         ...
 
@@ -34,7 +37,7 @@ class Admission(Policy):
     """
 
     role: ClassVar[Role | None] = "admit"
-    store_type: ClassVar[Callable[[str | None], Store]]
+    store_type: ClassVar[Callable[[Secret | None], Store]]
     while_down: ClassVar[tuple[str, ...]] = ("raise", "admit")
 
     by: Key = field(default=together, kw_only=True)
@@ -44,6 +47,8 @@ class Admission(Policy):
     store_down: str = field(default="raise", kw_only=True)
 
     def __post_init__(self) -> None:
+        if isinstance(self.store, str):
+            object.__setattr__(self, "store", hidden(self.store))
         for problem in self.problems():
             raise ConfigurationError(problem)
         _ = self.kept
@@ -53,7 +58,7 @@ class Admission(Policy):
         if not callable(self.by):
             yield f"by is {self.by!r}; give a function of the call, such as by_user"
         kind: Any = type(self).store_type
-        if not (self.store is None or isinstance(self.store, (str, kind))):
+        if not (self.store is None or isinstance(self.store, (SecretStr, kind))):
             yield f"store is neither a URL nor of the type {kind.__name__}; give 'memory://'"
         if not (self.reply is None or isinstance(self.reply, str) or callable(self.reply)):
             yield f"reply is {self.reply!r}; give a text or a function"
@@ -66,15 +71,15 @@ class Admission(Policy):
     @cached_property
     def kept(self) -> Any:
         """The store."""
-        kind = type(self).store_type
-        return kind(self.store) if self.store is None or isinstance(self.store, str) else self.store
+        is_url = self.store is None or isinstance(self.store, SecretStr)
+        return type(self).store_type(self.store) if is_url else self.store
 
     @property
     def writes(self) -> frozenset[str]:
         """`messages`, for a reply that is a text."""
         return frozenset({"messages"} if isinstance(self.reply, str) else ())
 
-    def keep_in(self, database: str) -> None:
+    def keep_in(self, database: Secret) -> None:
         """Keep what is counted in a Postgres, unless a store was given."""
         self.kept.keep_in(database)
 

@@ -14,8 +14,9 @@ from langchain_core.language_models.chat_model_stream import AsyncChatModelStrea
 from langgraph.types import interrupt
 
 from lg_prod_nodes._admission import Admission
+from lg_prod_nodes._secrets import Secret
 from lg_prod_nodes.call import Call, Handler, Kind
-from lg_prod_nodes.errors import BudgetExceeded, StoreUnavailable
+from lg_prod_nodes.errors import BudgetExceeded, ConfigurationError, StoreUnavailable
 from lg_prod_nodes.keys import by_run
 from lg_prod_nodes.run import Usage
 from lg_prod_nodes.stores.accounts import Account, AccountStore, Reservation
@@ -25,6 +26,7 @@ from lg_prod_nodes.tokens import estimated_tokens
 _AN_HOUR, _A_DAY, _A_MONTH = 3600.0, 24 * 3600.0, 30 * 24 * 3600.0
 _EVENTS = (ChatModelStream, AsyncChatModelStream)
 _MOST = 2**53  # that every store counts exactly
+_LONGEST_ANSWER = 4096  # tokens of one that nobody bounds
 
 Reply = str | Callable[[BudgetExceeded], Any]
 
@@ -39,8 +41,8 @@ class Budget(Admission):
     scale: ClassVar[int]
 
     budget: str
-    store: str | AccountStore | None = field(default=None, kw_only=True, repr=False)
-    max_output: int = field(default=4096, kw_only=True)
+    store: Secret | AccountStore | None = field(default=None, kw_only=True, repr=False)
+    max_output: int | None = field(default=None, kw_only=True)
     counting: Literal["once", "each"] = field(default="once", kw_only=True)
     reply: Reply | None = field(default=None, kw_only=True)
     ask: bool = field(default=False, kw_only=True)
@@ -52,7 +54,7 @@ class Budget(Admission):
         """What is wrong with the settings."""
         if not 0 < self._limit <= _MOST:
             yield f"the budget {self.budget!r} cannot be counted; give from 1 to {_MOST} {self.unit}"
-        if self.max_output < 0:
+        if self.max_output is not None and self.max_output < 0:
             yield f"max_output is {self.max_output}; give tokens, 0 or more"
         if self.counting not in ("once", "each"):
             yield f"counting is {self.counting!r}; choose 'once' or 'each'"
@@ -89,6 +91,7 @@ class Budget(Admission):
             return await handler(call)
         self._tell(call, "budget_checked", reservation.available)
         if not reservation.granted:
+            self._check_answers(call)
             return await call.refuse(self._exceeded(call, reservation), self.reply)
         result = None
         try:
@@ -213,13 +216,22 @@ class Budget(Admission):
         )
 
     def _expected(self, call: Call) -> Decimal:
-        most = call.max_output_tokens
-        usage = Usage(
-            calls=1,
-            input_tokens=estimated_tokens(call.input),
-            output_tokens=self.max_output if most is None else most,
-        )
-        return self.amount(call, usage)
+        input_tokens = estimated_tokens(call.input, call.schemas)
+        return self.amount(call, Usage(1, input_tokens, self._most_output(call)))
+
+    def _most_output(self, call: Call) -> int:
+        given = (call.max_output_tokens, self.max_output)
+        return next((most for most in given if most is not None), _LONGEST_ANSWER)
+
+    def _check_answers(self, call: Call) -> None:
+        """Refuse settings by which no call would ever be let through: nobody says how long an answer is."""
+        if self.ask or not (self.max_output is None and call.max_output_tokens is None):
+            return
+        if self._whole(self.amount(call, Usage(1, 0, _LONGEST_ANSWER))) > self._limit:
+            raise ConfigurationError(
+                f"{self.name} reserves {_LONGEST_ANSWER} tokens for the answer of a model that is told no max_tokens, "
+                f"more than the whole budget of {self._words}; tell the model, or give {self.name} max_output"
+            )
 
     @property
     def _words(self) -> str:

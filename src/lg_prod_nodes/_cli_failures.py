@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import closing, contextmanager
@@ -12,6 +11,7 @@ from importlib import import_module
 from typing import Any
 
 from lg_prod_nodes.errors import ConfigurationError
+from lg_prod_nodes.settings import Settings
 from lg_prod_nodes.stores.failures import Failure, FailureLog
 
 _TIMEOUT = 60.0
@@ -78,7 +78,7 @@ def _row(failure: Failure) -> Sequence[str]:
 
 
 def _log(given: argparse.Namespace) -> closing[FailureLog]:
-    dsn = given.dsn or os.environ.get("DATABASE_URL")
+    dsn = given.dsn or Settings().database_url
     if not dsn:
         raise ConfigurationError("no database is named; give --dsn or set DATABASE_URL")
     return closing(FailureLog(dsn, timeout=_TIMEOUT))

@@ -8,7 +8,15 @@ says what is relied upon.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterator,
+    Mapping,
+)
 from contextlib import asynccontextmanager, contextmanager
 from copy import copy
 from functools import partial, wraps
@@ -31,6 +39,7 @@ from lg_prod_nodes._watch import with_watch
 from lg_prod_nodes.call import Call, through
 from lg_prod_nodes.content import cleaned_errors, rewrite
 from lg_prod_nodes.streams import EventStream, MessageStream
+from lg_prod_nodes.tokens import schemas_in
 
 
 def lead_models() -> None:
@@ -43,16 +52,22 @@ _MOST_OUTPUT = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 """What providers call the most that a model is asked to say."""
 
 
+def most_output(model: Any, options: Mapping[str, Any]) -> int | None:
+    """The most tokens that a model is asked to say, by the options of a call or its own; `None` if it is not told."""
+    said = (options.get(name) or getattr(model, name, None) for name in _MOST_OUTPUT)
+    return next((most for most in said if isinstance(most, int)), None)
+
+
 def _model_call(
     place: Place, model: Any, asked: list[Any], answer: Any, options: Any, *, blocking: bool
 ) -> Call:
     name = getattr(model, "model_name", None) or getattr(model, "model", None)
-    said = (options.get(name) or getattr(model, name, None) for name in _MOST_OUTPUT)
     return place.inner(
         kind="model",
         name=str(name or type(model).__name__),
         input=asked,
-        max_output_tokens=next((most for most in said if isinstance(most, int)), None),
+        max_output_tokens=most_output(model, options),
+        schemas=schemas_in(options),
         spent=[],
         blocking=blocking,
         answer_with=answer,

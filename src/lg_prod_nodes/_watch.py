@@ -19,7 +19,7 @@ from langgraph.callbacks import GraphCallbackHandler, GraphInterruptEvent
 from lg_prod_nodes._answers import Answer, estimated, is_cached, may_be_billed, model_of, spent
 from lg_prod_nodes.call import Call
 from lg_prod_nodes.run import Usage, node_path
-from lg_prod_nodes.tokens import estimated_tokens
+from lg_prod_nodes.tokens import estimated_tokens, schemas_in
 
 
 @dataclass(slots=True)
@@ -73,13 +73,15 @@ class RunWatch(GraphCallbackHandler):
         self, serialized: Any, messages: Any, *, run_id: UUID, **kwargs: Any
     ) -> None:
         """Tell which model is called, where, and what its input is estimated at."""
-        self._begin(run_id, estimated_tokens(messages), kwargs)
+        self._begin(run_id, messages, kwargs)
 
     def on_llm_start(self, serialized: Any, prompts: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """Tell which model is called, where, and what its input is estimated at."""
-        self._begin(run_id, estimated_tokens(prompts), kwargs)
+        self._begin(run_id, prompts, kwargs)
 
-    def _begin(self, run_id: UUID, input_tokens: int, kwargs: Mapping[str, Any]) -> None:
+    def _begin(self, run_id: UUID, input: Any, kwargs: Mapping[str, Any]) -> None:
+        schemas = schemas_in(kwargs.get("invocation_params") or {})
+        input_tokens = estimated_tokens(input, schemas)
         metadata = kwargs.get("metadata") or {}
         told = self._call.replace(
             kind="model",

@@ -12,6 +12,7 @@ from langgraph.types import Command
 from lg_prod_nodes._calls import Place, reaching
 from lg_prod_nodes._engine import act, drive
 from lg_prod_nodes._exits import filtered_exits
+from lg_prod_nodes._models import most_output
 from lg_prod_nodes.call import SYSTEM_CLOCK, Call, Clock, Kind
 from lg_prod_nodes.errors import ConfigurationError
 from lg_prod_nodes.policy import Policy, Stack, as_update
@@ -107,6 +108,9 @@ class _CallMiddleware(AgentMiddleware[Any, Any, Any]):
 
         call = self._call(
             "model", _model_name(request), _messages(request), blocking=blocking, answer=answer
+        ).replace(
+            max_output_tokens=most_output(request.model, request.model_settings),
+            schemas=tuple(request.tools),
         )
         response: ModelResponse[Any] = await act(self._stack.wraps("model"), call, serve)
         return response

@@ -13,7 +13,8 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphBubbleUp, GraphDrained, GraphInterrupt
 from langgraph.runtime import Runtime
 
-from lg_prod_nodes.errors import CallRejected, DeadlineExceeded
+from lg_prod_nodes._inflight import Bell
+from lg_prod_nodes.errors import CallRejected, DeadlineExceeded, ShuttingDown
 
 if TYPE_CHECKING:
     from lg_prod_nodes.run import Run, Usage
@@ -42,12 +43,12 @@ class Clock(Protocol):
         """Seconds since the epoch."""
         ...
 
-    def sleep(self, seconds: float) -> None:
-        """Wait in this thread."""
+    def sleep(self, seconds: float, bell: Bell | None = None) -> None:
+        """Wait in this thread, until a bell rings at the latest."""
         ...
 
-    async def asleep(self, seconds: float) -> None:
-        """Wait in this task."""
+    async def asleep(self, seconds: float, bell: Bell | None = None) -> None:
+        """Wait in this task, until a bell rings at the latest."""
         ...
 
 
@@ -106,13 +107,19 @@ class SystemClock:
         """Seconds since the epoch."""
         return time.time()
 
-    def sleep(self, seconds: float) -> None:
-        """Wait in this thread."""
-        time.sleep(seconds)
+    def sleep(self, seconds: float, bell: Bell | None = None) -> None:
+        """Wait in this thread, until a bell rings at the latest."""
+        if bell is None:
+            time.sleep(seconds)
+        else:
+            bell.wait(seconds)
 
-    async def asleep(self, seconds: float) -> None:
-        """Wait in this task."""
-        await asyncio.sleep(seconds)
+    async def asleep(self, seconds: float, bell: Bell | None = None) -> None:
+        """Wait in this task, until a bell rings at the latest."""
+        if bell is None:
+            await asyncio.sleep(seconds)
+        else:
+            await bell.await_(seconds)
 
 
 SYSTEM_CLOCK: Clock = SystemClock()
@@ -170,6 +177,7 @@ class Call:
         originals: What a tool gets in place of tokens in its arguments.
         clean: The messages of the node's own input, which its policies have seen already, by identity.
         max_output_tokens: The most that a model is asked to say, `None` where it is not told.
+        schemas: The tools that a model may call and the answers that it may give, or their schemas.
         spent: What the model calls of this call have spent, noted as each of them ends.
     """
 
@@ -189,6 +197,7 @@ class Call:
     originals: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     clean: Mapping[int, Any] | None = field(default=None, repr=False)
     max_output_tokens: int | None = None
+    schemas: tuple[Any, ...] = field(default=(), repr=False)
     spent: list[Usage] = field(default_factory=list, repr=False)
     answer_with: Callable[[Call, Any], Awaitable[Any]] | None = None
 
@@ -210,6 +219,11 @@ class Call:
         """
         info = self.runtime.execution_info if self.runtime is not None else None
         return f"{info.thread_id}:{info.task_id}" if info is not None else None
+
+    @property
+    def is_outermost(self) -> bool:
+        """Whether the call is a whole run, and not one of a graph inside of another."""
+        return self.kind == "run" and self.task is None
 
     @property
     def execution(self) -> str | None:
@@ -257,13 +271,19 @@ class Call:
 
         Raises:
             DeadlineExceeded: The run's deadline would be over by then.
+            GraphDrained: The run is asked to stop: it ends at its last checkpoint, from which it can go on.
+            ShuttingDown: The run is asked to stop before it has begun.
         """
-        if (deadline := self.run.deadline) is not None and seconds >= deadline.remaining():
-            raise DeadlineExceeded(deadline.seconds)
-        if self.blocking:
-            self.clock.sleep(seconds)
-        else:
-            await self.clock.asleep(seconds)
+        run = self.run
+        if run.deadline is not None and seconds >= run.deadline.remaining():
+            raise DeadlineExceeded(run.deadline.seconds)
+        if not run.drain_requested:
+            if self.blocking:
+                self.clock.sleep(seconds, run.bell)
+            else:
+                await self.clock.asleep(seconds, run.bell)
+        if run.drain_requested:
+            raise ShuttingDown() if self.is_outermost else run.drained()
 
     async def run_blocking(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a blocking function: here for a synchronous caller, else in a thread, off the event loop."""

@@ -8,17 +8,19 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import os
 import re
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from lg_prod_nodes._cli_check import add_check
 from lg_prod_nodes._cli_failures import add_failures
+from lg_prod_nodes._secrets import Secret
 from lg_prod_nodes.errors import ConfigurationError, ProductionError
 from lg_prod_nodes.ledger import DIMENSIONS, Ledger, UsageRow
 from lg_prod_nodes.run import Usage
+from lg_prod_nodes.settings import Settings
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _TIMEOUT = 60.0
@@ -28,15 +30,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a subcommand, and say in one line what goes wrong."""
     parser = argparse.ArgumentParser(prog="lg-prod-nodes", description="Asks a database of yours.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_usage, add_failures):
+    for add in (_usage, add_failures, add_check):
         add(commands)
     given = parser.parse_args(arguments)
     try:
-        given.run(given)
+        return given.run(given) or 0
     except ProductionError as error:
         sys.stderr.write(f"lg-prod-nodes: {error}\n")
         return 1
-    return 0
 
 
 def _usage(commands: Any) -> None:
@@ -65,11 +66,11 @@ def _show_usage(given: argparse.Namespace) -> None:
     {"table": _print_table, "csv": _print_csv, "json": _print_json}[given.format](by, rows)
 
 
-def _dsn(given: argparse.Namespace) -> str:
-    dsn = given.dsn or os.environ.get("DATABASE_URL")
+def _dsn(given: argparse.Namespace) -> Secret:
+    dsn: Secret | None = given.dsn or Settings().database_url
     if not dsn:
         raise ConfigurationError("no database is named; give --dsn or set DATABASE_URL")
-    return str(dsn)
+    return dsn
 
 
 def _time(text: str) -> datetime | timedelta:

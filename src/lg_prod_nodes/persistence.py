@@ -2,12 +2,15 @@
 
 `open_postgres` and `aopen_postgres` own a pool, a checkpointer and a store for the length of a `with`. For LangGraph
 Server, `checkpointer` and `store` are the factories to name in `langgraph.json`.
+
+No operation waits without end, and all raise `StoreUnavailable`. A connection is there within the `connect_timeout` of
+the DSN, else of 10 seconds; a statement ends within the `statement_timeout` of the DSN, the role or the database, else
+of 30 seconds. Where the server is silent, or somebody on the way, each may last half a `connect_timeout` longer.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
@@ -22,14 +25,20 @@ from psycopg import AsyncConnection, Connection, OperationalError
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
+from pydantic import SecretStr
 
+from lg_prod_nodes._secrets import Secret, bare, hidden, revealed
 from lg_prod_nodes._vitals import POOLS, timed
 from lg_prod_nodes.embedded import EmbeddedPostgres
 from lg_prod_nodes.errors import StoreUnavailable
-from lg_prod_nodes.stores._postgres import host_of
+from lg_prod_nodes.settings import Settings
+from lg_prod_nodes.stores._patience import PatientAsyncConnection, PatientConnection, hurried
+from lg_prod_nodes.stores._postgres import RECONNECT_SECONDS, host_of
 
 _CONNECT_SECONDS = 10
+_STATEMENT_SECONDS = 30
 _SETUP_SECONDS = 60.0
+_MIGRATION_SECONDS = 3600.0  # an index of a large table takes its time
 _SETUP_LOCK = 0x1C_9809  # any number that nobody else uses for an advisory lock
 
 _RUN_INDEX = """CREATE INDEX CONCURRENTLY IF NOT EXISTS lg_prod_nodes_checkpoints_run ON checkpoints
@@ -62,6 +71,11 @@ _COPY_THREAD = (
        FROM checkpoint_writes WHERE thread_id = %(source)s ON CONFLICT DO NOTHING""",
 )
 
+# Gives the seconds of `statement_timeout`: what the DSN, the role or the database says, else ours.
+_BOUND = """SELECT extract(epoch FROM set_config('statement_timeout',
+        CASE current_setting('statement_timeout') WHEN '0' THEN %s ELSE current_setting('statement_timeout') END,
+        false)::interval)::float8 AS seconds"""
+
 _Row = dict[str, Any]
 
 
@@ -83,8 +97,41 @@ def _in_thread(name: str) -> Any:
     return method
 
 
+@contextmanager
+def _told(pool: ConnectionPool[Any] | AsyncConnectionPool[Any]) -> Generator[None]:
+    """Tell of a database that cannot be reached as the library does."""
+    try:
+        yield
+    except OperationalError as error:
+        host = host_of(str(pool.conninfo))
+        raise StoreUnavailable(f"the Postgres at {host} cannot be reached or used") from bare(error)
+
+
+class _Telling:
+    """Every operation of LangGraph's saver and store goes through `_cursor`."""
+
+    conn: Any
+
+    @contextmanager
+    def _cursor(self, *, pipeline: bool = False) -> Generator[Any]:
+        with _told(self.conn), cast(Any, super())._cursor(pipeline=pipeline) as cursor:
+            yield cursor
+
+
+class _TellingAsync:
+    """Like `_Telling`."""
+
+    conn: Any
+
+    @asynccontextmanager
+    async def _cursor(self, *, pipeline: bool = False) -> AsyncGenerator[Any]:
+        with _told(self.conn):
+            async with cast(Any, super())._cursor(pipeline=pipeline) as cursor:
+                yield cursor
+
+
 @timed("checkpointer", "get_tuple", "put", "put_writes")
-class BlockingSaver(PostgresSaver):
+class BlockingSaver(_Telling, PostgresSaver):
     """A checkpointer for synchronous callers that serves asynchronous ones through threads."""
 
     def __init__(self, pool: ConnectionPool[Connection[_Row]]) -> None:
@@ -122,7 +169,7 @@ class BlockingSaver(PostgresSaver):
 
 
 @timed("checkpointer", "aget_tuple", "aput", "aput_writes")
-class Saver(AsyncPostgresSaver):
+class Saver(_TellingAsync, AsyncPostgresSaver):
     """A checkpointer for asynchronous callers."""
 
     def __init__(self, pool: AsyncConnectionPool[Any]) -> None:
@@ -144,33 +191,39 @@ class Saver(AsyncPostgresSaver):
 
 
 @timed("store", "batch")
-class BlockingStore(PostgresStore):
+class BlockingStore(_Telling, PostgresStore):
     """A store for synchronous callers."""
 
 
 @timed("store", "abatch")
-class Store(AsyncPostgresStore):
+class Store(_TellingAsync, AsyncPostgresStore):
     """A store for asynchronous callers."""
 
 
 @contextmanager
 def open_postgres(
-    dsn: str | None = None, *, pool_size: int = 10
+    dsn: Secret | None = None, *, pool_size: int = 10
 ) -> Generator[tuple[BlockingSaver, PostgresStore]]:
     """A checkpointer and a store for synchronous callers.
 
     Args:
-        dsn: The database, see `database`.
+        dsn: The database, see `database`. Its `connect_timeout` (10 seconds) bounds the wait for a connection, its
+            `statement_timeout` (30 seconds) that for a statement; each is half a `connect_timeout` longer where the
+            server is silent.
         pool_size: The most connections to hold.
 
     Raises:
         ConfigurationError: The DSN cannot be read, or there is none and the extra `embedded` is missing.
-        StoreUnavailable: The database cannot be reached.
+        StoreUnavailable: The database cannot be reached; also from every operation, in time.
     """
     with database(dsn) as url:
         _set_up(url)
+        seconds = _connect_seconds(url)
         with ConnectionPool[Connection[_Row]](
-            **_pool_settings(url, pool_size), check=lambda connection: _check(pool, connection)
+            **_pool_settings(url, pool_size, PatientConnection),
+            configure=lambda connection: _configure(connection, seconds),
+            check=lambda connection: _check(pool, connection, seconds / 2),
+            reconnect_failed=ConnectionPool.check,
         ) as pool:
             POOLS[pool] = "postgres"
             store = BlockingStore(pool)
@@ -180,7 +233,7 @@ def open_postgres(
 
 @asynccontextmanager
 async def aopen_postgres(
-    dsn: str | None = None, *, pool_size: int = 10
+    dsn: Secret | None = None, *, pool_size: int = 10
 ) -> AsyncGenerator[tuple[Saver, AsyncPostgresStore]]:
     """A checkpointer and a store for asynchronous callers, see `open_postgres`."""
     async with _open_pool(dsn, pool_size) as pool:
@@ -190,87 +243,118 @@ async def aopen_postgres(
 @asynccontextmanager
 async def checkpointer() -> AsyncGenerator[Saver]:
     """The checkpointer of LangGraph Server, on `DATABASE_URL`: see `examples/langgraph.json`."""
-    async with _open_pool() as pool:
+    async with _open_pool(pool_size=Settings().pool_size) as pool:
         yield Saver(pool)
 
 
 @asynccontextmanager
 async def store() -> AsyncGenerator[AsyncPostgresStore]:
     """The store of LangGraph Server, on `DATABASE_URL`: see `examples/langgraph.json`."""
-    async with _open_pool() as pool:
+    async with _open_pool(pool_size=Settings().pool_size) as pool:
         yield Store(pool)
 
 
 @asynccontextmanager
 async def _open_pool(
-    dsn: str | None = None, pool_size: int = 10
+    dsn: Secret | None = None, pool_size: int = 10
 ) -> AsyncGenerator[AsyncConnectionPool[AsyncConnection[_Row]]]:
     async with AsyncExitStack() as stack:
         blocking = ExitStack()
         stack.push_async_callback(asyncio.to_thread, blocking.close)  # a server takes time to stop
         url = await asyncio.to_thread(blocking.enter_context, database(dsn))
         await asyncio.to_thread(_set_up, url)
+        seconds = _connect_seconds(url)
         pool = AsyncConnectionPool[AsyncConnection[_Row]](
-            **_pool_settings(url, pool_size), check=lambda connection: _acheck(pool, connection)
+            **_pool_settings(url, pool_size, PatientAsyncConnection),
+            configure=lambda connection: _aconfigure(connection, seconds),
+            check=lambda connection: _acheck(pool, connection, seconds / 2),
+            reconnect_failed=AsyncConnectionPool.check,
         )
         POOLS[pool] = "postgres"
         yield await stack.enter_async_context(pool)
 
 
 @contextmanager
-def database(dsn: str | None = None) -> Generator[str]:
-    """The database to use: the one given, else `DATABASE_URL`, else an embedded PostgreSQL for as long as needed.
+def database(dsn: Secret | None = None) -> Generator[SecretStr]:
+    """The database to use: the one given, else that of `Settings`, else an embedded PostgreSQL for as long as needed.
 
     Raises:
         ConfigurationError: What was given is no DSN, or the extra `embedded` is missing.
     """
-    dsn = dsn or os.environ.get("DATABASE_URL")
     if dsn is None:
-        with EmbeddedPostgres() as embedded:
-            yield embedded
-        return
+        settings = Settings()
+        if settings.database_url is None:
+            with EmbeddedPostgres(settings.data_dir) as embedded:
+                yield hidden(embedded)
+            return
+        dsn = settings.database_url
     host_of(dsn)
-    yield dsn
+    yield hidden(dsn)
 
 
-def _check(pool: ConnectionPool[Any], connection: Connection[_Row]) -> None:
+def _configure(connection: Any, seconds: float) -> None:
+    """Bound what a new connection waits for, also where nobody answers."""
+    connection.patience = seconds
+    row = connection.execute(_BOUND, [f"{_STATEMENT_SECONDS}s"]).fetchone()
+    connection.patience = row["seconds"] + seconds / 2
+
+
+async def _aconfigure(connection: Any, seconds: float) -> None:
+    """Like `_configure`."""
+    connection.patience = seconds
+    row = await (await connection.execute(_BOUND, [f"{_STATEMENT_SECONDS}s"])).fetchone()
+    connection.patience = row["seconds"] + seconds / 2
+
+
+def _check(pool: ConnectionPool[Any], connection: Any, seconds: float) -> None:
     """Test a connection before a run gets it, and replace all when it is dead: a restart cuts every one.
 
     Left alone, a pool tries one after the other and waits longer each time: the sixth dead one fails the run.
     """
     try:
-        connection.execute("")
+        with hurried(connection, seconds):
+            connection.execute("")
     except OperationalError:
         pool.drain()
         raise
 
 
-async def _acheck(pool: AsyncConnectionPool[Any], connection: AsyncConnection[_Row]) -> None:
+async def _acheck(pool: AsyncConnectionPool[Any], connection: Any, seconds: float) -> None:
     """Like `_check`."""
     try:
-        await connection.execute("")
+        with hurried(connection, seconds):
+            await connection.execute("")
     except OperationalError:
         await pool.drain()
         raise
 
 
-def _pool_settings(url: str, pool_size: int) -> dict[str, Any]:
-    settings = _connection_settings(url)
+def _pool_settings(url: SecretStr, pool_size: int, connection: type[Any]) -> dict[str, Any]:
     return {
-        "conninfo": url,
+        "conninfo": revealed(url),
+        "connection_class": connection,
         "min_size": 1,
         "max_size": pool_size,
         "open": False,
-        "kwargs": settings,
+        "kwargs": _connection_settings(url),
+        "timeout": _connect_seconds(url),
+        "reconnect_timeout": RECONNECT_SECONDS,
     }
 
 
-def _connection_settings(url: str) -> dict[str, Any]:
+def _connect_seconds(url: SecretStr) -> float:
+    """Seconds to wait for a connection; libpq takes 0 for ever, and waits 2 at least."""
+    chosen = float(conninfo_to_dict(revealed(url)).get("connect_timeout") or 0)
+    return max(chosen, 2.0) if chosen > 0 else float(_CONNECT_SECONDS)
+
+
+def _connection_settings(url: SecretStr) -> dict[str, Any]:
+    seconds = _connect_seconds(url)
     timeouts = {
-        "connect_timeout": _CONNECT_SECONDS,
-        "tcp_user_timeout": _CONNECT_SECONDS * 1000,  # a silent link must not hold a run for ever
+        "connect_timeout": round(seconds),
+        "tcp_user_timeout": round(seconds * 1000),  # a dead link must not hold a run for ever
     }
-    chosen = conninfo_to_dict(url)
+    chosen = conninfo_to_dict(revealed(url))
     return {
         "autocommit": True,  # the savers' set-up and pipelines need it
         "prepare_threshold": 0,
@@ -279,11 +363,15 @@ def _connection_settings(url: str) -> dict[str, Any]:
     }
 
 
-def _set_up(url: str) -> None:
+def _set_up(url: SecretStr) -> None:
     """Make or migrate the tables, one process at a time."""
     try:
-        with Connection[_Row].connect(url, **_connection_settings(url)) as connection:
+        with PatientConnection[_Row].connect(
+            revealed(url), **_connection_settings(url)
+        ) as connection:
+            connection.patience = _connect_seconds(url)
             _lock(connection)
+            connection.patience = _MIGRATION_SECONDS
             connection.execute(
                 "SELECT set_config('lock_timeout', %s, false)", [f"{_SETUP_SECONDS}s"]
             )
@@ -293,7 +381,7 @@ def _set_up(url: str) -> None:
     except OperationalError as error:
         raise StoreUnavailable(
             f"the Postgres at {host_of(url)} cannot be reached or set up"
-        ) from error
+        ) from bare(error)
 
 
 def _lock(connection: Connection[_Row]) -> None:

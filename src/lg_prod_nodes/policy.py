@@ -30,6 +30,7 @@ from lg_prod_nodes._calls import Place, reaching
 from lg_prod_nodes._engine import Wrap, act, drive
 from lg_prod_nodes._exits import filtered_exits
 from lg_prod_nodes._langgraph import runtime_in
+from lg_prod_nodes._secrets import Secret
 from lg_prod_nodes._watch import watching
 from lg_prod_nodes.call import SYSTEM_CLOCK, Call, Clock, Fact, Handler, Kind, Observer
 from lg_prod_nodes.errors import ConfigurationError
@@ -109,7 +110,7 @@ class Policy:
     def warm_up(self) -> None:
         """Load what takes time. Called while building, so that the first call does not wait for it."""
 
-    def keep_in(self, database: str) -> None:
+    def keep_in(self, database: Secret) -> None:
         """Keep what the policy counts in a Postgres, unless it was given another place. Called by `Production`."""
 
     def close(self) -> None:

@@ -10,12 +10,15 @@ from types import TracebackType
 from typing import Any
 
 from langgraph.graph.state import CompiledStateGraph, StateGraph
+from pydantic import SecretStr
 
+from lg_prod_nodes._secrets import Secret, hidden
 from lg_prod_nodes.call import SYSTEM_CLOCK, Clock
 from lg_prod_nodes.errors import ConfigurationError
 from lg_prod_nodes.graphs import harden
 from lg_prod_nodes.persistence import aopen_postgres, open_postgres
 from lg_prod_nodes.policy import Policy
+from lg_prod_nodes.shutdown import GracefulShutdown
 
 App = CompiledStateGraph[Any, Any, Any, Any]
 
@@ -23,7 +26,8 @@ App = CompiledStateGraph[Any, Any, Any, Any]
 class Production:
     """A graph in production: hardened, compiled, and persisted in Postgres while the `with` block lasts.
 
-    Windows, accounts and the ledger are kept in the same database, where a policy was not given another place.
+    Windows, accounts, circuits and the ledger are kept in the same database, where a policy was not given
+    another place.
 
     Opens a connection pool, sets up checkpointer and store (many processes may do so at once), and closes all of it
     again. Use `async with` for `ainvoke` and `astream`, `with` for `invoke` and `stream`; under `with`, asynchronous
@@ -33,18 +37,22 @@ class Production:
         graph: A `StateGraph`, or a compiled graph such as `create_agent(...)`.
         policies: For the whole graph, the first one outermost.
         nodes: Further policies for single nodes, by name.
-        postgres: The database's DSN. Without one `DATABASE_URL` is used, and without that an embedded PostgreSQL in a
-            data folder of its own (the extra `embedded`), which lives as long as a program that uses it.
+        postgres: The database's DSN. Without one that of `Settings` is used, and without that an embedded PostgreSQL in
+            a data folder of its own (the extra `embedded`), which lives as long as a program that uses it.
         pool_size: The most database connections to hold.
+        grace: Seconds that runs have to come to a checkpoint when the process is asked to end (SIGTERM), or at the end
+            of the block, see `GracefulShutdown`.
         clock: Where policies take the time from.
         **compile_options: For `StateGraph.compile`, such as `interrupt_before`, `cache` or `name`.
 
     Attributes:
         dsn: The database in use, inside of the block.
+        app: The compiled graph, inside of the block.
 
     Raises:
         ConfigurationError: A setting cannot work; from the constructor, but for a DSN that cannot be read.
         StoreUnavailable: On entering, when the database cannot be reached.
+        SystemExit: At the end of the block, where the process was asked to end and nobody else handles the signal.
 
     Example:
         ```python
@@ -59,8 +67,9 @@ class Production:
         policies: Sequence[Policy] = (),
         *,
         nodes: Mapping[str, Sequence[Policy]] | None = None,
-        postgres: str | None = None,
+        postgres: Secret | None = None,
         pool_size: int = 10,
+        grace: float = 30.0,
         clock: Clock = SYSTEM_CLOCK,
         **compile_options: Any,
     ) -> None:
@@ -77,10 +86,12 @@ class Production:
             raise ConfigurationError(
                 f"{', '.join(compile_options)} given for a graph that is compiled already; give them to its compile()"
             )
-        self._postgres = postgres
+        self._postgres = None if postgres is None else hidden(postgres)
         self._pool_size = pool_size
+        self._shutdown = GracefulShutdown(graph=self._graph, grace=grace)
         self._compile_options = compile_options
-        self.dsn: str | None = None
+        self.dsn: SecretStr | None = None
+        self.app: App | None = None
         self._open: ExitStack | None = None
         self._aopen: AsyncExitStack | None = None
 
@@ -90,10 +101,13 @@ class Production:
             saver, store = stack.enter_context(connected)
             app = self._compile(saver, store)
             stack.callback(self._close_policies)
+            stack.enter_context(self._shutdown)
             self._open = stack.pop_all()
+        self.app = app
         return app
 
     def __exit__(self, *raised: Any) -> None:
+        self.app = None
         stack, self._open = self._open, None
         if stack is not None:
             stack.__exit__(*raised)
@@ -104,7 +118,9 @@ class Production:
             saver, store = await stack.enter_async_context(connected)
             app = self._compile(saver, store)
             stack.push_async_callback(asyncio.to_thread, self._close_policies)
+            await stack.enter_async_context(self._shutdown)
             self._aopen = stack.pop_all()
+        self.app = app
         return app
 
     async def __aexit__(
@@ -113,6 +129,7 @@ class Production:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self.app = None
         stack, self._aopen = self._aopen, None
         if stack is not None:
             await stack.__aexit__(kind, error, traceback)
@@ -122,7 +139,7 @@ class Production:
             policy.close()
 
     def _compile(self, saver: Any, store: Any) -> App:
-        self.dsn = database = str(saver.conn.conninfo)
+        self.dsn = database = hidden(str(saver.conn.conninfo))
         for policy in self._policies:
             policy.keep_in(database)
         if isinstance(self._graph, StateGraph):

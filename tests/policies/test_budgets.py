@@ -132,6 +132,27 @@ async def test_a_model_that_is_told_how_much_to_say_needs_no_more(model: FakeMod
         await graph.ainvoke(HI)
 
 
+@pytest.mark.parametrize(
+    "small", [TokenBudget("1000/day"), CostBudget("0.001/day", reply="Enough.")]
+)
+async def test_a_budget_for_no_answer_of_a_length_that_nobody_told_says_what_to_do(
+    run: Runner, model: FakeModel, small: Policy
+) -> None:
+    with pytest.raises(ConfigurationError, match=r"told no max_tokens.*give .*Budget max_output"):
+        await run(hardened(one(asks(model)), small).compile(), HI)
+    assert model.asked == []
+
+
+async def test_a_small_budget_serves_models_that_are_told_how_much_to_say() -> None:
+    class Brief(FakeModel):
+        max_tokens: int = 16
+
+    graph = hardened(one(asks(Brief())), TokenBudget(str(WANTED))).compile()
+    assert said(await graph.ainvoke(HI))[-1] == "hello there"
+    with pytest.raises(BudgetExceeded):
+        await graph.ainvoke(HI)
+
+
 @pytest.mark.parametrize("reply", ["Enough.", lambda refused: f"{refused.available:.0f}."])
 async def test_answers_in_the_model_s_stead(run: Runner, model: FakeModel, reply: Any) -> None:
     graph = hardened(one(asks(model)), budget("10", reply=reply)).compile()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
@@ -16,6 +17,7 @@ from lg_prod_nodes import (
     CircuitOpen,
     CircuitStore,
     ConfigurationError,
+    Production,
     RateLimitExceeded,
     Run,
     StoreUnavailable,
@@ -283,6 +285,43 @@ def test_decorates_a_node_and_an_agent(clock: FakeClock) -> None:
     assert as_middleware(CircuitBreaker()).name == "CircuitBreaker"
 
 
+async def in_production(dsn: str, breaker: CircuitBreaker, **options: Any) -> str:
+    """How a run ends whose node fails."""
+    service = Dependency()
+    service.error = ConnectionError()
+    async with Production(one(service), nodes={"node": [breaker]}, postgres=dsn, **options) as app:
+        try:
+            await app.ainvoke({"log": []}, {"configurable": {"thread_id": uuid4().hex}})
+        except Exception as error:
+            return type(error).__name__
+    raise AssertionError
+
+
+async def test_without_a_store_circuits_are_in_the_database_of_production(dsn: str) -> None:
+    breaker = CircuitBreaker(minimum=1)
+    assert await in_production(dsn, breaker) == "ConnectionError"
+    assert await in_production(dsn, CircuitBreaker(minimum=1)) == "CircuitOpen"
+    assert await in_production(dsn, breaker) == "CircuitOpen"
+    own = CircuitBreaker(minimum=1, store="memory://")
+    assert await in_production(dsn, own) == "ConnectionError"
+
+    alone = harden(one(notes(1)), nodes={"node": [breaker]}).compile()
+    assert (await alone.ainvoke({"log": []}))["log"] == [1]  # back in memory
+
+
+async def test_nodes_of_one_name_in_two_graphs_have_circuits_of_their_own(dsn: str) -> None:
+    breaker = CircuitBreaker(minimum=1, store=dsn)
+    assert await in_production(dsn, breaker, name="desk") == "ConnectionError"
+    assert await in_production(dsn, breaker, name="shop") == "ConnectionError"
+    assert await in_production(dsn, breaker, name="desk") == "CircuitOpen"
+
+    shared = CircuitBreaker(minimum=1, store=dsn, by=lambda call: "the search")
+    assert await in_production(dsn, shared, name="desk") == "ConnectionError"
+    assert await in_production(dsn, shared, name="shop") == "CircuitOpen"
+    breaker.close()
+    shared.close()
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -291,6 +330,10 @@ def test_decorates_a_node_and_an_agent(clock: FakeClock) -> None:
         {"store_down": "x"},
         {"counts": ("flaky",)},
         {"store": "mysql://"},
+        {"store": object()},
+        {"by": "user"},
+        {"name": ""},
+        {"reply": 3},
     ],
     ids=str,
 )

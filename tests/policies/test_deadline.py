@@ -53,7 +53,7 @@ class Clock(FakeClock):
             if not sleeper.done():
                 sleeper.set_result(None)
 
-    async def asleep(self, seconds: float) -> None:
+    async def asleep(self, seconds: float, bell: object = None) -> None:
         sleeper = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting, (self.seconds + seconds, id(sleeper), sleeper))
         await sleeper

@@ -4,26 +4,43 @@ from __future__ import annotations
 
 import random
 from bisect import bisect_left
+from contextlib import suppress
 from itertools import pairwise
 from statistics import quantiles
-from typing import Any
+from threading import Event
+from typing import Any, cast
 
 import pytest
 from langchain.agents import create_agent
+from langchain_core.caches import InMemoryCache
+from langchain_core.messages import AIMessage
+from langchain_core.outputs import ChatResult
 from langchain_core.tools import tool
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.store.base import BaseStore
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 from tests.conftest import FakeClock
-from tests.policies.conftest import FakeModel, Runner, State, TravellingClock, asks, notes, one
+from tests.policies.conftest import (
+    FakeModel,
+    Runner,
+    State,
+    TravellingClock,
+    asks,
+    fails,
+    notes,
+    one,
+)
 
 from lg_prod_nodes import (
+    CircuitBreaker,
+    Fallback,
     Ledger,
     Metrics,
     Production,
     RateLimit,
     StoreUnavailable,
+    Timeout,
     TokenUsage,
     harden,
     metrics_text,
@@ -136,6 +153,109 @@ def test_the_price_of_model_calls_is_counted(registry: CollectorRegistry, model:
 
     price = told(registry, "cost_usd_total", graph="desk", node="node", model="gpt-4o-mini")
     assert price == pytest.approx(3 * (3 * 0.15 + 4 * 0.60) / 1e6)
+
+
+class Thinks(FakeModel):
+    """A model that reports what was cached and what it spent on reasoning, and fails when told to."""
+
+    fails: bool = False
+
+    def _generate(self, *args: Any, **options: Any) -> ChatResult:
+        if self.fails:
+            raise RuntimeError
+        result = super()._generate(*args, **options)
+        cast(AIMessage, result.generations[0].message).usage_metadata = {
+            "input_tokens": 100,
+            "output_tokens": 30,
+            "total_tokens": 130,
+            "input_token_details": {"cache_read": 60, "cache_creation": 10},
+            "output_token_details": {"reasoning": 20},
+        }
+        return result
+
+
+MODEL = {"graph": "desk", "node": "node", "model": "gpt-4o-mini"}
+ASKED: Any = {"messages": [("user", "hi")]}
+
+
+async def test_cached_and_reasoning_tokens_are_counted(
+    run: Runner, registry: CollectorRegistry
+) -> None:
+    thinks = one(lambda state: {"messages": [Thinks().invoke("hi")]})
+    graph = harden(thinks, [Metrics(registry=registry)]).compile(name="desk")
+
+    for _ in range(2):
+        await run(graph, ASKED)
+
+    assert told(registry, "cached_tokens_total", **MODEL, access="read") == 120
+    assert told(registry, "cached_tokens_total", **MODEL, access="write") == 20
+    assert told(registry, "reasoning_tokens_total", **MODEL) == 40
+    assert told(registry, "tokens_total", **MODEL, direction="input") == 200
+
+
+async def test_model_calls_are_counted_by_how_they_end(
+    run: Runner, registry: CollectorRegistry
+) -> None:
+    cached = FakeModel(cache=InMemoryCache())
+
+    def node(state: State) -> None:
+        cached.invoke("hi")
+        cached.invoke("hi")
+        with suppress(RuntimeError):
+            Thinks(fails=True).invoke("hi")
+
+    await run(harden(one(node), [Metrics(registry=registry)]).compile(name="desk"), ASKED)
+
+    for outcome in ("answered", "cached", "failed"):
+        assert told(registry, "model_calls_total", **MODEL, outcome=outcome) == 1
+
+
+async def test_estimated_and_unpriced_calls_are_counted(
+    run: Runner, registry: CollectorRegistry
+) -> None:
+    def node(state: State) -> None:
+        FakeModel(model_name="silent", spends=False).invoke("hi")
+        FakeModel(model_name="of nobody").invoke("hi")
+        FakeModel().invoke("hi")
+
+    policies = [Metrics(registry=registry), TokenUsage(ledger=Ledger(price=list_price))]
+    await run(harden(one(node), policies).compile(name="desk"), ASKED)
+
+    silent, own = {**MODEL, "model": "silent"}, {**MODEL, "model": "of nobody"}
+    assert told(registry, "estimated_model_calls_total", **silent) == 1
+    assert told(registry, "estimated_model_calls_total", **own) == 0
+    assert told(registry, "unpriced_model_calls_total", **own) == 1
+    assert told(registry, "unpriced_model_calls_total", **MODEL) is None
+
+
+def test_circuits_fallbacks_and_timeouts_are_decisions(registry: CollectorRegistry) -> None:
+    def limits(state: State) -> None:
+        error = Exception("slow down")
+        vars(error).update(status_code=429)
+        raise error
+
+    waits = Event()
+    seen = Metrics(registry=registry)
+    breaker = CircuitBreaker(minimum=1, counts=("bad_input",))
+    for name, function, policies in (
+        ("opens", fails, [breaker]),
+        ("limits", limits, [CircuitBreaker()]),
+        ("late", lambda state: waits.wait(), [Timeout(0.01)]),
+        ("falls", fails, [Fallback(answer="Sorry.", on=("bad_input",))]),
+    ):
+        graph = harden(one(function, name), [seen], nodes={name: policies}).compile(name="desk")
+        with suppress(Exception):
+            graph.invoke(ASKED)
+    waits.set()
+
+    for policy, decision in (
+        ("CircuitBreaker", "circuit_opened"),
+        ("CircuitBreaker", "provider_limited"),
+        ("Timeout", "node_timed_out"),
+        ("Fallback", "fell_back"),
+    ):
+        labels = {"graph": "desk", "policy": policy, "decision": decision}
+        assert told(registry, "decisions_total", **labels) == 1
 
 
 def test_the_time_of_delays_is_counted(registry: CollectorRegistry, clock: TravellingClock) -> None:

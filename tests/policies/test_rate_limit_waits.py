@@ -32,10 +32,10 @@ class Timeline:
     def time(self) -> float:
         return START + self.seconds
 
-    def sleep(self, seconds: float) -> None:
+    def sleep(self, seconds: float, bell: object = None) -> None:
         raise AssertionError("a task sleeps in its thread")
 
-    async def asleep(self, seconds: float) -> None:
+    async def asleep(self, seconds: float, bell: object = None) -> None:
         woken = asyncio.get_running_loop().create_future()
         heapq.heappush(self._sleepers, (self.seconds + seconds, next(self._numbers), woken))
         await woken

@@ -233,7 +233,7 @@ def places(urls: list[str]) -> Iterator[list[str]]:
         port = probe.getsockname()[1]
     with ExitStack() as stack:
         valkey = ValkeyServer(port=port)
-        dsn = stack.enter_context(database())
+        dsn = stack.enter_context(database()).get_secret_value()
         valkey.start()
         stack.callback(valkey.stop)
         yield ["memory://", dsn, f"valkey://{valkey.host}:{valkey.port}"]

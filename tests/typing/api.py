@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, assert_type
 
@@ -10,15 +11,18 @@ from langgraph.graph import START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 from langgraph.types import Command, RetryPolicy
+from starlette.applications import Starlette
 from typing_extensions import TypedDict
 
 from lg_prod_nodes import (
     Call,
     CaptureErrors,
+    Check,
     ErrorClass,
     FailureLog,
     Fallback,
     Handler,
+    Health,
     Metrics,
     Policy,
     Production,
@@ -35,6 +39,7 @@ from lg_prod_nodes import (
     current_run,
     guard,
     harden,
+    health_app,
     is_transient,
 )
 from lg_prod_nodes.call import Kind
@@ -117,3 +122,11 @@ def failing(log: FailureLog, error: Exception) -> None:
     CaptureErrors(then={"bad_input": "end", "permanent": Command(goto="mend")}, failures=log)
     Fallback(node=instead, on=("transient", TimeoutError))
     assert_type([failure.node for failure in log.list()], list[str | None])
+
+
+async def healthy(production: Production, search: Callable[[], bool]) -> bool:
+    policy = RateLimit("1/minute")
+    Health(policy, "valkey://localhost", harden(builder), harden(builder).compile())
+    health = Health(production, checks={"a": search, "b": Check(search, critical=False)})
+    assert_type(health_app(health), Starlette)
+    return health.live().status != "down" and (await health.aready()).checks["a"].seconds < 1

@@ -75,13 +75,19 @@ class SsnRecognizer(CheckedRecognizer):
                 continue
             if not _SOCIAL.isdisjoint(line_before(text, start)[-_SAYS_SO:]):
                 yield Span(start, end, _SAID)
-            elif found[1] and not found[0].startswith("9") and not _is_something_else(text, start):
-                yield Span(start, end, _SAID if found[1] == "-" else _FORM)
+            elif certainty := _by_form(found, Lead(text, start)):
+                yield Span(start, end, certainty)
 
 
-def _is_something_else(text: str, start: int) -> bool:
-    lead = Lead(text, start)
-    return lead.names_phone() or lead.speaks_of_phone() or lead.names_other()
+def _by_form(number: re.Match[str], lead: Lead) -> float:
+    """How certain a number is by its groups; 0 where it is called something else.
+
+    What may lead to a telephone number, as `text` does, may be a field's name too.
+    """
+    mark = number[1]
+    if not mark or number[0].startswith("9") or lead.names_phone() or lead.names_other():
+        return 0.0
+    return _SAID if mark == "-" and not lead.speaks_of_phone() else _FORM
 
 
 def _cards(text: str, start: int, end: int) -> Iterator[Span]:

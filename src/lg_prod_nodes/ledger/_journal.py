@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import os
 import threading
+from collections import deque
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 
 from filelock import FileLock, Timeout
 
@@ -104,6 +106,14 @@ class Journal(Backlog):
         self._process.acquire(blocking=False)
         self._open: int | None = None
         self._number = 0
+        self._marks: deque[tuple[int, float]] = deque()
+
+    @property
+    def lag(self) -> float:
+        """Seconds for which the oldest record that is not sent has waited, to a second."""
+        with self._lock:
+            self._drop_marks()
+            return monotonic() - self._marks[0][1] if self._marks else 0.0
 
     def write(self, record: Record) -> None:
         """Append a record. It outlives the process at once, and the machine's power as soon as the system wrote it.
@@ -115,7 +125,20 @@ class Journal(Backlog):
         with self._lock:
             if self.unsent + len(line) > MOST_BYTES:
                 raise StoreUnavailable(f"{MOST_BYTES} bytes of the ledger's journal are not sent")
+            self._mark(monotonic())
             self._append(line)
+
+    def _mark(self, now: float) -> None:
+        """Note how much was written by now, once a second at most."""
+        self._drop_marks()
+        if not self._marks or now - self._marks[-1][1] >= 1:
+            self._marks.append((self._written, now))
+
+    def _drop_marks(self) -> None:
+        if not self.unsent:
+            self._marks.clear()
+        while len(self._marks) > 1 and self._marks[1][0] <= self._sent:
+            self._marks.popleft()
 
     def _append(self, line: bytes) -> None:
         file = self._current()

@@ -10,6 +10,9 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Protocol
 
+from pydantic import SecretStr
+
+from lg_prod_nodes._secrets import Secret, hidden, revealed
 from lg_prod_nodes.errors import ConfigurationError
 from lg_prod_nodes.ledger._entries import Dimension, Entry, UsageRow
 from lg_prod_nodes.ledger._memory import MemoryPlace
@@ -26,13 +29,15 @@ class Ledger:
     nothing is lost. A journal left by a process that died is sent by the next one that writes to the same ledger.
 
     Args:
-        postgres: The database, made ready at first use.
+        postgres: The database, made ready at first use; `memory://` for none, wherever the ledger is used. Without
+            one, the database of the latest `Production` that it was used in, else memory.
         price: Prices a call: a function of the model's name and the usage, such as `prices.list_price`, or a mapping
             of models to `ModelPrice`.
         retention: How long entries are kept; older ones are not counted, and are deleted from the database.
         journal: The folder for the journals, by default one in the user's state folder. It has to outlive the process.
         max_entries: How many entries are kept in memory.
-        timeout: Seconds to wait at most for a connection, for a statement, and for the last batch when closing.
+        timeout: Seconds to wait at most for a connection, for a statement, and for the last batch when closing; twice
+            as long for a silent server.
 
     Raises:
         ConfigurationError: A setting cannot work.
@@ -48,7 +53,7 @@ class Ledger:
 
     def __init__(
         self,
-        postgres: str | None = None,
+        postgres: Secret | None = None,
         *,
         price: Price | PriceTable | None = None,
         retention: timedelta | None = None,
@@ -57,15 +62,14 @@ class Ledger:
         timeout: float = 10.0,
     ) -> None:
         _check(postgres, retention, journal, max_entries, timeout)
+        database = hidden(_IN_MEMORY if postgres is None else postgres)
         self._price = pricing(price)
-        self._retention = retention
-        if postgres is None:
-            self._place: _Place = MemoryPlace(max_entries)
-        else:
-            from lg_prod_nodes.ledger._postgres import PostgresPlace
-
-            self._place = PostgresPlace(postgres, journal, retention, timeout)
-        weakref.finalize(self, self._place.close)  # at the interpreter's exit too
+        self._retention, self._journal, self._timeout = retention, journal, timeout
+        self._is_placed = postgres is not None
+        self._memory, self._database = MemoryPlace(max_entries), hidden(_IN_MEMORY)
+        self._place: _Place = self._memory
+        if database != self._database:
+            self._put(database)
 
     def __enter__(self) -> Ledger:
         return self
@@ -73,10 +77,36 @@ class Ledger:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _put(self, database: SecretStr) -> None:
+        from lg_prod_nodes.ledger._postgres import PostgresPlace
+
+        place = PostgresPlace(database, self._journal, self._retention, self._timeout)
+        weakref.finalize(self, place.close)  # at the interpreter's exit too
+        self._database, self._place = database, place
+        if not self._memory.is_empty:
+            from lg_prod_nodes.ledger._both import BothPlaces
+
+            self._place = BothPlaces(self._memory, place)
+
+    def keep_in(self, database: Secret) -> None:
+        """Keep further entries in a Postgres, unless another place was given; all sums count earlier ones in too.
+
+        Raises:
+            ConfigurationError: The folder for the journal cannot be written to.
+        """
+        if not self._is_placed and hidden(database) != self._database:
+            self.close()
+            self._put(hidden(database))
+
     @property
     def unsent(self) -> int:
         """How many bytes of this process's journal the database has not got yet; grows while it is down."""
         return self._place.unsent
+
+    @property
+    def lag(self) -> float:
+        """Seconds for which the oldest entry of this process's journal has waited; grows while the database is down."""
+        return self._place.lag
 
     def begin(self, entry: Entry) -> None:
         """Note that a call begins, with an estimate of what it will spend."""
@@ -201,11 +231,16 @@ class Ledger:
         return replace(entry, usage=replace(entry.usage, cost=cost, unpriced_calls=0))
 
 
+_IN_MEMORY = "memory://"
+
+
 class _Place(Protocol):
     """Where entries are."""
 
     @property
     def unsent(self) -> int: ...
+    @property
+    def lag(self) -> float: ...
     def put(self, entry: Entry) -> None: ...
     def keep(self, task: str, execution: str, at: datetime) -> None: ...
     def settle(self, entries: Iterable[Entry]) -> None: ...
@@ -217,19 +252,20 @@ class _Place(Protocol):
 
 
 def _check(
-    postgres: str | None,
+    postgres: Secret | None,
     retention: timedelta | None,
     journal: str | os.PathLike[str] | None,
     max_entries: int,
     timeout: float,
 ) -> None:
-    if postgres is not None and not isinstance(postgres, str):
+    if postgres is not None and not isinstance(postgres, str | SecretStr):
         raise ConfigurationError(
-            f"postgres is a {type(postgres).__name__}; give a DSN, postgresql://user:password@host:5432/database"
+            f"postgres is a {type(postgres).__name__}; give a DSN, postgresql://user:password@host:5432/database, "
+            "or memory://"
         )
-    if journal is not None and postgres is None:
+    if journal is not None and postgres is not None and revealed(postgres) == _IN_MEMORY:
         raise ConfigurationError(
-            "journal was given without postgres, and only what goes to a database is in a journal; give postgres=..."
+            "journal was given with memory://, and only what goes to a database is in a journal; give one of them"
         )
     if retention is not None and not (
         isinstance(retention, timedelta) and retention > timedelta(0)

@@ -30,6 +30,20 @@ class MemoryPlace:
         """There is nothing to send."""
         return 0
 
+    @property
+    def lag(self) -> float:
+        """Nothing waits."""
+        return 0.0
+
+    def has(self, id: str) -> bool:
+        """Whether the entry of a call is here."""
+        return id in self._entries
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was ever written here."""
+        return not self._entries and not self._kept
+
     def put(self, entry: Entry) -> None:
         """Write an entry; what is known better already stays."""
         with self._lock:

@@ -12,6 +12,7 @@ from weakref import WeakSet
 
 from platformdirs import user_state_path
 
+from lg_prod_nodes._secrets import Secret, hidden
 from lg_prod_nodes.errors import ConfigurationError
 from lg_prod_nodes.ledger._entries import Entry, UsageRow, entry_of, kept_record, record_of
 from lg_prod_nodes.ledger._query import Query
@@ -38,12 +39,12 @@ class PostgresPlace:
 
     def __init__(
         self,
-        dsn: str,
+        dsn: Secret,
         journal: str | os.PathLike[str] | None,
         retention: timedelta | None,
         timeout: float,
     ) -> None:
-        self._dsn, self._timeout, self._retention = dsn, timeout, retention
+        self._dsn, self._timeout, self._retention = hidden(dsn), timeout, retention
         self._folder = _folder(dsn, journal)
         self._begin()
         _PLACES.add(self)
@@ -61,6 +62,11 @@ class PostgresPlace:
     def unsent(self) -> int:
         """How many bytes of this process's journal wait."""
         return self._sender.unsent
+
+    @property
+    def lag(self) -> float:
+        """Seconds for which the oldest entry of this process's journal has waited."""
+        return self._sender.lag
 
     def put(self, entry: Entry) -> None:
         """Write an entry to the journal."""
@@ -124,7 +130,7 @@ def _batches(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
         yield some
 
 
-def _folder(dsn: str, journal: str | os.PathLike[str] | None) -> Path:
+def _folder(dsn: Secret, journal: str | os.PathLike[str] | None) -> Path:
     """The folder of the journals for one database: what is in it may be sent there and nowhere else."""
     base = user_state_path("lg-prod-nodes") / "ledger" if journal is None else Path(journal)
     folder = base / hashlib.sha256(database_of(dsn).encode()).hexdigest()[:16]
@@ -132,9 +138,11 @@ def _folder(dsn: str, journal: str | os.PathLike[str] | None) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigurationError(
-            f"the journal's folder {base} cannot be made ({error.strerror}); give journal=... a folder that outlives "
-            "the process, on a local disk"
+            f"the journal's folder {base} cannot be made ({error.strerror}); give one that outlives the process, "
+            "on a local disk: Ledger(journal=...)"
         ) from error
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise ConfigurationError(f"the journal's folder {base} cannot be written to; give another")
+        raise ConfigurationError(
+            f"the journal's folder {base} cannot be written to; give another: Ledger(journal=...)"
+        )
     return folder

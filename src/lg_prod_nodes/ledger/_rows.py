@@ -8,6 +8,7 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any, LiteralString
 
+from lg_prod_nodes._secrets import Secret
 from lg_prod_nodes.ledger._entries import Dimension, Record, UsageRow
 from lg_prod_nodes.ledger._query import Query
 from lg_prod_nodes.run import Usage
@@ -133,7 +134,7 @@ class Rows:
         StoreUnavailable: From the methods: the database cannot be reached in time.
     """
 
-    def __init__(self, dsn: str, timeout: float) -> None:
+    def __init__(self, dsn: Secret, timeout: float) -> None:
         self._postgres = Postgres(dsn, tables=_TABLES, timeout=timeout)
 
     def write(self, records: Iterable[Record]) -> None:

@@ -42,6 +42,11 @@ class Sender:
         """How many bytes of this process wait."""
         return self._work.journal.unsent if self._work is not None else 0
 
+    @property
+    def lag(self) -> float:
+        """Seconds for which the oldest record of this process has waited."""
+        return self._work.journal.lag if self._work is not None else 0.0
+
     def put(self, record: Record) -> None:
         """Write a record to the journal.
 

@@ -34,7 +34,7 @@ class TokenBudget(Budget):
         store: Where the accounts are kept, as a URL or an `AccountStore`. `memory://` counts for this process alone
             and forgets with it; `postgresql://`, `redis://` and `valkey://` for all workers. Without one, the database
             of `Production`, else memory.
-        max_output: Tokens that an answer may have where the model is not told how many.
+        max_output: Tokens that an answer may have where the model is not told how many; 4096 by default.
         counting: `"once"` charges a task's repetition in place of its earlier execution; `"each"` charges every
             execution, as the provider does.
         reply: Answers a refused call in the model's stead instead of raising: a text, or a function of the
@@ -49,7 +49,8 @@ class TokenBudget(Budget):
     Raises:
         BudgetExceeded: There is no room for the call; `retry_after` says when the period ends.
         StoreUnavailable: The store cannot be reached and `store_down` is `"raise"`.
-        ConfigurationError: While building, when a setting cannot work.
+        ConfigurationError: While building, when a setting cannot work; at a call, when the model is not told how many
+            tokens it may answer, no `max_output` was given, and its default is more than the whole budget.
 
     Example:
         ```python
@@ -89,7 +90,8 @@ class CostBudget(Budget):
     Raises:
         BudgetExceeded: There is no room for the call; `retry_after` says when the period ends.
         StoreUnavailable: The store cannot be reached and `store_down` is `"raise"`.
-        ConfigurationError: While building, when a setting cannot work; at a call, when its price is not known.
+        ConfigurationError: While building, when a setting cannot work; at a call, when its price is not known, and
+            as for `TokenBudget`.
 
     Example:
         ```python

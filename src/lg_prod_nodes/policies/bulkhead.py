@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from lg_prod_nodes._admission import Admission
+from lg_prod_nodes._secrets import Secret
 from lg_prod_nodes.call import Call, Handler, Kind
 from lg_prod_nodes.errors import Busy, StoreUnavailable
 from lg_prod_nodes.stores.accounts import Account, AccountStore, Reservation
@@ -53,7 +54,7 @@ class Bulkhead(Admission):
     store_type = AccountStore
 
     limit: int
-    store: str | AccountStore | None = field(default=None, kw_only=True, repr=False)
+    store: Secret | AccountStore | None = field(default=None, kw_only=True, repr=False)
     max_wait: float = field(default=0.0, kw_only=True)
     reply: str | Callable[[Busy], Any] | None = field(default=None, kw_only=True)
     lease: float = field(default=30.0, kw_only=True)

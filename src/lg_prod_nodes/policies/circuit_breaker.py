@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Literal, TypeVar
 
+from lg_prod_nodes._admission import Admission
+from lg_prod_nodes._secrets import Secret
 from lg_prod_nodes.call import Call, Handler, Kind
 from lg_prod_nodes.errors import (
     CallRejected,
     CircuitOpen,
-    ConfigurationError,
     RateLimitExceeded,
     StoreUnavailable,
 )
 from lg_prod_nodes.keys import Key
-from lg_prod_nodes.policy import Policy, Role, Site
+from lg_prod_nodes.policy import Site
 from lg_prod_nodes.stores._circuit import Circuit, Entry, Result, Rules, enter, leave
 from lg_prod_nodes.stores.circuits import CircuitStore
 from lg_prod_nodes.taxonomy import Classify, ErrorClass, check_classes, class_of, retry_after_of
@@ -30,7 +31,7 @@ def by_dependency(call: Call) -> str | None:
 
 
 @dataclass(frozen=True)
-class CircuitBreaker(Policy):
+class CircuitBreaker(Admission):
     """Refuses calls of what fails too often, until probes show that it serves again; slows down where asked to.
 
     Given for a graph, it acts on each model call; given for a node, on each attempt of it. A circuit opens when the
@@ -50,7 +51,8 @@ class CircuitBreaker(Policy):
         classify: Classes of one's own, asked first, see `class_of`.
         reply: Ends a refused call with an answer instead of raising: a text, or a function of the refusal.
         store: Where circuits are kept, as a URL or a `CircuitStore`. `memory://` is for this process alone;
-            `postgresql://`, `redis://` and `valkey://` for all workers.
+            `postgresql://`, `redis://` and `valkey://` for all workers. Without one, the database of `Production`,
+            else memory.
         store_down: Whether calls pass (`"admit"`) or fail (`"raise"`) while the store cannot be reached.
         name: Tells breakers on the same store apart.
 
@@ -67,7 +69,7 @@ class CircuitBreaker(Policy):
     """
 
     kinds: ClassVar[frozenset[Kind]] = frozenset({"model"})
-    role: ClassVar[Role | None] = "admit"
+    store_type = CircuitStore
 
     ratio: float = field(default=0.5, kw_only=True)
     minimum: int = field(default=5, kw_only=True)
@@ -79,31 +81,29 @@ class CircuitBreaker(Policy):
     counts: tuple[ErrorClass, ...] = field(default=("transient", "unknown"), kw_only=True)
     classify: Classify | None = field(default=None, kw_only=True, repr=False)
     reply: str | Callable[[CallRejected], Any] | None = field(default=None, kw_only=True)
-    store: str | CircuitStore = field(default="memory://", kw_only=True, repr=False)
+    store: Secret | CircuitStore | None = field(default=None, kw_only=True, repr=False)
     store_down: Literal["raise", "admit"] = field(default="admit", kw_only=True)
     name: str = field(default="CircuitBreaker", kw_only=True)
 
-    def __post_init__(self) -> None:
+    def problems(self) -> Iterator[str]:
+        """What is wrong with the settings."""
         if not 0 < self.ratio <= 1:
-            raise ConfigurationError(f"ratio is {self.ratio}; give a share above 0 and at most 1")
+            yield f"ratio is {self.ratio}; give a share above 0 and at most 1"
         for setting in ("minimum", "probes"):
             if (given := getattr(self, setting)) < 1:
-                raise ConfigurationError(f"{setting} is {given}; give a number, 1 or more")
+                yield f"{setting} is {given}; give a number, 1 or more"
         for setting in ("window", "open_for"):
             if not (given := getattr(self, setting)) > 0:
-                raise ConfigurationError(f"{setting} is {given}; give seconds, more than 0")
+                yield f"{setting} is {given}; give seconds, more than 0"
         if not self.max_wait >= 0:
-            raise ConfigurationError(f"max_wait is {self.max_wait}; give seconds, 0 or more")
-        if self.store_down not in ("raise", "admit"):
-            raise ConfigurationError(
-                f"store_down is {self.store_down!r}; choose 'raise' or 'admit'"
-            )
+            yield f"max_wait is {self.max_wait}; give seconds, 0 or more"
         check_classes("counts", self.counts)
-        _ = self._store
+        yield from super().problems()
 
-    @cached_property
-    def _store(self) -> CircuitStore:
-        return CircuitStore(self.store) if isinstance(self.store, str) else self.store
+    @property
+    def writes(self) -> frozenset[str]:
+        """None: a reply takes a model's place, not a run's."""
+        return frozenset()
 
     @cached_property
     def _rules(self) -> Rules:
@@ -186,8 +186,12 @@ class CircuitBreaker(Policy):
     async def _change(
         self, call: Call, circuit: str, step: Callable[[Circuit, float], tuple[Circuit, T]]
     ) -> T:
-        name = f"{self.name}|{circuit}"
-        return await self._store.change(name, lambda at: step(at, call.clock.time()), call)
+        is_node = (
+            call.kind == "node" and self.by is by_dependency
+        )  # whose name other graphs have too
+        name = f"{self.name}|{call.run.graph}/{circuit}" if is_node else f"{self.name}|{circuit}"
+        changed: T = await self.kept.change(name, lambda at: step(at, call.clock.time()), call)
+        return changed
 
 
 def _change_of(before: Circuit, after: Circuit) -> str | None:

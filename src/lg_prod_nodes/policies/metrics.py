@@ -120,8 +120,12 @@ class Metrics(Policy):
         match fact.name:
             case "model_called":
                 self._spent(fact, data["usage"])
+            case "model_failed" | "model_cached":
+                told.model_calls(*_model(fact), fact.name.removeprefix("model_")).inc()
             case "model_priced":
-                told.cost(graph, fact.call.node or "", fact.call.name).inc(float(data["cost"]))
+                told.cost(*_model(fact)).inc(float(data["cost"]))
+            case "model_unpriced":
+                told.unpriced_calls(*_model(fact)).inc()
             case "store_unavailable":
                 told.store_failures(graph, data["policy"]).inc()
             case name if "policy" in data and name not in _ROUTINE:
@@ -132,9 +136,18 @@ class Metrics(Policy):
                 pass
 
     def _spent(self, fact: Fact, usage: Usage) -> None:
-        told = self._instruments
-        model = (fact.call.run.graph, fact.call.node or "", fact.call.name)
+        told, model = self._instruments, _model(fact)
+        told.model_calls(*model, "answered").inc(usage.calls)
         told.tokens(*model, "input").inc(usage.input_tokens)
         told.tokens(*model, "output").inc(usage.output_tokens)
+        told.cached_tokens(*model, "read").inc(usage.cache_read_tokens)
+        told.cached_tokens(*model, "write").inc(usage.cache_write_tokens)
+        told.reasoning_tokens(*model).inc(usage.reasoning_tokens)
+        told.estimated_calls(*model).inc(usage.estimated_calls)
         if self._models is not None:
             self._models.observe(fact)
+
+
+def _model(fact: Fact) -> tuple[str, str, str]:
+    """The labels of a model call."""
+    return fact.call.run.graph, fact.call.node or "", fact.call.name

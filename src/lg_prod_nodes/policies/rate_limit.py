@@ -8,6 +8,7 @@ from math import inf
 from typing import Any, ClassVar, Literal
 
 from lg_prod_nodes._admission import Admission
+from lg_prod_nodes._secrets import Secret
 from lg_prod_nodes.call import Call, Handler, Kind
 from lg_prod_nodes.errors import ConfigurationError, RateLimitExceeded, StoreUnavailable
 from lg_prod_nodes.policy import Site
@@ -28,7 +29,7 @@ def by_tokens(call: Call) -> int:
     """A model call by its tokens, sent and received: an estimate before the call, what was spent after it."""
     if call.spent:
         return sum(usage.total_tokens for usage in call.spent)
-    return estimated_tokens(call.input) + (call.max_output_tokens or 0)
+    return estimated_tokens(call.input, call.schemas) + (call.max_output_tokens or 0)
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class RateLimit(Admission):
 
     limits: str | Callable[[Call], str | None]
     cost: Cost = field(default=by_call, kw_only=True)
-    store: str | LimitStore | None = field(default=None, kw_only=True, repr=False)
+    store: Secret | LimitStore | None = field(default=None, kw_only=True, repr=False)
     max_wait: float = field(default=0.0, kw_only=True)
     reply: str | Callable[[RateLimitExceeded], Any] | None = field(default=None, kw_only=True)
     name: str = field(default="RateLimit", kw_only=True)

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
+from pydantic import SecretBytes
+
+from lg_prod_nodes._secrets import SecretKey, key_of
 from lg_prod_nodes.call import Call, Handler, Kind
 from lg_prod_nodes.content import cleaned_errors, rewrite, texts
 from lg_prod_nodes.detectors import DEFAULT_ENTITIES, Detector, Finding, detector_of
@@ -48,7 +51,7 @@ class Redact(Policy):
             characters, `"hash"` a keyed digest (the same value gives the same digest), `"tokenize"` a token that the
             vault can turn back; `"block"` refuses the call.
         strategies: The strategy of single entities, by name.
-        key: Key of the digests, needed for `"hash"`.
+        key: Key of the digests, needed for `"hash"`; as a `SecretStr` it is hexadecimal.
         recognizers: Further recognizers, such as Presidio's `PatternRecognizer`; one takes the place of what is built
             in for its entity.
         threshold: The least score that counts, 0 to 1.
@@ -80,7 +83,7 @@ class Redact(Policy):
     entities: tuple[str, ...]
     strategy: Strategy
     strategies: Mapping[str, Strategy] = field(hash=False)
-    key: bytes | None = field(repr=False)
+    key: SecretBytes | None = field(repr=False)
     recognizers: tuple[EntityRecognizer, ...]
     threshold: float
     thresholds: Mapping[str, float] = field(hash=False)
@@ -97,7 +100,7 @@ class Redact(Policy):
         *entities: str,
         strategy: Strategy = "redact",
         strategies: Mapping[str, Strategy] | None = None,
-        key: bytes | None = None,
+        key: SecretKey | None = None,
         recognizers: Sequence[EntityRecognizer] = (),
         threshold: float = 0.4,
         thresholds: Mapping[str, float] | None = None,
@@ -116,7 +119,7 @@ class Redact(Policy):
             entities=(*(entities or (() if recognizers else DEFAULT_ENTITIES)), *own),
             strategy=strategy,
             strategies=dict(strategies or {}),
-            key=key,
+            key=None if key is None else SecretBytes(key_of("key", key)),
             recognizers=tuple(recognizers),
             threshold=threshold,
             thresholds=dict(thresholds or {}),
@@ -165,7 +168,8 @@ class Redact(Policy):
 
     @cached_property
     def _stand_ins(self) -> StandIns:
-        return StandIns(self.strategy, self.strategies, self.key)
+        key = None if self.key is None else self.key.get_secret_value()
+        return StandIns(self.strategy, self.strategies, key)
 
     @cached_property
     def _reach(self) -> Reach:

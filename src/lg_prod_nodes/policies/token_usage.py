@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from langchain_core.messages import AIMessage, HumanMessage
 
+from lg_prod_nodes._secrets import Secret
 from lg_prod_nodes.call import Call, Fact, Handler, Kind
 from lg_prod_nodes.ledger import Entry, Ledger
 from lg_prod_nodes.ledger.executions import Execution
@@ -27,7 +28,11 @@ class TokenUsage(Policy):
     called outside of LangChain.
 
     Args:
-        ledger: Where the entries are kept; several policies may share one.
+        ledger: Where the entries are kept; several policies may share one. By default the database of `Production`,
+            else memory.
+
+    Raises:
+        ConfigurationError: On entering `Production`, when the ledger's journal has no folder that can be written to.
 
     Example:
         ```python
@@ -63,6 +68,10 @@ class TokenUsage(Policy):
             told.emit("model_called", id=message.id, usage=usage, seconds=0.0)
         return await handler(call)
 
+    def keep_in(self, database: Secret) -> None:
+        """Keep further entries in a Postgres, unless the ledger was given a place."""
+        self.ledger.keep_in(database)
+
     def close(self) -> None:
         """Send what waits to the ledger's database, and close the connections."""
         self.ledger.close()
@@ -85,7 +94,9 @@ class TokenUsage(Policy):
                 self.ledger.begin(_entry(fact, data["usage"]))
             case "model_called":
                 cost = self.ledger.add(_entry(fact, data["usage"]))
-                if cost is not None:
+                if cost is None:
+                    call.emit("model_unpriced", once=("no price", data["id"]))
+                else:
                     call.emit("model_priced", once=("price", data["id"]), cost=cost)
             case "model_failed" | "model_cached":
                 self.ledger.add(_entry(fact, Usage()))

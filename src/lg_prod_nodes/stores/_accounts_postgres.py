@@ -7,6 +7,7 @@ import threading
 from dataclasses import replace
 from typing import Any, LiteralString
 
+from lg_prod_nodes._secrets import Secret
 from lg_prod_nodes.stores._account import Account, Balance, Reservation
 from lg_prod_nodes.stores._postgres import Postgres
 
@@ -155,7 +156,7 @@ class PostgresAccounts:
 
     leases = True
 
-    def __init__(self, dsn: str, timeout: float) -> None:
+    def __init__(self, dsn: Secret, timeout: float) -> None:
         self._postgres = Postgres(dsn, tables=_TABLES, timeout=timeout)
         self._lock = threading.Lock()
         self._until_sweep = random.randrange(_SWEEP_EVERY)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from lg_prod_nodes._secrets import Secret
 from lg_prod_nodes.stores._account import Account, Balance, Reservation
 from lg_prod_nodes.stores._redis import Redis
 
@@ -141,7 +142,7 @@ class RedisAccounts:
 
     leases = True
 
-    def __init__(self, url: str, timeout: float) -> None:
+    def __init__(self, url: Secret, timeout: float) -> None:
         self._redis = Redis(url, timeout, holds="accounts")
         self._scripts = {
             name: self._redis.client.register_script(text) for name, text in _SCRIPTS.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lg_prod_nodes._secrets import Secret
 from lg_prod_nodes.stores._redis import Redis
 
 _FORGOTTEN = 86_400  # seconds after which a circuit that nobody changed is as good as new
@@ -24,7 +25,7 @@ class InRedis:
         StoreUnavailable: From the methods: the server cannot be reached in time.
     """
 
-    def __init__(self, url: str, timeout: float) -> None:
+    def __init__(self, url: Secret, timeout: float) -> None:
         self._redis = Redis(url, timeout, holds="circuits")
         self._swap = self._redis.client.register_script(_SWAP)
 

@@ -9,6 +9,7 @@ from typing import Any, LiteralString
 
 from psycopg.types.json import Jsonb
 
+from lg_prod_nodes._secrets import Secret
 from lg_prod_nodes.stores._failure import Failure
 from lg_prod_nodes.stores._postgres import Postgres
 
@@ -56,7 +57,7 @@ class PostgresFailures:
         timeout: Seconds to wait at most for a connection, and for a statement.
     """
 
-    def __init__(self, dsn: str, timeout: float) -> None:
+    def __init__(self, dsn: Secret, timeout: float) -> None:
         self._postgres = Postgres(dsn, tables=_TABLES, timeout=timeout)
 
     def add(self, failure: Failure) -> None:

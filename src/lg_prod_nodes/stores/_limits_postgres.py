@@ -8,6 +8,7 @@ from itertools import count
 from typing import LiteralString, NamedTuple
 from uuid import UUID
 
+from lg_prod_nodes._secrets import Secret
 from lg_prod_nodes.stores._limits_sql import TABLES
 from lg_prod_nodes.stores._postgres import Postgres
 from lg_prod_nodes.stores._windows import Decision, Limits, Strategy, read_window
@@ -54,7 +55,7 @@ class PostgresWindows:
         StoreUnavailable: From the methods: the database cannot be reached in time.
     """
 
-    def __init__(self, dsn: str, timeout: float) -> None:
+    def __init__(self, dsn: Secret, timeout: float) -> None:
         self._postgres = Postgres(dsn, tables=TABLES, timeout=timeout)
         self._decisions = count(1)
         self._block = 0
@@ -124,7 +125,7 @@ class PostgresWindows:
 class PostgresPlace:
     """Windows of one strategy, see `Place`."""
 
-    def __init__(self, dsn: str, strategy: Strategy, timeout: float) -> None:
+    def __init__(self, dsn: Secret, strategy: Strategy, timeout: float) -> None:
         self._windows = PostgresWindows(dsn, timeout)
         self._strategy: Strategy = strategy
 

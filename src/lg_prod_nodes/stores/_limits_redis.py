@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from limits.errors import ConfigurationError as LimitsConfigurationError
 from limits.storage import RedisStorage, storage_from_string
 
+from lg_prod_nodes._secrets import Secret, bare, revealed, scheme_of
 from lg_prod_nodes.errors import ConfigurationError, StoreUnavailable
+from lg_prod_nodes.stores._pause import forget_idle
 from lg_prod_nodes.stores._windows import (
     Decision,
     Limit,
@@ -167,9 +170,10 @@ class RedisPlace:
         StoreUnavailable: From `decide`: the server cannot be reached in time.
     """
 
-    def __init__(self, url: str, strategy: Strategy, timeout: float) -> None:
+    def __init__(self, url: Secret, strategy: Strategy, timeout: float) -> None:
         self._strategy = strategy
-        self._storage = _opened(url.replace("redis", "valkey", 1), timeout)
+        self._storage = _opened(url, timeout)
+        self._silence: type[Exception] = self._storage.dependency.TimeoutError
         self._script: Any = self._storage.get_connection().register_script(_SCRIPT.encode())
 
     def decide(
@@ -193,9 +197,11 @@ class RedisPlace:
         try:
             admitted, at, *told = self._script(keys=keys, args=args)
         except self._storage.base_exceptions as error:
+            if isinstance(error, self._silence):
+                forget_idle(self._storage.get_connection())
             raise StoreUnavailable(
                 "the rate limit store (valkey) cannot be reached or used"
-            ) from error
+            ) from bare(error)
         numbers = [float(number) for number in told]
         width = len(numbers) // len(limits)
         asked = 0 if admitted else cost
@@ -214,12 +220,12 @@ class RedisPlace:
         return [place.prefixed_key(f"{{{key}}}"), place.prefixed_key(f"{{{key}}}/-1")]
 
 
-def _opened(url: str, timeout: float) -> RedisStorage:
+def _opened(url: Secret, timeout: float) -> RedisStorage:
     options: dict[str, Any] = {"socket_timeout": timeout}
-    if "+unix" not in url:
+    if "+unix" not in scheme_of(url):
         options["socket_connect_timeout"] = timeout
     try:
-        storage = storage_from_string(url, **options)
+        storage = storage_from_string(re.sub("^redis", "valkey", revealed(url)), **options)
     except (LimitsConfigurationError, ValueError):  # whose text quotes the URL
         raise ConfigurationError(
             "the rate limit store (valkey) cannot be used; write redis://user:password@host:6379/0, with special "

@@ -9,14 +9,21 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any, LiteralString
 
-from psycopg import Connection, Error, OperationalError, ProgrammingError
+from psycopg import Error, OperationalError, ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
-from psycopg.errors import QueryCanceled
+from psycopg.errors import ConnectionTimeout, QueryCanceled
 from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool, PoolTimeout
 
+from lg_prod_nodes._secrets import Secret, bare, hidden, revealed
 from lg_prod_nodes.errors import ConfigurationError, StoreUnavailable
+from lg_prod_nodes.stores._patience import PatientConnection, Unanswered
+from lg_prod_nodes.stores._pause import Pause
 
+RECONNECT_SECONDS = 2.0
+"""How long a pool tries to connect with longer and longer breaks, before it begins anew with short ones."""
+
+_Connection = PatientConnection[TupleRow]
 _MOST_CONNECTIONS = 4
 _SETUP_LOCK = 0x1C_980A  # any number that nobody else uses for an advisory lock
 _ARE_THERE: LiteralString = (
@@ -25,27 +32,37 @@ _ARE_THERE: LiteralString = (
 )
 
 
+_SILENT: dict[str, float] = {}
+"""When a connection to a database fell silent: whoever in this process has older ones makes new ones.
+
+After a failover or behind a proxy the old ones stay silent for ever, and each would be waited for.
+"""
+
+
 class Postgres:
     """Connects when it is first asked, and makes its tables then.
 
     Args:
         dsn: The database.
         tables: Statements that make tables and functions, by their names, in this order.
-        timeout: Seconds to wait at most for a connection, and for a statement; twice as long for a silent server.
+        timeout: Seconds to wait at most for a connection (libpq waits 2 at least), and for a statement; twice as long
+            for a silent server. Who asks within a second after nobody got an answer does not wait.
 
     Raises:
         ConfigurationError: The DSN cannot be read.
     """
 
-    def __init__(self, dsn: str, *, tables: Mapping[str, LiteralString], timeout: float) -> None:
-        self.host = host_of(dsn)
-        self._dsn = dsn
+    def __init__(self, dsn: Secret, *, tables: Mapping[str, LiteralString], timeout: float) -> None:
+        self.host, self._database = host_of(dsn), database_of(dsn)
+        self._dsn = hidden(dsn)
         self._tables = tables
         self._timeout = timeout
         self._pool: ConnectionPool[_Connection] | None = None
         self._parents: ConnectionPool[_Connection] | None = None
         self._process = os.getpid()
         self._lock = threading.Lock()
+        self._pause = Pause(PoolTimeout, Unanswered, ConnectionTimeout)
+        self._renewed = time.monotonic()
 
     def rows(self, query: LiteralString, **values: Any) -> list[TupleRow]:
         """The rows that a statement returns. It is asked again where a connection broke: that must do no harm.
@@ -54,14 +71,10 @@ class Postgres:
             StoreUnavailable: There is no answer in time, or the statement fails.
         """
         with self._told():
-            pool = self._opened()
-            try:
-                return _ask(pool, query, values)
-            except (PoolTimeout, QueryCanceled, _Unanswered):
-                raise
-            except OperationalError:  # a restart of the server cuts every connection
-                pool.drain()
-                return _ask(pool, query, values)
+            if self._pause.is_on:
+                raise Unanswered("the server did not answer, and is not asked again for a moment")
+            with self._pause.asking():
+                return self._answer(query, values)
 
     def close(self) -> None:
         """Close the connections; the next use opens new ones."""
@@ -70,6 +83,22 @@ class Postgres:
         if pool is not None:
             pool.close()
 
+    def _answer(self, query: LiteralString, values: Any) -> list[TupleRow]:
+        pool = self._opened()
+        if _SILENT.get(self._database, 0.0) > self._renewed:
+            self._renewed = time.monotonic()
+            pool.drain()
+        try:
+            return _ask(pool, query, values)
+        except (PoolTimeout, QueryCanceled):
+            raise
+        except Unanswered:
+            _SILENT[self._database] = time.monotonic()
+            raise
+        except OperationalError:  # a restart of the server cuts every connection
+            pool.drain()
+            return _ask(pool, query, values)
+
     @contextmanager
     def _told(self) -> Generator[None]:
         try:
@@ -77,7 +106,7 @@ class Postgres:
         except Error as error:
             raise StoreUnavailable(
                 f"the Postgres at {self.host} cannot be reached or used"
-            ) from error
+            ) from bare(error)
 
     def _opened(self) -> ConnectionPool[_Connection]:
         if self._process != os.getpid():  # after a fork the connections are the parent's
@@ -86,7 +115,7 @@ class Postgres:
         if (pool := self._pool) is not None:
             return pool
         if not self._lock.acquire(timeout=self._timeout):
-            raise _Unanswered("another thread is still connecting")
+            raise Unanswered("another thread is still connecting")
         try:
             if self._pool is None:
                 self._set_up()
@@ -97,19 +126,21 @@ class Postgres:
 
     def _new_pool(self) -> ConnectionPool[_Connection]:
         return ConnectionPool(
-            self._dsn,
+            revealed(self._dsn),
             connection_class=_Connection,
             kwargs=self._settings(),
             configure=self._bound,
             min_size=1,
             max_size=_MOST_CONNECTIONS,
             timeout=self._timeout,
+            reconnect_timeout=RECONNECT_SECONDS,
+            reconnect_failed=ConnectionPool.check,
             open=True,
         )
 
     def _set_up(self) -> None:
         """Make the tables, one process at a time; where they are, no right to make any is needed."""
-        with _Connection.connect(self._dsn, **self._settings()) as connection:
+        with _Connection.connect(revealed(self._dsn), **self._settings()) as connection:
             self._bound(connection)
             if self._are_there(connection):
                 return
@@ -127,7 +158,7 @@ class Postgres:
             "connect_timeout": max(2, round(self._timeout)),  # 2 is the least that libpq knows
             "tcp_user_timeout": round(self._timeout * 1000),
         }
-        chosen = conninfo_to_dict(self._dsn)
+        chosen = conninfo_to_dict(revealed(self._dsn))
         return {
             "autocommit": True,
             "prepare_threshold": 0,
@@ -141,45 +172,12 @@ class Postgres:
         connection.execute("SET default_transaction_isolation = 'read committed'")
 
 
-class _Unanswered(OperationalError):
-    """Nobody says anything."""
-
-
-class _Connection(Connection[TupleRow]):
-    """A connection that waits with patience: a server that is frozen keeps no `statement_timeout`."""
-
-    patience: float | None = None
-
-    def wait(self, gen: Generator[Any, Any, Any], *args: Any, **kwargs: Any) -> Any:
-        """Wait for the server."""
-        if self.patience is None:
-            return super().wait(gen, *args, **kwargs)
-        try:
-            return super().wait(_until(time.monotonic() + self.patience, gen), *args, **kwargs)
-        except _Unanswered:
-            self.close()
-            raise
-
-
-def _until(deadline: float, steps: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
-    """The same steps, which fail where nothing has come by the deadline."""
-    try:
-        wanted = next(steps)
-        while True:
-            ready = yield wanted
-            if not ready and time.monotonic() > deadline:
-                raise _Unanswered("no answer from the server in time")
-            wanted = steps.send(ready)
-    except StopIteration as end:
-        return end.value
-
-
 def _ask(pool: ConnectionPool[_Connection], query: LiteralString, values: Any) -> list[TupleRow]:
     with pool.connection() as connection:
         return connection.execute(query, values).fetchall()
 
 
-def host_of(dsn: str) -> str:
+def host_of(dsn: Secret) -> str:
     """The host of a database, which errors name.
 
     Raises:
@@ -190,24 +188,24 @@ def host_of(dsn: str) -> str:
             "the Postgres DSN cannot be read; write postgresql://user:password@host:5432/database, "
             "with special characters of the password percent-encoded"
         )
-    return str(conninfo_to_dict(dsn).get("host", "the local socket"))
+    return str(conninfo_to_dict(revealed(dsn)).get("host", "the local socket"))
 
 
-def database_of(dsn: str) -> str:
+def database_of(dsn: Secret) -> str:
     """What tells a database from others: where it is and how it is called, without a password.
 
     Raises:
         ConfigurationError: The DSN cannot be read.
     """
     host_of(dsn)
-    parts = conninfo_to_dict(dsn)
+    parts = conninfo_to_dict(revealed(dsn))
     return " ".join(f"{name}={parts.get(name, '')}" for name in ("host", "port", "dbname"))
 
 
-def _is_plain(dsn: str) -> bool:
+def _is_plain(dsn: Secret) -> bool:
     """Whether a DSN is read as meant: a bare `@` or `/` makes a part of the password a host, port or database."""
     try:
-        parts = conninfo_to_dict(dsn)
+        parts = conninfo_to_dict(revealed(dsn))
     except ProgrammingError:  # whose text quotes the DSN
         return False
     host, port = str(parts.get("host", "")), str(parts.get("port", ""))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from lg_prod_nodes._secrets import Secret, bare, revealed, scheme_of
 from lg_prod_nodes.errors import ConfigurationError, StoreUnavailable
+from lg_prod_nodes.stores._pause import Pause, forget_idle
 
 try:
     from valkey import Valkey
     from valkey.backoff import NoBackoff
     from valkey.exceptions import ConnectionError as Broken
+    from valkey.exceptions import TimeoutError as Silent
     from valkey.exceptions import ValkeyError
     from valkey.retry import Retry
 except ImportError as error:  # pragma: no cover - the extra is installed where this is tested
@@ -26,18 +30,20 @@ class Redis:
 
     Args:
         url: The server.
-        timeout: Seconds to wait at most for a connection, and for an answer.
+        timeout: Seconds to wait at most for a connection, and for an answer; twice as long for a silent server. Who
+            asks within a second after nobody got an answer does not wait.
         holds: What is kept there, which errors name.
 
     Raises:
         ConfigurationError: The URL cannot be read.
     """
 
-    def __init__(self, url: str, timeout: float, *, holds: str) -> None:
-        self._scheme, self._holds = url.partition("://")[0], holds
+    def __init__(self, url: Secret, timeout: float, *, holds: str) -> None:
+        self._scheme, self._holds = scheme_of(url), holds
+        self._pause = Pause(Silent)
         try:
             self.client: Any = Valkey.from_url(
-                url.replace("redis", "valkey", 1) if self._scheme.startswith("redis") else url,
+                re.sub("^redis", "valkey", revealed(url)),
                 decode_responses=True,
                 socket_timeout=timeout,
                 socket_connect_timeout=timeout,
@@ -56,11 +62,16 @@ class Redis:
             StoreUnavailable: There is no answer in time, or it is an error.
         """
         try:
-            return ask()
+            if self._pause.is_on:
+                raise Silent("the server did not answer, and is not asked again for a moment")
+            with self._pause.asking():
+                return ask()
         except ValkeyError as error:
+            if isinstance(error, Silent):
+                forget_idle(self.client)
             raise StoreUnavailable(
                 f"the store of {self._holds} ({self._scheme}) cannot be reached or used"
-            ) from error
+            ) from bare(error)
 
     def close(self) -> None:
         """Close the connections; the next use opens new ones."""

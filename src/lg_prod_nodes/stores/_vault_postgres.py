@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import LiteralString
 from uuid import UUID
 
+from lg_prod_nodes._secrets import Secret
 from lg_prod_nodes.stores._postgres import Postgres
 
 _TABLES: dict[str, LiteralString] = {
@@ -81,7 +82,7 @@ class PostgresPlace:
         StoreUnavailable: From the methods: the database cannot be reached in time.
     """
 
-    def __init__(self, dsn: str, timeout: float) -> None:
+    def __init__(self, dsn: Secret, timeout: float) -> None:
         self._postgres = Postgres(dsn, tables=_TABLES, timeout=timeout)
 
     def __str__(self) -> str:

@@ -13,6 +13,9 @@ from hashlib import blake2b
 from typing import ParamSpec, TypeVar
 from uuid import uuid4
 
+from pydantic import SecretStr
+
+from lg_prod_nodes._secrets import Secret, hidden, scheme_of
 from lg_prod_nodes.errors import ConfigurationError, StoreUnavailable
 from lg_prod_nodes.stores._account import Account, Balance, Place, Reservation
 from lg_prod_nodes.stores._accounts_memory import MemoryAccounts
@@ -54,11 +57,11 @@ class AccountStore:
         ```
     """
 
-    def __init__(self, url: str | None = None, *, timeout: float = 5.0) -> None:
+    def __init__(self, url: Secret | None = None, *, timeout: float = 5.0) -> None:
         if not timeout > 0:
             raise ConfigurationError(f"timeout is {timeout}; give seconds, more than 0")
         self._is_placed, self._timeout = url is not None, timeout
-        self._place = _place("memory://" if url is None else url, timeout)
+        self._place = _place(hidden("memory://" if url is None else url), timeout)
         self._lines: dict[str, deque[object]] = {}
         self._lock = threading.Lock()
 
@@ -121,11 +124,11 @@ class AccountStore:
         """How an account stands."""
         return await self._ask(blocking, self._place.balance, _tidied(account))
 
-    def keep_in(self, database: str) -> None:
+    def keep_in(self, database: Secret) -> None:
         """Keep the accounts in a Postgres until the store is closed, unless another place was given."""
         if not self._is_placed:
             self.close()
-            self._place = _place(database, self._timeout)
+            self._place = _place(hidden(database), self._timeout)
 
     def close(self) -> None:
         """Let go of what is reserved, and close the connections; the next use opens new ones."""
@@ -163,8 +166,8 @@ class AccountStore:
         return await asyncio.shield(asked)  # who is cancelled does not wait, but has settled
 
 
-def _place(url: str, timeout: float) -> Place:
-    match url.partition("://")[0]:
+def _place(url: SecretStr, timeout: float) -> Place:
+    match scheme_of(url):
         case "memory":
             return MemoryAccounts()
         case "postgresql" | "postgres":

@@ -8,6 +8,9 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import LiteralString, Protocol, TypeVar
 
+from pydantic import SecretStr
+
+from lg_prod_nodes._secrets import Secret, hidden, scheme_of
 from lg_prod_nodes.call import Call
 from lg_prod_nodes.errors import ConfigurationError, StoreUnavailable
 from lg_prod_nodes.stores._circuit import Circuit
@@ -50,17 +53,28 @@ class CircuitStore:
 
     Args:
         url: `memory://` for this process alone; `postgresql://...`, `redis://...` or `valkey://...` for all workers.
-        timeout: Seconds to wait at most for a connection, and for an answer.
+            Without one, the database of the `Production` that it is used in, else memory.
+        timeout: Seconds to wait at most for a connection, and for an answer; twice as long for a silent server.
 
     Raises:
         ConfigurationError: The place is not known or its URL cannot be read, or its client library is missing.
     """
 
-    def __init__(self, url: str = "memory://", *, timeout: float = 1.0) -> None:
+    def __init__(self, url: Secret | None = None, *, timeout: float = 1.0) -> None:
         if not timeout > 0:
             raise ConfigurationError(f"timeout is {timeout}; give seconds, more than 0")
-        self._place = _place(url, timeout)
+        self._is_placed, self._timeout = url is not None, timeout
+        self._put(hidden("memory://" if url is None else url))
+
+    def _put(self, url: SecretStr) -> None:
+        self._place = _place(url, self._timeout)
         weakref.finalize(self, self._place.close)
+
+    def keep_in(self, database: Secret) -> None:
+        """Keep the circuits in a Postgres until the store is closed, unless another place was given."""
+        if not self._is_placed:
+            self.close()
+            self._put(hidden(database))
 
     async def change(
         self, name: str, step: Callable[[Circuit], tuple[Circuit, T]], call: Call
@@ -86,6 +100,8 @@ class CircuitStore:
     def close(self) -> None:
         """Close the connections; the next use opens new ones."""
         self._place.close()
+        if not (self._is_placed or isinstance(self._place, _Memory)):
+            self._put(hidden("memory://"))
 
 
 class _Memory:
@@ -108,7 +124,7 @@ class _Memory:
 
 
 class _InPostgres:
-    def __init__(self, dsn: str, timeout: float) -> None:
+    def __init__(self, dsn: SecretStr, timeout: float) -> None:
         from lg_prod_nodes.stores._postgres import Postgres
 
         self._postgres = Postgres(dsn, tables=_TABLES, timeout=timeout)
@@ -126,8 +142,8 @@ class _InPostgres:
         self._postgres.close()
 
 
-def _place(url: str, timeout: float) -> Place:
-    scheme = url.partition("://")[0] if isinstance(url, str) else ""
+def _place(url: SecretStr, timeout: float) -> Place:
+    scheme = scheme_of(url)
     if scheme == "memory":
         return _Memory()
     if scheme in ("postgres", "postgresql"):

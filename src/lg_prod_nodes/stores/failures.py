@@ -9,7 +9,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
+from pydantic import SecretStr
 
+from lg_prod_nodes._secrets import Secret, hidden
 from lg_prod_nodes.errors import ConfigurationError, ProductionError, UnknownFailure
 from lg_prod_nodes.stores._failure import Failure, Place
 from lg_prod_nodes.stores._failures_memory import MemoryFailures
@@ -22,7 +24,7 @@ class FailureLog:
 
     Args:
         dsn: The Postgres to keep them in, made ready at first use; without one they are kept in this process.
-        timeout: Seconds to wait at most for a connection, and for a statement.
+        timeout: Seconds to wait at most for a connection, and for a statement; twice as long for a silent server.
 
     Raises:
         ConfigurationError: The DSN cannot be read.
@@ -37,10 +39,10 @@ class FailureLog:
         ```
     """
 
-    def __init__(self, dsn: str | None = None, *, timeout: float = 5.0) -> None:
+    def __init__(self, dsn: Secret | None = None, *, timeout: float = 5.0) -> None:
         if not timeout > 0:
             raise ConfigurationError(f"timeout is {timeout}; give seconds, more than 0")
-        self._place = _place(dsn, timeout)
+        self._place = _place(None if dsn is None else hidden(dsn), timeout)
         weakref.finalize(self, self._place.close)
 
     def add(self, failure: Failure) -> None:
@@ -134,7 +136,7 @@ def _config(failure: Failure, state: Any, *, fork: bool) -> RunnableConfig:
     return {"configurable": place}
 
 
-def _place(dsn: str | None, timeout: float) -> Place:
+def _place(dsn: SecretStr | None, timeout: float) -> Place:
     if dsn is None:
         return MemoryFailures()
     from lg_prod_nodes.stores._failures_postgres import PostgresFailures

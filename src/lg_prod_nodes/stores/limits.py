@@ -12,6 +12,9 @@ from functools import partial
 from time import monotonic
 from typing import Any, Self
 
+from pydantic import SecretStr
+
+from lg_prod_nodes._secrets import Secret, hidden, scheme_of
 from lg_prod_nodes.errors import ConfigurationError, StoreUnavailable
 from lg_prod_nodes.stores._limits_memory import MemoryPlace
 from lg_prod_nodes.stores._line import Lines, Turn
@@ -54,7 +57,7 @@ class LimitStore:
             one, the database of the `Production` that it is used in, else memory.
         strategy: How a window moves, as `limits` names it. A moving window is exact: never more than the limit in any
             span of its length.
-        timeout: Seconds to wait at most for a connection, and for an answer.
+        timeout: Seconds to wait at most for a connection, and for an answer; twice as long for a silent server.
         pause: Seconds for which a place that did not answer is not asked again, so that not each call waits for it.
         remember: Seconds for which a charge is known, so that it counts once. `None` means a day, or the longest
             window that it was counted in if that is longer.
@@ -71,7 +74,7 @@ class LimitStore:
 
     def __init__(
         self,
-        url: str | None = None,
+        url: Secret | None = None,
         *,
         strategy: Strategy = "moving-window",
         timeout: float = 1.0,
@@ -90,22 +93,22 @@ class LimitStore:
         self._lines = Lines()
         self._threads: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
-        self._put("memory://" if url is None else url)
-        if url is not None and self._memory is not None:
+        self._put(hidden("memory://" if url is None else url))
+        if self._is_placed and self._memory is not None:
             warn_of_workers()
 
-    def _put(self, url: str) -> None:
-        self._scheme = url.partition("://")[0] if isinstance(url, str) and "://" in url else ""
+    def _put(self, url: SecretStr) -> None:
+        self._scheme = scheme_of(url)
         self._place = _place(url, self._scheme, self.strategy, self._timeout)
         self._memory = self._place if isinstance(self._place, MemoryPlace) else None
         self._spare = self._memory or MemoryPlace(self.strategy)
         weakref.finalize(self, self._place.close)
 
-    def keep_in(self, database: str) -> None:
+    def keep_in(self, database: Secret) -> None:
         """Keep the windows in a Postgres until the store is closed, unless another place was given."""
         if not self._is_placed:
             self.close()
-            self._put(database)
+            self._put(hidden(database))
 
     def __repr__(self) -> str:
         return f"LimitStore('{self._scheme}://...', strategy={self.strategy!r})"
@@ -197,7 +200,7 @@ class LimitStore:
             threads.shutdown()
         self._place.close()
         if not self._is_placed and self._memory is None:
-            self._put("memory://")
+            self._put(hidden("memory://"))
 
     async def aclose(self) -> None:
         """Close the connections; the next use opens new ones."""
@@ -216,20 +219,20 @@ class LimitStore:
         await self.aclose()
 
 
-def _redis(url: str, strategy: Strategy, timeout: float) -> Place:
+def _redis(url: SecretStr, strategy: Strategy, timeout: float) -> Place:
     from lg_prod_nodes.stores._limits_redis import RedisPlace
 
     return RedisPlace(url, strategy, timeout)
 
 
-def _postgres(url: str, strategy: Strategy, timeout: float) -> Place:
+def _postgres(url: SecretStr, strategy: Strategy, timeout: float) -> Place:
     from lg_prod_nodes.stores._limits_postgres import PostgresPlace
 
     return PostgresPlace(url, strategy, timeout)
 
 
 _REDIS = ("", "s", "+unix", "+sentinel")
-_PLACES: dict[str, Callable[[str, Strategy, float], Place]] = {
+_PLACES: dict[str, Callable[[SecretStr, Strategy, float], Place]] = {
     "memory": lambda url, strategy, timeout: MemoryPlace(strategy),
     **{f"{server}{variant}": _redis for server in ("redis", "valkey") for variant in _REDIS},
     "postgresql": _postgres,
@@ -237,7 +240,7 @@ _PLACES: dict[str, Callable[[str, Strategy, float], Place]] = {
 }
 
 
-def _place(url: str, scheme: str, strategy: Strategy, timeout: float) -> Place:
+def _place(url: SecretStr, scheme: str, strategy: Strategy, timeout: float) -> Place:
     if scheme not in _PLACES:
         given = f"{scheme}://" if scheme else "what is no URL"
         raise ConfigurationError(

@@ -7,6 +7,9 @@ from contextlib import suppress
 from typing import Protocol
 from uuid import UUID, uuid4
 
+from pydantic import SecretBytes, SecretStr
+
+from lg_prod_nodes._secrets import Secret, SecretKey, hidden, key_of
 from lg_prod_nodes.errors import ConfigurationError, UnknownToken, VaultTampered
 from lg_prod_nodes.stores._vault_keys import KEY_BYTES, Key, new_secret
 from lg_prod_nodes.stores._vault_memory import MemoryPlace
@@ -32,7 +35,8 @@ class Vault:
     Args:
         postgres: The database, made ready at first use. Without one the vault is a memory of this process alone, and
             what it keeps ends with the process.
-        key: The team's master key, 32 random bytes. Without it nothing in the database can be read.
+        key: The team's master key, 32 random bytes; as a `SecretStr` it is hexadecimal. Without it nothing in the
+                database can be read.
         old_keys: Former master keys. The first use seals the vault's root key, which is random, under `key` instead,
             and from then on the old ones are not needed. Who has an old key and an old copy of the database has the
             root key too: after such a theft, make a new vault.
@@ -60,17 +64,17 @@ class Vault:
 
     def __init__(
         self,
-        postgres: str | None = None,
+        postgres: Secret | None = None,
         *,
-        key: bytes,
-        old_keys: Sequence[bytes] = (),
+        key: SecretKey,
+        old_keys: Sequence[SecretKey] = (),
         timeout: float = 5.0,
     ) -> None:
         if timeout <= 0:
             raise ConfigurationError(f"timeout is {timeout}; give seconds, more than 0")
         former = [_master_key(f"old_keys[{at}]", old) for at, old in enumerate(old_keys)]
         self._masters = (_master_key("key", key), *former)
-        self._place = _place(postgres, timeout)
+        self._place = _place(None if postgres is None else hidden(postgres), timeout)
         self._root: Key | None = None
         self._keys: dict[bytes, SubjectKey] = {}
 
@@ -218,7 +222,7 @@ class _Place(Protocol):
     def close(self) -> None: ...
 
 
-def _place(postgres: str | None, timeout: float) -> _Place:
+def _place(postgres: SecretStr | None, timeout: float) -> _Place:
     if postgres is None:
         return MemoryPlace()
     from lg_prod_nodes.stores._vault_postgres import PostgresPlace
@@ -226,15 +230,17 @@ def _place(postgres: str | None, timeout: float) -> _Place:
     return PostgresPlace(postgres, timeout)
 
 
-def _master_key(name: str, key: bytes) -> Key:
-    if not isinstance(key, bytes) or len(key) != KEY_BYTES:
-        given = f"{len(key)} bytes" if isinstance(key, bytes) else f"a {type(key).__name__}"
+def _master_key(name: str, key: SecretKey) -> Key:
+    is_key = isinstance(key, bytes | SecretBytes | SecretStr)
+    size = len(key_of(name, key)) if is_key else 0
+    if size != KEY_BYTES:
+        given = f"{size} bytes" if is_key else f"a {type(key).__name__}"
         raise ConfigurationError(
             f"{name} is {given}, and has to be {KEY_BYTES} random bytes: make them once with "
             'python -c "import secrets; print(secrets.token_hex(32))", keep that text with the secrets of the service, '
-            "and give bytes.fromhex(...) of it"
+            "and give SecretStr(...) or bytes.fromhex(...) of it"
         )
-    return Key(key)
+    return Key(key_of(name, key))
 
 
 def _check_subject(subject: str) -> None:

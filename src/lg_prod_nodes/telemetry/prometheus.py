@@ -111,7 +111,20 @@ class Instruments:
         )
         model = ("graph", "node", "model")
         self.tokens = count("tokens", "Tokens of model calls.", *model, "direction")
+        self.cached_tokens = count(
+            "cached_tokens", "Tokens sent that a provider's cache had or took.", *model, "access"
+        )
+        self.reasoning_tokens = count("reasoning_tokens", "Tokens spent on reasoning.", *model)
         self.cost = count("cost_usd", "Price of model calls in US dollars.", *model)
+        self.model_calls = count(
+            "model_calls", "Calls of models, by how they ended.", *model, "outcome"
+        )
+        self.estimated_calls = count(
+            "estimated_model_calls", "Calls whose tokens no provider told.", *model
+        )
+        self.unpriced_calls = count(
+            "unpriced_model_calls", "Calls whose price nobody knows.", *model
+        )
         self.store_failures = count("store_failures", "Stores out of reach.", "graph", "policy")
         self.store_seconds = span(
             "store_operation_duration",
@@ -120,6 +133,9 @@ class Instruments:
         )
         self.connections = level("pool_connections", "Connections.", "pool", "state")
         self.waiting = level("pool_requests_waiting", "Requests that wait.", "pool")
+        self.health = make(
+            Gauge, "health", "1 ok, 0.5 degraded, 0 down.", "check", multiprocess_mode="livemin"
+        )
         self.of_pools = {
             stat: (count(name, f"psycopg's {stat} of a pool.", "pool"), factor)
             for stat, (name, factor) in _SHOWN_OF_POOLS.items()
