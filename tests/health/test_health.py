@@ -97,7 +97,7 @@ def test_who_asks_after_the_time_is_over_does_not_wait(clock: FakeClock) -> None
 
 def test_a_late_answer_is_asked_for_anew(clock: FakeClock) -> None:
     hung = Dependency(hangs=True)
-    health = Health(checks={"hung": hung}, timeout=0.05, clock=clock)
+    health = Health(checks={"hung": hung}, timeout=0.05, slow=0.05, clock=clock)
     assert health.ready().status == "down"
     clock.advance(1)
     hung.let_go.set()
