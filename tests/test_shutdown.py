@@ -178,6 +178,14 @@ async def test_a_pause_before_a_retry_ends_at_once_in_an_event_loop() -> None:
     assert graph.get_state(THREAD).next == ("fail",)
 
 
+def test_who_replaces_sleep_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("time.sleep", slept.append)
+    with pytest.raises(ConnectionError):
+        retrying(threading.Event()).invoke({"said": ["hi"]}, THREAD)
+    assert slept == [PATIENT, 2 * PATIENT]
+
+
 def test_a_run_that_is_asked_to_stop_does_not_try_again() -> None:
     tries, run = [], Run()
 

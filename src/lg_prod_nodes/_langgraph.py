@@ -69,6 +69,7 @@ TOOL_OUTPUT = _tool_call_writer
 """Where the running tool writes its output piece by piece, if anyone reads it."""
 
 _BELL = "lg_prod_bell"
+_SLEEP, _ASLEEP = time.sleep, asyncio.sleep  # who replaces them, as tests do, is asked
 
 AnyBuilder = StateGraph[Any, Any, Any, Any]
 
@@ -203,7 +204,7 @@ def _with_sleep(module: ModuleType, sleep: Callable[[float], Any]) -> ModuleType
 
 def _pause(seconds: float) -> None:
     bell = _bell_of_handled_error()
-    if bell is None:
+    if bell is None or time.sleep is not _SLEEP:
         time.sleep(seconds)
     else:
         bell.wait(seconds)
@@ -211,7 +212,7 @@ def _pause(seconds: float) -> None:
 
 async def _apause(seconds: float) -> None:
     bell = _bell_of_handled_error()
-    if bell is None:
+    if bell is None or asyncio.sleep is not _ASLEEP:
         await asyncio.sleep(seconds)
     else:
         await bell.await_(seconds)
