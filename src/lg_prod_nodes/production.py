@@ -31,7 +31,8 @@ class Production:
 
     Opens a connection pool, sets up checkpointer and store (many processes may do so at once), and closes all of it
     again. Use `async with` for `ainvoke` and `astream`, `with` for `invoke` and `stream`; under `with`, asynchronous
-    calls work too, through threads.
+    calls work too, through threads. A database that is down or silent ends a run with `StoreUnavailable` within the
+    `connect_timeout` and `statement_timeout` of the DSN (10 s and 30 s without); the run can go on later.
 
     Args:
         graph: A `StateGraph`, or a compiled graph such as `create_agent(...)`.

@@ -52,7 +52,8 @@ class FaultProxy:
         self.mode: Mode = "pass"
         self._latency, self._rate = 0.0, float("inf")
         self._links: set[_Link] = set()
-        self._server: asyncio.Server | None = None
+        self._serving: set[asyncio.Task[None]] = set()
+        self._port: tuple[socket.socket, asyncio.Task[None]] | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
@@ -92,17 +93,30 @@ class FaultProxy:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
 
     async def _listen(self) -> None:
-        self._server = await asyncio.start_server(
-            self._serve, "127.0.0.1", self.port, reuse_address=True
-        )
-        self.port = self._server.sockets[0].getsockname()[1]
+        listening = socket.create_server(("127.0.0.1", self.port))
+        listening.setblocking(False)
+        self.port = listening.getsockname()[1]
+        self._port = listening, asyncio.create_task(self._accept(listening))
+
+    async def _accept(self, listening: socket.socket) -> None:
+        # Not `asyncio.start_server`: a connection that comes while that closes stays open for ever.
+        while True:
+            taken, _ = await self._loop.sock_accept(listening)
+            task = asyncio.create_task(self._serve(taken))
+            self._serving.add(task)
+            task.add_done_callback(self._serving.discard)
+
+    async def _close(self, listening: socket.socket, accepting: asyncio.Task[None]) -> None:
+        accepting.cancel()
+        await asyncio.wait([accepting])
+        listening.close()
 
     async def _switch(self, mode: Mode) -> None:
         self.mode = mode
-        if mode == "refuse" and self._server is not None:
-            self._server.close()
-            self._server = None
-        if mode != "refuse" and self._server is None:
+        if mode == "refuse" and self._port is not None:
+            await self._close(*self._port)
+            self._port = None
+        if mode != "refuse" and self._port is None:
             await self._listen()
         for link in list(self._links):
             link.is_lost = link.is_lost or mode == "black hole"
@@ -111,15 +125,17 @@ class FaultProxy:
 
     async def _end(self) -> None:
         await self._switch("refuse")
-        own = asyncio.current_task()
-        await asyncio.gather(*(task for task in asyncio.all_tasks() if task is not own))
+        await asyncio.gather(*self._serving)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, taken: socket.socket) -> None:
+        reader, writer = await asyncio.open_connection(sock=taken)
         link = _Link(writer)
         link.is_lost = self.mode == "black hole"
         self._links.add(link)
         try:
-            if link.is_lost:
+            if self.mode == "refuse":
+                link.reset()
+            elif link.is_lost:
                 while await reader.read(_CHUNK):
                     pass
             else:

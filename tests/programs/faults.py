@@ -44,7 +44,7 @@ from lg_prod_nodes.stores.limits import parse_limits
 MOMENTS = ("asked", "node", "step")
 SLACK = 1.5  # for two busy cores
 RECOVERY = (
-    6.0  # a break of the pools, a connection that stays silent, the pause of the stores, and a run
+    6.0  # a break of the pools, connections that stay silent, the pause of `LimitStore`, and a run
 )
 
 
@@ -299,7 +299,7 @@ def show(cells: list[str]) -> None:
 
 def quiet() -> None:
     """Let nobody tell of what fails: it is meant to."""
-    logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
+    logging.getLogger("psycopg").setLevel(logging.CRITICAL)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 

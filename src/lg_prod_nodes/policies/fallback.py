@@ -10,6 +10,7 @@ from typing import Any, ClassVar, cast
 
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable
+from langgraph.errors import GraphBubbleUp
 
 from lg_prod_nodes._engine import Watched
 from lg_prod_nodes._langgraph import RunnableCallable
@@ -18,7 +19,8 @@ from lg_prod_nodes.errors import CircuitOpen, ConfigurationError
 from lg_prod_nodes.policy import Policy, Role, Site, as_update
 from lg_prod_nodes.taxonomy import Classify, ErrorClass, check_classes, class_of, type_of
 
-_ASKING: ContextVar[tuple[int, ...]] = ContextVar("fallbacks", default=())
+_STANDING: ContextVar[tuple[int, ...]] = ContextVar("fallbacks", default=())
+"""The fallbacks around the call that goes on: each takes over from it once, whoever else is asked meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -106,11 +108,20 @@ class Fallback(Policy):
 
     async def wrap(self, call: Call, handler: Handler) -> Any:
         """Ask the other model where the first one fails."""
-        if id(self) in _ASKING.get():  # the other model's own call
+        if id(self) in _STANDING.get():  # the call of another model
             return await handler(call)
+        token = _STANDING.set((*_STANDING.get(), id(self)))
+        try:
+            return await self._stand(call, handler)
+        finally:
+            _STANDING.reset(token)
+
+    async def _stand(self, call: Call, handler: Handler) -> Any:
         going = Watched(cast(Any, handler(call)))
         try:
             return await going
+        except GraphBubbleUp:
+            raise
         except Exception as error:
             if going.has_left or not self._takes(error) or not _is_chat(call):
                 raise
@@ -124,17 +135,9 @@ class Fallback(Policy):
     async def _ask(self, call: Call) -> Any:
         """What the other model says: to a list of messages, or to several such lists."""
         model = cast(Any, self.model)
-        token = _ASKING.set((*_ASKING.get(), id(self)))
-        try:
-            if isinstance(call.input[0], BaseMessage):
-                return (
-                    model.invoke(call.input) if call.blocking else await model.ainvoke(call.input)
-                )
-            if call.blocking:
-                return model.generate(call.input)
-            return await model.agenerate(call.input)
-        finally:
-            _ASKING.reset(token)
+        if isinstance(call.input[0], BaseMessage):
+            return model.invoke(call.input) if call.blocking else await model.ainvoke(call.input)
+        return model.generate(call.input) if call.blocking else await model.agenerate(call.input)
 
 
 def _is_chat(call: Call) -> bool:

@@ -10,7 +10,7 @@ from limits.storage import RedisStorage, storage_from_string
 
 from lg_prod_nodes._secrets import Secret, bare, revealed, scheme_of
 from lg_prod_nodes.errors import ConfigurationError, StoreUnavailable
-from lg_prod_nodes.stores._pause import forget_idle
+from lg_prod_nodes.stores._silence import forget_idle
 from lg_prod_nodes.stores._windows import (
     Decision,
     Limit,

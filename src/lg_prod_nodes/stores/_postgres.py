@@ -18,7 +18,7 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 from lg_prod_nodes._secrets import Secret, bare, hidden, revealed
 from lg_prod_nodes.errors import ConfigurationError, StoreUnavailable
 from lg_prod_nodes.stores._patience import PatientConnection, Unanswered
-from lg_prod_nodes.stores._pause import Pause
+from lg_prod_nodes.stores._silence import Silence
 
 RECONNECT_SECONDS = 2.0
 """How long a pool tries to connect with longer and longer breaks, before it begins anew with short ones."""
@@ -46,7 +46,7 @@ class Postgres:
         dsn: The database.
         tables: Statements that make tables and functions, by their names, in this order.
         timeout: Seconds to wait at most for a connection (libpq waits 2 at least), and for a statement; twice as long
-            for a silent server. Who asks within a second after nobody got an answer does not wait.
+            for a silent server, where one call at a time waits and the others fail at once.
 
     Raises:
         ConfigurationError: The DSN cannot be read.
@@ -61,7 +61,7 @@ class Postgres:
         self._parents: ConnectionPool[_Connection] | None = None
         self._process = os.getpid()
         self._lock = threading.Lock()
-        self._pause = Pause(PoolTimeout, Unanswered, ConnectionTimeout)
+        self._silence = Silence(Unanswered, PoolTimeout, ConnectionTimeout)
         self._renewed = time.monotonic()
 
     def rows(self, query: LiteralString, **values: Any) -> list[TupleRow]:
@@ -70,11 +70,8 @@ class Postgres:
         Raises:
             StoreUnavailable: There is no answer in time, or the statement fails.
         """
-        with self._told():
-            if self._pause.is_on:
-                raise Unanswered("the server did not answer, and is not asked again for a moment")
-            with self._pause.asking():
-                return self._answer(query, values)
+        with self._told(), self._silence.asking():
+            return self._answer(query, values)
 
     def close(self) -> None:
         """Close the connections; the next use opens new ones."""

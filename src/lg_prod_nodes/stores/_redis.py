@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from lg_prod_nodes._secrets import Secret, bare, revealed, scheme_of
 from lg_prod_nodes.errors import ConfigurationError, StoreUnavailable
-from lg_prod_nodes.stores._pause import Pause, forget_idle
+from lg_prod_nodes.stores._silence import Silence, forget_idle
 
 try:
     from valkey import Valkey
@@ -30,8 +30,8 @@ class Redis:
 
     Args:
         url: The server.
-        timeout: Seconds to wait at most for a connection, and for an answer; twice as long for a silent server. Who
-            asks within a second after nobody got an answer does not wait.
+        timeout: Seconds to wait at most for a connection, and for an answer; twice as long for a silent server,
+            where one call at a time waits and the others fail at once.
         holds: What is kept there, which errors name.
 
     Raises:
@@ -40,7 +40,7 @@ class Redis:
 
     def __init__(self, url: Secret, timeout: float, *, holds: str) -> None:
         self._scheme, self._holds = scheme_of(url), holds
-        self._pause = Pause(Silent)
+        self._silence = Silence(Silent)
         try:
             self.client: Any = Valkey.from_url(
                 re.sub("^redis", "valkey", revealed(url)),
@@ -62,9 +62,7 @@ class Redis:
             StoreUnavailable: There is no answer in time, or it is an error.
         """
         try:
-            if self._pause.is_on:
-                raise Silent("the server did not answer, and is not asked again for a moment")
-            with self._pause.asking():
+            with self._silence.asking():
                 return ask()
         except ValkeyError as error:
             if isinstance(error, Silent):

@@ -1,46 +1,52 @@
-"""Asking a silent server less often: who comes while others wait in vain need not wait as long as they do."""
+"""Servers that do not answer: one caller at a time finds out whether they are back, and the others need not wait."""
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 
-_SECONDS = 1.0
 
-
-class Pause:
-    """Begins when nobody has got an answer for as long as one caller had patience, and lasts a second.
+class Silence:
+    """Begins when nobody has got an answer for as long as one caller had patience, and ends with the next answer.
 
     Else, with the few threads and connections that a process has, each of many callers would wait for those before it
     as well.
 
     Args:
-        silence: The errors that say that there was no answer.
+        error: Says that there was no answer; raised to those who are not let through.
+        *errors: Others that say so.
     """
 
-    def __init__(self, *silence: type[Exception]) -> None:
-        self._silence = silence
-        self._answered = 0.0
-        self._over = 0.0
+    def __init__(self, error: type[Exception], *errors: type[Exception]) -> None:
+        self._errors = (error, *errors)
+        self._begin()
 
-    @property
-    def is_on(self) -> bool:
-        """Whether the server is better not asked now."""
-        return monotonic() < self._over
+    def _begin(self) -> None:
+        self._process = os.getpid()
+        self._is_on, self._answered = False, 0.0
+        self._trying = threading.Lock()
 
     @contextmanager
     def asking(self) -> Generator[None]:
-        """Ask, and note how that ended."""
-        began = monotonic()
+        """Ask, and note how that ended; during a silence, fail at once while somebody else does."""
+        if self._process != os.getpid():  # after a fork it is the parent's
+            self._begin()
+        began, tries = monotonic(), self._is_on
+        if tries and not self._trying.acquire(blocking=False):
+            raise self._errors[0]("the server does not answer, and another call waits for it")
         try:
             yield
-        except self._silence:
-            if self._answered < began:
-                self._over = monotonic() + _SECONDS
+            self._is_on, self._answered = False, monotonic()
+        except self._errors:
+            self._is_on = self._is_on or self._answered < began
             raise
-        self._answered = monotonic()
+        finally:
+            if tries:
+                self._trying.release()
 
 
 def forget_idle(client: Any) -> None:
