@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import socket
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +47,11 @@ PANELS: list[dict[str, Any]] = json.loads((FOLDER / "dashboard.json").read_text(
 QUERIES = [target["expr"] for panel in PANELS for target in panel["targets"]]
 
 
-def binary(name: str) -> str:
-    brought = ROOT / ".cache" / "prometheus" / "usr" / "bin" / name
-    found = str(brought) if brought.exists() else shutil.which(name)
-    return found or pytest.fail(f"{name} is missing; `make .cache/prometheus/ready` brings it")
+@pytest.fixture
+def observability(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
+    """Imports a module of the folder, which is no package."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    return import_module
 
 
 class Troubles(Policy):
@@ -102,8 +100,8 @@ def runs(dsn: str, registry: CollectorRegistry) -> Iterator[Callable[[], None]]:
         yield run
 
 
-def test_each_alert_fires_when_it_should() -> None:
-    promtool = binary("promtool")
+def test_each_alert_fires_when_it_should(observability: Callable[[str], Any]) -> None:
+    promtool = observability("scraper").binary("promtool")
     for arguments in (["check", "rules", "alerts.yaml"], ["test", "rules", "alerts_test.yaml"]):
         done = subprocess.run(
             [promtool, *arguments], cwd=FOLDER, capture_output=True, text=True, check=False
@@ -136,44 +134,12 @@ def test_every_name_in_alerts_and_dashboard_is_exposed(
 
 
 @pytest.fixture
-def prometheus(registry: CollectorRegistry, tmp_path: Path) -> Iterator[httpx.Client]:
+def prometheus(
+    registry: CollectorRegistry, tmp_path: Path, observability: Callable[[str], Any]
+) -> Iterator[httpx.Client]:
     """A Prometheus that scrapes the registry four times a second, with the alerts."""
-
-    class Page(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(metrics_text(registry).encode())
-
-        def log_message(self, *_: object) -> None: ...
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as pages, socket.socket() as probe:
-        threading.Thread(target=pages.serve_forever, daemon=True).start()
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
-        probe.close()
-        config = {
-            "global": {"scrape_interval": "250ms", "scrape_timeout": "250ms"},
-            "rule_files": [str(FOLDER / "alerts.yaml")],
-            "scrape_configs": [
-                {
-                    "job_name": "desk",
-                    "static_configs": [{"targets": [f"127.0.0.1:{pages.server_port}"]}],
-                }
-            ],
-        }
-        (tmp_path / "prometheus.yml").write_text(json.dumps(config))
-        command = [
-            binary("prometheus"),
-            f"--config.file={tmp_path / 'prometheus.yml'}",
-            f"--storage.tsdb.path={tmp_path / 'data'}",
-            f"--web.listen-address={address}",
-        ]
-        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
-            with httpx.Client(base_url=f"http://{address}", timeout=30) as client:
-                yield client
-            process.terminate()
-        pages.shutdown()
+    with observability("scraper").prometheus(registry, tmp_path, "250ms") as client:
+        yield client
 
 
 def answer(prometheus: httpx.Client, query: str) -> list[Any]:
@@ -190,11 +156,47 @@ def test_prometheus_answers_every_query_of_the_dashboard_and_knows_every_alert(
     while left:
         runs()
         time.sleep(0.3)  # Prometheus scrapes by a clock of its own
-        try:
-            left = [query for query in left if not answer(prometheus, query)]
-        except httpx.TransportError:
-            continue
+        left = [query for query in left if not answer(prometheus, query)]
     for rule in RULES:
         answer(prometheus, rule["expr"])
     told = prometheus.get("/api/v1/rules").json()["data"]["groups"][0]["rules"]
     assert [rule["name"] for rule in told] == [rule["alert"] for rule in RULES]
+
+
+def test_the_picture_has_every_panel_with_its_lines(
+    runs: Callable[[], None],
+    prometheus: httpx.Client,
+    observability: Callable[[str], Any],
+    tmp_path: Path,
+) -> None:
+    picture = observability("picture")
+    while True:
+        runs()
+        seen = picture.Prometheus(prometheus, picture.Window(time.time(), 5.0, 0.25))
+        if all(seen.lines(panel) for panel in PANELS):
+            break
+    figure = picture.draw(seen)
+    picture.save(figure, tmp_path / "dashboard.png")
+
+    assert [axes.get_label() for axes in figure.axes] == [panel["title"] for panel in PANELS]
+    assert not [axes.get_label() for axes in figure.axes if not axes.lines]
+    names = {text.get_text() for text in figure.texts}
+    assert names >= {"ok", "error", "p50", "p99", "tool look_up", "Redact found"}
+    assert (tmp_path / "dashboard.png").stat().st_size > 50_000
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "said"),
+    [
+        (0.0625, "s", "62.5 ms"),
+        (2.5, "s", "2.5 s"),
+        (0.3, "percentunit", "30 %"),
+        (0.0025, "currencyUSD", "$0.0025"),
+        (1500.0, "suffix:/s", "1.5 K/s"),
+        (4.0, "short", "4"),
+    ],
+)
+def test_the_picture_writes_units_as_grafana_does(
+    value: float, unit: str, said: str, observability: Callable[[str], Any]
+) -> None:
+    assert observability("picture").with_unit(value, unit) == said

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
@@ -86,6 +87,33 @@ def test_retries_in_a_service_that_has_to_be_opened(
     monkeypatch.setattr(sys.modules[__name__], "down", False)
     assert main(["failures", "retry", latest.id, "--graph", "desk:service"]) == 0
     assert "is done with" in capsys.readouterr().out
+
+
+def test_retries_what_is_asynchronous_in_a_service(
+    dsn: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def asearch(state: State) -> State:
+        return search(state)
+
+    async def fail() -> None:
+        async with desk.service as app:
+            await app.ainvoke({"text": "x"}, {"configurable": {"thread_id": "3"}})
+
+    monkeypatch.setattr(sys.modules[__name__], "down", True)
+    log, desk = FailureLog(dsn), cast(Any, ModuleType("desk"))
+    asynchronous = StateGraph(State).add_node("search", asearch).add_edge(START, "search")
+    desk.service = Production(asynchronous, [CaptureErrors(failures=log)], postgres=dsn)
+    monkeypatch.setitem(sys.modules, "desk", desk)
+    with pytest.raises(ConnectionError):
+        asyncio.run(fail())
+    (failure,) = log.list()
+    retry = ["failures", "retry", failure.id, "--graph", "desk:service", "--dsn", dsn]
+
+    assert main(retry) == 1
+    assert capsys.readouterr().err == f"lg-prod-nodes: {failure.id} failed again: ConnectionError\n"
+    monkeypatch.setattr(sys.modules[__name__], "down", False)
+    assert main(retry) == 0
+    log.close()
 
 
 def test_says_in_a_line_what_is_wrong(

@@ -7,6 +7,7 @@ import operator
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -169,6 +170,23 @@ def test_without_a_dsn_a_postgres_of_its_own_comes_and_goes(
         app.invoke({"said": ["hi"]}, THREAD)
     assert asyncio.run(resume()) == DONE
     assert not (folder / "data/postmaster.pid").exists()
+
+
+@dataclass(frozen=True)
+class Buffers(Policy):
+    closed: list[str]
+
+    def close(self) -> None:
+        self.closed.append("closed")
+        raise OSError("buffers")
+
+
+def test_a_policy_that_cannot_be_closed_leaves_none_of_the_others_open(dsn: str) -> None:
+    closed: list[str] = []
+    production = Production(builder(), [Buffers(closed), Buffers(closed)], postgres=dsn)
+    with pytest.raises(OSError, match="buffers"), production:
+        pass
+    assert closed == ["closed", "closed"]
 
 
 def test_what_policies_count_is_in_the_database_that_all_workers_have(dsn: str) -> None:

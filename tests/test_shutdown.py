@@ -13,12 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import pytest
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.errors import GraphDrained
+from langgraph.func import entrypoint, task
 from langgraph.graph import START, StateGraph
 from langgraph.types import RetryPolicy
 from typing_extensions import TypedDict
@@ -242,6 +243,66 @@ def test_a_pause_in_a_subgraph_ends_at_once() -> None:
     assert graph.get_state(THREAD).next == ("inner",)
 
 
+def test_a_pause_after_an_edge_failed_ends_at_once() -> None:
+    tried, run = threading.Event(), Run()
+    patient = RetryPolicy(initial_interval=PATIENT, jitter=False)
+    built = StateGraph(State).add_node("first", lambda state: {"said": []}, retry_policy=patient)
+    built.add_edge(START, "first").add_conditional_edges("first", failing(tried), ["first"])
+    graph = harden(built, [CaptureErrors()]).compile(checkpointer=InMemorySaver())
+    with ThreadPoolExecutor() as threads:
+        running = threads.submit(graph.invoke, {"said": ["hi"]}, THREAD, control=run)
+        assert tried.wait(PATIENT)
+        run.request_drain()
+        with pytest.raises(GraphDrained):
+            running.result(PATIENT / 2)
+    assert graph.get_state(THREAD).next == ("first",)
+
+
+def tasked(tried: threading.Event) -> Any:
+    @task(retry_policy=RetryPolicy(initial_interval=PATIENT, jitter=False))
+    def fail() -> None:
+        tried.set()
+        raise ConnectionError
+
+    @entrypoint(checkpointer=InMemorySaver())
+    def flow(said: str) -> None:
+        fail().result()
+
+    return harden(cast(Any, flow), [CaptureErrors()])
+
+
+def test_a_task_s_pause_before_a_retry_ends_at_once() -> None:
+    tried, run = threading.Event(), Run()
+    graph = tasked(tried)
+    with ThreadPoolExecutor() as threads:
+        running = threads.submit(graph.invoke, "hi", THREAD, control=run)
+        assert tried.wait(PATIENT)
+        run.request_drain()
+        with pytest.raises(GraphDrained):
+            running.result(PATIENT / 2)
+    assert graph.get_state(THREAD).next == ("flow",)
+
+
+@pytest.mark.anyio
+async def test_a_graph_s_pause_in_a_node_s_function_ends_at_once() -> None:
+    tried, run = threading.Event(), Run()
+    patient = RetryPolicy(initial_interval=PATIENT, jitter=False)
+    plain = StateGraph(State).add_node("fail", failing(tried), retry_policy=patient)
+    called = plain.add_edge(START, "fail").compile()
+
+    async def calls(state: State) -> Any:
+        return await called.ainvoke(state)
+
+    built = StateGraph(State).add_node("calls", calls).add_edge(START, "calls")
+    graph = harden(built, [CaptureErrors()]).compile(checkpointer=InMemorySaver())
+    running = asyncio.create_task(graph.ainvoke({"said": ["hi"]}, THREAD, control=run))
+    await asyncio.to_thread(tried.wait, PATIENT)
+    run.request_drain()
+    with pytest.raises(GraphDrained):
+        await asyncio.wait_for(running, PATIENT / 2)
+    assert graph.get_state(THREAD).next == ("calls",)
+
+
 def test_errors_that_slept_stay_picklable() -> None:
     seen: list[Exception] = []
 
@@ -358,9 +419,49 @@ def test_a_block_can_be_entered_again() -> None:
             assert not IN_FLIGHT.is_draining
 
 
-def test_a_grace_below_nothing_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match=r"grace is -1; give seconds, 0 or more"):
-        GracefulShutdown(grace=-1)
+@pytest.mark.parametrize("grace", [-1, float("inf"), float("nan")])
+def test_a_grace_that_cannot_be_waited_for_is_refused(grace: float) -> None:
+    with pytest.raises(ConfigurationError, match=f"grace is {grace}; give seconds, 0 or more"):
+        GracefulShutdown(grace=grace)
+
+
+def until(draining: bool) -> None:
+    while IN_FLIGHT.is_draining != draining:
+        pass
+
+
+@pytest.mark.anyio
+async def test_who_is_cancelled_at_the_end_of_the_block_leaves_it() -> None:
+    steps = Steps()
+    running = asyncio.create_task(steps.graph().ainvoke({"said": ["hi"]}, THREAD))
+    await asyncio.to_thread(steps.begun.wait, PATIENT)
+
+    async def block() -> None:
+        async with GracefulShutdown():
+            pass
+
+    leaving = asyncio.create_task(block())
+    await asyncio.to_thread(until, True)
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    steps.may_end.set()
+    with pytest.raises(GraphDrained):
+        await running
+    await asyncio.to_thread(until, False)  # its thread is done, without an error
+
+
+@pytest.mark.anyio
+async def test_a_run_that_is_given_twice_is_waited_for_until_both_have_stopped() -> None:
+    slow, fast, run = Steps(), Steps(), Run()
+    fast.may_end.set()
+    running = asyncio.create_task(slow.graph().ainvoke({"said": []}, THREAD, control=run))
+    await asyncio.to_thread(slow.begun.wait, PATIENT)
+    await fast.graph().ainvoke({"said": []}, THREAD, control=run)
+    assert IN_FLIGHT.count() == 1
+    slow.may_end.set()
+    await running
+    assert IN_FLIGHT.count() == 0
 
 
 def test_a_graph_without_policies_around_it_is_refused() -> None:
@@ -386,7 +487,7 @@ async def test_a_bell_that_nobody_rings_ends_no_wait() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGTERM")
-@pytest.mark.parametrize("script", ["running", "waiting", "caught"])
+@pytest.mark.parametrize("script", ["running", "waiting", "caught", "group"])
 def test_a_script_ends_when_its_run_has_stopped(script: str) -> None:
     with started(script) as process:
         process.send_signal(signal.SIGTERM)

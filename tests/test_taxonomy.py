@@ -19,7 +19,15 @@ from hypothesis import strategies as st
 from langgraph.errors import GraphRecursionError, NodeTimeoutError
 from langgraph.types import RetryPolicy
 
-from lg_prod_nodes import ConfigurationError, ContentBlocked, StoreUnavailable
+from lg_prod_nodes import (
+    CaptureErrors,
+    CircuitBreaker,
+    ConfigurationError,
+    ContentBlocked,
+    Fallback,
+    RetryBudget,
+    StoreUnavailable,
+)
 from lg_prod_nodes.taxonomy import (
     CLASSES,
     check_classes,
@@ -76,6 +84,8 @@ KNOWN = [
     ("transient", valkey.TimeoutError()),
     ("transient", psycopg.errors.SerializationFailure()),
     ("transient", psycopg.errors.AdminShutdown()),
+    ("transient", says(pgcode="40P01")),
+    ("unknown", says(code="40101")),
     ("transient", psycopg.OperationalError()),
     ("transient", psycopg_pool.PoolTimeout()),
     ("transient", NodeTimeoutError("agent", 2.0, kind="run", run_timeout=1.0)),
@@ -243,3 +253,11 @@ def test_a_class_that_there_is_not_is_refused() -> None:
     check_classes("on", CLASSES)
     with pytest.raises(ConfigurationError, match="'flaky'; choose among transient"):
         check_classes("on", ["flaky"])
+
+
+@pytest.mark.parametrize(
+    "policy", [CaptureErrors, CircuitBreaker, RetryBudget, partial(Fallback, answer="x")]
+)
+def test_a_user_s_class_that_there_is_not_is_refused(policy: Any) -> None:
+    with pytest.raises(ConfigurationError, match="classify has 'flaky'; choose among transient"):
+        policy(classify={Ours: "flaky"})

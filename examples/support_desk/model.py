@@ -88,13 +88,18 @@ class ScriptedModel(BaseChatModel):
                 index=0,
             )
             yield _chunk(tool_call_chunks=[part]) if tool else _chunk(content=token)
-        read = sum(len(str(message.content)) for message in messages) // 4
+        read = _tokens(messages)
         usage = {
             "input_tokens": read,
             "output_tokens": len(tokens),
             "total_tokens": read + len(tokens),
+            "input_token_details": {"cache_read": _tokens(messages[:-1])},
         }
         yield _chunk(usage_metadata=usage, response_metadata={"model_name": self.model_name})
+
+
+def _tokens(messages: Sequence[BaseMessage]) -> int:
+    return sum(len(str(message.content)) for message in messages) // 4
 
 
 def _chunk(**parts: Any) -> ChatGenerationChunk:

@@ -198,7 +198,7 @@ class Passage:
     async def _turned_away(self) -> None:
         if not self._call.is_outermost:  # it is a step of a run that goes on, and stops with that
             self._run.request_drain()
-        elif is_served():  # until the server cancels its queue
+        elif is_served() and not self._call.blocking:  # until the server cancels its queue
             await asyncio.get_running_loop().create_future()
         else:
             await self._call.refuse(ShuttingDown())

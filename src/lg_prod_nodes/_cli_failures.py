@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sys
-from collections.abc import Generator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict
 from importlib import import_module
 from typing import Any
 
-from lg_prod_nodes.errors import ConfigurationError
+from lg_prod_nodes.errors import ConfigurationError, ProductionError
 from lg_prod_nodes.settings import Settings
 from lg_prod_nodes.stores.failures import Failure, FailureLog
+from lg_prod_nodes.taxonomy import type_of
 
 _TIMEOUT = 60.0
 _COLUMNS = ("id", "graph", "node", "type", "error_class", "count", "last")
@@ -66,9 +68,24 @@ def show_one(given: argparse.Namespace) -> None:
 
 def retry(given: argparse.Namespace) -> None:
     """`failures retry`."""
-    with _graph(given.graph) as graph, _log(given) as log:
-        log.retry(given.id, graph, fork=given.fork)
+    graph = _graph(given.graph)
+    with _log(given) as log:
+        try:
+            if hasattr(graph, "__aenter__"):
+                asyncio.run(_retry_in(graph, log, given))
+            else:
+                log.retry(given.id, graph, fork=given.fork)
+        except ProductionError:
+            raise
+        except Exception as error:  # whose message is content
+            raise ProductionError(f"{given.id} failed again: {type_of(error)}") from error
     sys.stdout.write(f"{given.id} ran to its end and is done with\n")
+
+
+async def _retry_in(service: Any, log: FailureLog, given: argparse.Namespace) -> None:
+    """Retry in a service that has to be opened; asynchronously, since its nodes may be."""
+    async with service as graph:
+        await log.aretry(given.id, graph, fork=given.fork)
 
 
 def _row(failure: Failure) -> Sequence[str]:
@@ -84,21 +101,15 @@ def _log(given: argparse.Namespace) -> closing[FailureLog]:
     return closing(FailureLog(dsn, timeout=_TIMEOUT))
 
 
-@contextmanager
-def _graph(place: str) -> Generator[Any]:
-    """A graph by its place; one that has to be opened is, and closed in the end."""
-    module, _, name = place.partition(":")
+def _graph(place: str) -> Any:
+    """A graph, or a service that has one, by its place."""
+    module, _, name = place.rpartition(":")
     sys.path.insert(0, "")
     try:
-        found = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+        return getattr(import_module(module or "?"), name)
+    except (ImportError, AttributeError) as error:
         raise ConfigurationError(
             f"there is no graph at {place!r}; give MODULE:NAME, such as desk.app:graph"
         ) from error
     finally:
         sys.path.remove("")
-    if hasattr(found, "__enter__"):
-        with found as graph:
-            yield graph
-    else:
-        yield found

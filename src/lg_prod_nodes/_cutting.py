@@ -74,7 +74,7 @@ def _in_thread(seconds: float, coroutine: Coroutine[Any, Any, Any]) -> Any:
 
     # A thread of a pool would hold up the end of the process.
     threading.Thread(target=work, name="lg_prod_nodes cut off", daemon=True).start()
-    if not ended.wait(seconds):
+    if not ended.wait(min(seconds, threading.TIMEOUT_MAX)):
         raise Cut
     if errors:
         raise errors[0]

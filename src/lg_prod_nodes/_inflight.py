@@ -70,7 +70,7 @@ class InFlight:
     """Knows the runs that go on, and lets none begin where it drains."""
 
     def __init__(self) -> None:
-        self._runs: dict[Stoppable, object] = {}
+        self._runs: dict[object, tuple[Stoppable, object]] = {}  # a run may go on more than once
         self._draining: Counter[int] = (
             Counter()
         )  # by identity: graphs of equal policies are not the same
@@ -89,16 +89,17 @@ class InFlight:
     @contextmanager
     def held(self, run: Stoppable, of: object) -> Generator[bool]:
         """Count a run of a graph in and out; gives whether it may begin."""
+        held = object()
         with self._changed:
-            self._runs[run] = of  # first: who drains in between finds it
+            self._runs[held] = run, of  # first: who drains in between finds it
             may_begin = not (self.is_draining or self._draining[id(of)])
             if not may_begin:
-                del self._runs[run]
+                del self._runs[held]
         try:
             yield may_begin
         finally:
             with self._changed:
-                self._runs.pop(run, None)
+                self._runs.pop(held, None)
                 self._changed.notify_all()
 
     def drain(self, reason: str, of: object = None) -> None:
@@ -120,7 +121,7 @@ class InFlight:
             return self._changed.wait_for(lambda: not self._runs_of(of), seconds)
 
     def _runs_of(self, of: object) -> list[Stoppable]:
-        return [run for run, owner in self._runs.items() if of is None or owner is of]
+        return [run for run, owner in self._runs.values() if of is None or owner is of]
 
 
 IN_FLIGHT = InFlight()

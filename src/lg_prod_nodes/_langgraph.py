@@ -10,13 +10,15 @@ import asyncio
 import dataclasses
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from copy import copy
 from functools import cache, partial
 from types import ModuleType
 from typing import Any, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import var_child_runnable_config
 from langgraph._internal._config import ensure_config
 from langgraph._internal._constants import (
     CONF,
@@ -27,10 +29,13 @@ from langgraph._internal._constants import (
     CONFIG_KEY_RUNTIME,
     CONFIG_KEY_SEND,
     CONFIG_KEY_TASK_ID,
+    INTERRUPT,
     NS_SEP,
+    RESUME,
 )
 from langgraph._internal._runnable import RunnableCallable
 from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.errors import GraphBubbleUp
 from langgraph.graph._node import StateNodeSpec
 from langgraph.graph.state import StateGraph, _NodeDefaults
 from langgraph.pregel import _retry
@@ -54,11 +59,13 @@ __all__ = [
     "ensure_config",
     "has_native_async",
     "is_served",
+    "make_pauses_wakeable",
     "pause_before_retry",
     "runtime_in",
     "unless_command",
     "wake_from_pause",
     "with_guarded_branches",
+    "with_guarded_edges",
     "with_runtime",
     "with_tasks",
     "without_defaults",
@@ -123,7 +130,11 @@ async def write_again(config: RunnableConfig, *, blocking: bool) -> bool:
     given: RunnableConfig = {"configurable": place}
     saved = saver.get_tuple(given) if blocking else await saver.aget_tuple(given)
     pending = (saved.pending_writes if saved is not None else None) or []
-    writes = [(channel, value) for known, channel, value in pending if known == task]
+    writes = [
+        (channel, value)
+        for known, channel, value in pending
+        if known == task and channel not in (INTERRUPT, RESUME)
+    ]
     configurable[CONFIG_KEY_SEND](writes)
     return bool(writes)
 
@@ -141,6 +152,48 @@ def with_guarded_branches(
     if all(new is old for new, old in zip(writers, node.writers, strict=True)):
         return node
     return node.copy({"writers": writers})
+
+
+def with_guarded_edges(
+    node: PregelNode, passed_on: Callable[[Exception, RunnableConfig], Exception]
+) -> PregelNode:
+    """The node with other errors from what follows its runnable: the making of its update, its conditional edges.
+
+    Args:
+        node: A node.
+        passed_on: Gives an error as it is to be raised.
+    """
+    return node.copy({"writers": [_guarded_writer(w, passed_on) for w in node.flat_writers]})
+
+
+def _guarded_writer(writer: Any, passed_on: Any) -> Any:
+    is_write = isinstance(writer, ChannelWrite)
+    if not (is_write or _is_branch(writer)):
+        return writer
+
+    def write(value: Any, config: RunnableConfig, **kwargs: Any) -> Any:
+        with _errors(passed_on, config):
+            return writer.func(value, config, **kwargs)
+
+    async def awrite(value: Any, config: RunnableConfig, **kwargs: Any) -> Any:
+        with _errors(passed_on, config):
+            return await writer.afunc(value, config, **kwargs)
+
+    guarded = RunnableCallable(_passed, trace=False) if is_write else copy(writer)
+    vars(guarded).update(func=write, afunc=awrite if writer.afunc else None)
+    return guarded
+
+
+@contextmanager
+def _errors(passed_on: Any, config: RunnableConfig) -> Generator[None]:
+    try:
+        yield
+    except GraphBubbleUp:
+        raise
+    except Exception as error:
+        if runtime_in(config) is None or (other := passed_on(error, config)) is error:
+            raise  # without a runtime, an update of the state by hand
+        raise other from error
 
 
 def _is_branch(writer: Any) -> bool:
@@ -185,12 +238,12 @@ def is_served() -> bool:
 
 def wake_from_pause(error: Exception, bell: Bell) -> None:
     """Let the pause that LangGraph makes after an error, before its next try, end when a bell rings."""
-    _make_pauses_wakeable()
     vars(error)[_BELL] = bell
 
 
 @cache
-def _make_pauses_wakeable() -> None:
+def make_pauses_wakeable() -> None:
+    """Let the pauses that LangGraph makes before a next try end early, for runs that are asked to stop."""
     # The retry loop calls `time.sleep` or `asyncio.sleep` while it handles the node's error.
     retry = cast(Any, _retry)
     retry.time, retry.asyncio = _with_sleep(time, _pause), _with_sleep(asyncio, _apause)
@@ -204,23 +257,38 @@ def _with_sleep(module: ModuleType, sleep: Callable[[float], Any]) -> ModuleType
 
 def _pause(seconds: float) -> None:
     bell = _bell_of_handled_error()
-    if bell is None or time.sleep is not _SLEEP:
+    if time.sleep is not _SLEEP:
         time.sleep(seconds)
-    else:
+    elif bell is not None:
         bell.wait(seconds)
+    elif (run := _run_around()) is None:
+        time.sleep(seconds)
+    elif run.bell.wait(seconds):
+        raise run.drained()
 
 
 async def _apause(seconds: float) -> None:
     bell = _bell_of_handled_error()
-    if bell is None or asyncio.sleep is not _ASLEEP:
+    if asyncio.sleep is not _ASLEEP:
         await asyncio.sleep(seconds)
-    else:
+    elif bell is not None:
         await bell.await_(seconds)
+    elif (run := _run_around()) is None:
+        await asyncio.sleep(seconds)
+    elif await run.bell.await_(seconds):
+        raise run.drained()
 
 
 def _bell_of_handled_error() -> Bell | None:
     error = sys.exception()
     return None if error is None else vars(error).pop(_BELL, None)
+
+
+def _run_around() -> Any:
+    """The run in which a task of the functional API pauses, or a graph that a node calls: nothing else stops it."""
+    runtime = runtime_in(var_child_runnable_config.get() or RunnableConfig())
+    control = runtime.control if runtime is not None else None
+    return control if hasattr(control, "bell") else None
 
 
 def has_native_async(runnable: Runnable[Any, Any]) -> bool:

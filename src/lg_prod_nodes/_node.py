@@ -66,6 +66,7 @@ class GuardedNode(RunnableCallable):
         self._stack = stack
         self._watches = watches
         self._recoverers = recoverers
+        self._strict = (*recoverers, *(p for p, _ in stack.placed if not p.recovers))
         self._retries = retries
         self._wraps = stack.wraps("node")
         self._buffers = stack.changes("node")
@@ -180,12 +181,26 @@ class GuardedNode(RunnableCallable):
             raise call.run.drained()
         try:
             return await act(self._wraps, call, handler)
+        except (
+            Unrecoverable
+        ) as carried:  # from a subgraph's node: what stands around this one has its turn
+            error, cause = carried.error, carried.error.__cause__
+            passed_on = self._passed_on(error, call)
+            raise passed_on from cause if passed_on is error else error
         except GraphBubbleUp:
             raise
         except Exception as error:
             if (passed_on := self._passed_on(error, call)) is not error:
                 raise passed_on from error
             raise
+
+    def passed_on_from_edge(self, error: Exception, config: RunnableConfig) -> Exception:
+        """The error of an edge of the node as LangGraph gets it, which takes it for one of the node's own."""
+        runtime = runtime_in(config)
+        call = self._stack.node_call(
+            self._node_name, self._path, None, config, runtime, blocking=True
+        )
+        return self._passed_on(error, call)
 
     def _passed_on(self, error: Exception, call: Call) -> Exception:
         """The error as LangGraph gets it: what it must not try again or handle bubbles up past its loops."""
@@ -204,11 +219,12 @@ class GuardedNode(RunnableCallable):
 
     def _is_final(self, error: Exception, call: Call) -> bool:
         """Whether an error must pass LangGraph's error handlers: no policy recovers from it, and no retry follows."""
-        policies = self._recoverers
-        if not policies or any(policy.recovers_from(error) for policy in policies):
+        if any(policy.recovers_from(error) for policy in self._recoverers):
             return False
-        if any(policy.gives_up(error) for policy in policies):
+        if any(policy.gives_up(error) for policy in self._strict):
             return True
+        if not self._recoverers:
+            return False
         return pause_before_retry(self._retries, error, call.attempt) is None
 
     def _is_too_late(self, error: Exception, call: Call, deadline: TimeLimit) -> bool:

@@ -13,7 +13,7 @@ from math import isfinite
 from typing import Any
 
 _STATUS_NAMES = ("status_code", "code", "status", "http_status")
-_CODE_NAMES = ("code", "type", "status", "sqlstate")
+_CODE_NAMES = ("code", "type", "status")
 _MILLISECONDS = ("retry-after-ms", "x-ms-retry-after-ms")
 
 
@@ -39,6 +39,12 @@ def codes_of(error: BaseException) -> Iterator[str]:
         *(_at(_read(error, "details"), "error", name) for name in ("status",)),  # Google's genai
     ]
     yield from (word for word in found if isinstance(word, str))
+
+
+def sqlstate_of(error: BaseException) -> str:
+    """What a database says of an error, in five characters as SQL's standard has them; else nothing."""
+    said = _read(error, "sqlstate") or _read(error, "pgcode")
+    return said if isinstance(said, str) else ""
 
 
 def retry_after_of(error: BaseException, *, time: float) -> float | None:

@@ -29,9 +29,11 @@ from lg_prod_nodes._langgraph import (
     StateNodeSpec,
     copy_builder,
     does_nothing,
+    make_pauses_wakeable,
     runtime_in,
     unless_command,
     with_guarded_branches,
+    with_guarded_edges,
     write_again,
 )
 from lg_prod_nodes._node import GuardedNode, guarded_branch
@@ -106,7 +108,8 @@ def harden(
 
 @cache
 def _lead_graphs() -> None:
-    """Let the policies around a node reach the graphs that its function calls."""
+    """Let the policies around a node reach the graphs that its function calls, and a drain their pauses."""
+    make_pauses_wakeable()
     for name in ("stream", "astream"):
         lead(Pregel, name, partial(_called_graph, name))
 
@@ -214,6 +217,8 @@ def _guarded(
             recoverers=recoverers.get(name, ()),
             retries=retries,
         )
+        if name in recoverers or retries:
+            node = with_guarded_edges(node, inner.passed_on_from_edge)
     return node if inner is node.bound else node.copy({"bound": inner, "subgraphs": subgraphs})
 
 

@@ -136,8 +136,9 @@ class Production:
             await stack.__aexit__(kind, error, traceback)
 
     def _close_policies(self) -> None:
-        for policy in self._policies:
-            policy.close()
+        with ExitStack() as stack:  # one that fails keeps none of the others open
+            for policy in self._policies:
+                stack.callback(policy.close)
 
     def _compile(self, saver: Any, store: Any) -> App:
         self.dsn = database = hidden(str(saver.conn.conninfo))

@@ -6,7 +6,7 @@ import threading
 
 from lg_prod_nodes.call import SYSTEM_CLOCK, Clock
 from lg_prod_nodes.errors import ConfigurationError
-from lg_prod_nodes.taxonomy import Classify, is_transient
+from lg_prod_nodes.taxonomy import Classify, check_classify, is_transient
 
 _SAVED_SECONDS = 10.0
 
@@ -46,6 +46,7 @@ class RetryBudget:
             raise ConfigurationError(f"ratio is {ratio}; give a share from 0 to 1")
         if not min_per_second >= 0:
             raise ConfigurationError(f"min_per_second is {min_per_second}; give 0 or more")
+        check_classify(classify)
         self._ratio, self._per_second = ratio, min_per_second
         self._classify, self._clock = classify, clock
         self._most = max(min_per_second * _SAVED_SECONDS, 1.0 + ratio)

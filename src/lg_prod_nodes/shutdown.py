@@ -71,7 +71,7 @@ class GracefulShutdown:
         grace: float = 30.0,
         signals: Iterable[signal.Signals] = (signal.SIGTERM,),
     ) -> None:
-        if grace < 0:
+        if not 0 <= grace <= threading.TIMEOUT_MAX:
             raise ConfigurationError(f"grace is {grace}; give seconds, 0 or more")
         self._of = None if graph is None else hardening_of(graph)
         if graph is not None and self._of is None:
@@ -90,12 +90,12 @@ class GracefulShutdown:
         self._begin(lambda number: signal.pthread_kill(cast(int, main.ident), number))
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, _: object, error: BaseException | None, *__: object) -> None:
         try:
             self._leave().result()
         finally:
             self._restore_handlers()
-        self._end_process(kind)
+        self._end_process(error)
 
     async def __aenter__(self) -> Self:
         loop, task = asyncio.get_running_loop(), cast("asyncio.Task[Any]", asyncio.current_task())
@@ -108,17 +108,18 @@ class GracefulShutdown:
         self._begin(lambda _: loop.call_soon_threadsafe(stop))
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    async def __aexit__(self, _: object, error: BaseException | None, *__: object) -> None:
         try:
             await asyncio.wrap_future(self._leave())
         finally:
             self._restore_handlers()
-        self._end_process(kind)
+        self._end_process(error)
 
     def _begin(self, stop_block: Callable[[int], object]) -> None:
         self._signal, self._is_due, self._is_leaving = None, False, False
         self._told: SimpleQueue[int | None] = SimpleQueue()
         self._done: Future[None] = Future()
+        self._done.set_running_or_notify_cancel()  # a wait for it may be cancelled, it may not
         self._process = os.getpid()
         self._take_signals()
         watch = partial(self._watch, stop_block)
@@ -195,12 +196,18 @@ class GracefulShutdown:
             block()
             time.sleep(_PAUSE)
 
-    def _end_process(self, kind: type[BaseException] | None) -> None:
+    def _end_process(self, error: BaseException | None) -> None:
         number = self._signal
         if number is None or callable(self._before[number]):
             return
-        if kind is None or issubclass(kind, _STOPPED):
+        if error is None or _has_stopped(error):
             raise SystemExit(128 + number)
+
+
+def _has_stopped(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_has_stopped, error.exceptions))
+    return isinstance(error, _STOPPED)
 
 
 def _name(number: int) -> str:

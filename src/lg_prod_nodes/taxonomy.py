@@ -12,7 +12,13 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, get_args
 
-from lg_prod_nodes._provider_errors import causes, codes_of, retry_after_of, status_of
+from lg_prod_nodes._provider_errors import (
+    causes,
+    codes_of,
+    retry_after_of,
+    sqlstate_of,
+    status_of,
+)
 from lg_prod_nodes.errors import ConfigurationError
 
 __all__ = [
@@ -20,6 +26,7 @@ __all__ = [
     "Classify",
     "ErrorClass",
     "check_classes",
+    "check_classify",
     "class_of",
     "gravest",
     "is_transient",
@@ -151,6 +158,15 @@ def check_classes(setting: str, given: Iterable[object]) -> None:
             raise ConfigurationError(f"{setting} has {name!r}; choose among {', '.join(CLASSES)}")
 
 
+def check_classify(classify: Classify | None) -> None:
+    """Check that a user's own classes are classes.
+
+    Raises:
+        ConfigurationError: One is not.
+    """
+    check_classes("classify", classify.values() if isinstance(classify, Mapping) else ())
+
+
 def _given(error: BaseException, classify: Classify | None) -> ErrorClass | None:
     if classify is None:
         return None
@@ -163,8 +179,8 @@ def _said(error: BaseException) -> ErrorClass | None:
     for code in codes_of(error):
         if code in _BY_CODE:
             return _BY_CODE[code]
-        if len(code) == 5 and code.startswith(_TRANSIENT_SQLSTATES):
-            return "transient"
+    if sqlstate_of(error).startswith(_TRANSIENT_SQLSTATES):
+        return "transient"
     status = status_of(error)
     return None if status is None else _of_status(status)
 

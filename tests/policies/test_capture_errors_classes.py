@@ -118,9 +118,10 @@ async def test_what_is_raised_was_tried_again_before(run: Runner) -> None:
     assert len(tries) == 4
 
 
-async def test_a_critical_error_is_not_tried_again(run: Runner) -> None:
+@pytest.mark.parametrize("then", ["raise", "continue"])
+async def test_a_critical_error_is_not_tried_again(run: Runner, then: Any) -> None:
     tries: list[int] = []
-    policy = CaptureErrors(then="continue", critical=(Odd,))
+    policy = CaptureErrors(then=then, critical=(Odd,))
 
     with pytest.raises(Odd):
         await run(graph_of(policy, Odd(), tries, retry_policy=TWICE).compile(), {"log": []})

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
 from langgraph.types import interrupt
@@ -19,6 +21,7 @@ from lg_prod_nodes import (
     ConfigurationError,
     ContentBlocked,
     FailureLog,
+    Policy,
     ProductionError,
     Redact,
     Run,
@@ -26,6 +29,7 @@ from lg_prod_nodes import (
     UnknownFailure,
     harden,
 )
+from lg_prod_nodes.call import Call, Handler, Kind
 
 pytestmark = pytest.mark.usefixtures("logged")
 
@@ -190,6 +194,32 @@ def test_without_a_thread_there_is_nothing_to_go_on_from(service: Service, log: 
         log.retry(failure.id, graph)
     with pytest.raises(UnknownFailure, match="no failure 'x'"):
         log.show("x")
+
+
+@dataclass(frozen=True)
+class Refuses(Policy):
+    """Fails before a run begins, as a store does that is down."""
+
+    kinds: ClassVar[frozenset[Kind]] = frozenset({"run"})
+
+    async def wrap(self, call: Call, handler: Handler) -> Any:
+        raise ConnectionError("secret")
+
+
+@pytest.mark.parametrize("thread", ["new", "\udc80"])
+def test_a_run_that_failed_before_it_began_is_not_taken_for_done(thread: str) -> None:
+    log, saver = FailureLog(), InMemorySaver()
+    builder, config = one(notes("served")), RunnableConfig(configurable={"thread_id": thread})
+    serving = harden(builder, [CaptureErrors(failures=log)]).compile(saver)
+    refusing = harden(builder, [CaptureErrors(failures=log), Refuses()]).compile(saver)
+    serving.invoke({"log": ["before"]}, config)
+    with pytest.raises(ConnectionError):
+        refusing.invoke({"log": ["lost"]}, config)
+    (failure,) = log.list()
+
+    with pytest.raises(ProductionError, match="give the graph its input again"):
+        log.retry(failure.id, serving)
+    assert log.list() == [failure]
 
 
 async def test_a_log_that_is_down_takes_nothing_from_the_error(

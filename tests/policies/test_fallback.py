@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.errors import GraphBubbleUp, GraphDrained, GraphInterrupt
 from langgraph.graph import START
 from langgraph.types import Command, interrupt
 from pydantic import Field
@@ -85,6 +87,27 @@ async def test_and_the_next_when_that_fails_too(run: Runner) -> None:
 
     assert said(await run(graph, HELLO)) == ["hi", "third"]
     assert second.tries == ["whole"]
+
+
+async def test_each_of_a_chain_is_asked_once(run: Runner) -> None:
+    models = [Failing(model_name=name) for name in ("fourth", "third", "second", "first")]
+    graph = answers(*(Fallback(model=model) for model in models[:-1]), model=models[-1])
+
+    with pytest.raises(ConnectionError):
+        await run(graph, HELLO)
+    assert [model.tries for model in models] == [["whole"]] * 4
+
+
+@pytest.mark.parametrize("stops", [GraphDrained("stop"), GraphInterrupt()])
+async def test_what_is_no_error_is_no_reason_to_ask_another(
+    run: Runner, stops: GraphBubbleUp
+) -> None:
+    other = FakeModel(says="instead")
+    graph = answers(Fallback(model=other, on=("unknown", Exception)), model=Failing(error=stops))
+
+    with suppress(GraphDrained):  # an interrupt ends a run without an error
+        await run(graph, HELLO)
+    assert other.asked == []
 
 
 async def test_its_own_failure_is_raised(run: Runner) -> None:
@@ -244,6 +267,15 @@ async def test_interrupts_and_refusals_are_no_failures(run: Runner) -> None:
     await run(limited, {"log": []})
     with pytest.raises(RateLimitExceeded):
         await run(limited, {"log": []})
+
+
+async def test_a_function_that_takes_over_may_ask_a_person(run: Runner) -> None:
+    asking = Fallback(node=lambda state: {"text": interrupt("how?")}, on=("bad_input",))
+    compiled = harden(one(fails), [asking]).compile(InMemorySaver())
+
+    assert "text" not in await run(compiled, {"log": []}, THREAD)
+    assert (await run(compiled, Command(resume="so"), THREAD))["text"] == "so"
+    assert compiled.get_state(THREAD).next == ()
 
 
 async def test_it_is_done_once_though_another_node_interrupts(run: Runner) -> None:

@@ -102,14 +102,15 @@ def test_a_nearer_deadline_cuts_a_synchronous_node_too() -> None:
     gate.opens.set()
 
 
-async def test_what_is_in_time_is_as_it_was(run: Runner) -> None:
+@pytest.mark.parametrize("seconds", [60.0, float("inf")])
+async def test_what_is_in_time_is_as_it_was(run: Runner, seconds: float) -> None:
     def node(state: State) -> Any:
         assert current_run() is not None
         get_stream_writer()("written")
         return Command(goto=Send("after", {}), update={"log": ["sent"]})
 
     builder = one(node, destinations=("after",)).add_node("after", notes("after"))
-    graph = harden(builder, [Timeout(60.0)]).compile()
+    graph = harden(builder, [Timeout(seconds)]).compile()
 
     assert (await run(graph, {"log": []}))["log"] == ["sent", "after"]
 

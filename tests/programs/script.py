@@ -1,7 +1,8 @@
-"""Scripts that are asked to end: `python script.py running|waiting|caught|forked|stubborn`. Each says `ready`."""
+"""Scripts that are asked to end: `python script.py running|waiting|caught|group|forked|stubborn`. Each says `ready`."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
@@ -40,7 +41,14 @@ def wait() -> None:
     time.sleep(60)
 
 
+async def run_in_group() -> None:
+    async with GracefulShutdown(), asyncio.TaskGroup() as tasks:
+        tasks.create_task(graph.ainvoke({"said": "hi"}, {"configurable": {"thread_id": "1"}}))
+
+
 match sys.argv[1]:
+    case "group":
+        asyncio.run(run_in_group())
     case "running":
         with GracefulShutdown():
             run()

@@ -13,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lg_prod_nodes import CircuitStore, ConfigurationError, StoreUnavailable
+from lg_prod_nodes._engine import drive
 from lg_prod_nodes.call import Call
 from lg_prod_nodes.run import Run
+from lg_prod_nodes.stores import circuits
 from lg_prod_nodes.stores._circuit import Circuit, Entry, Rules, enter, leave
 
 RULES = Rules(ratio=0.5, minimum=4, window=10.0, open_for=30.0, probes=2)
@@ -247,6 +249,17 @@ def change(store: CircuitStore, step: Any) -> Any:
     with pytest.raises(StopIteration) as ended:
         coroutine.send(None)
     return ended.value.value
+
+
+def test_in_memory_the_oldest_of_too_many_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(circuits, "_MOST_IN_MEMORY", 2)
+    store = CircuitStore()
+    for name in ("a", "b", "a", "c"):
+        drive(store.change(name, lambda at: (Circuit(calls=at.calls + 1), None), call()))
+    counted = [
+        drive(store.change(name, lambda at: (at, at.calls), call())) for name in ("a", "b", "c")
+    ]
+    assert counted == [2, 0, 1]
 
 
 def test_changes_by_many_at_once_are_all_kept(url: str) -> None:

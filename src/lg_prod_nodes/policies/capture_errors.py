@@ -15,7 +15,14 @@ from lg_prod_nodes.history import replies
 from lg_prod_nodes.policy import Policy, Role
 from lg_prod_nodes.run import CapturedError
 from lg_prod_nodes.stores.failures import Failure, FailureLog
-from lg_prod_nodes.taxonomy import Classify, ErrorClass, check_classes, class_of, type_of
+from lg_prod_nodes.taxonomy import (
+    Classify,
+    ErrorClass,
+    check_classes,
+    check_classify,
+    class_of,
+    type_of,
+)
 
 Then = Literal["raise", "continue", "end"] | Command[Any]
 
@@ -79,6 +86,7 @@ class CaptureErrors(Policy):
         for setting, given in (("then", self.then), ("reply", self.reply)):
             check_classes(setting, given if isinstance(given, Mapping) else ())
         check_classes("ignore", self.ignore)
+        check_classify(self.classify)
         if isinstance(self.then, Mapping) and self.then.get("critical", "raise") != "raise":
             raise ConfigurationError(
                 f"then has {self.then['critical']!r} for critical errors, which are always raised; choose another class"
@@ -122,8 +130,10 @@ class CaptureErrors(Policy):
         return self._way(self._class_of(error)) != "raise"
 
     def gives_up(self, error: BaseException) -> bool:
-        """Critical errors and refusals are raised at once."""
-        return self._class_of(error) in ("critical", "rejected")
+        """Critical errors are raised at once; so are refusals, where the run goes on from others."""
+        if isinstance(error, self.critical):
+            return True
+        return self.recovers and self._class_of(error) in ("critical", "rejected")
 
     async def recover(self, call: Call, error: BaseException | str) -> Any:
         """Record the error of a node that failed for good, and give what stands in for its own update."""

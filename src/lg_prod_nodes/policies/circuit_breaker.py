@@ -20,7 +20,14 @@ from lg_prod_nodes.keys import Key
 from lg_prod_nodes.policy import Site
 from lg_prod_nodes.stores._circuit import Circuit, Entry, Result, Rules, enter, leave
 from lg_prod_nodes.stores.circuits import CircuitStore
-from lg_prod_nodes.taxonomy import Classify, ErrorClass, check_classes, class_of, retry_after_of
+from lg_prod_nodes.taxonomy import (
+    Classify,
+    ErrorClass,
+    check_classes,
+    check_classify,
+    class_of,
+    retry_after_of,
+)
 
 T = TypeVar("T")
 
@@ -98,6 +105,7 @@ class CircuitBreaker(Admission):
         if not self.max_wait >= 0:
             yield f"max_wait is {self.max_wait}; give seconds, 0 or more"
         check_classes("counts", self.counts)
+        check_classify(self.classify)
         yield from super().problems()
 
     @property

@@ -17,10 +17,20 @@ from lg_prod_nodes._langgraph import RunnableCallable
 from lg_prod_nodes.call import Call, Handler, Kind
 from lg_prod_nodes.errors import CircuitOpen, ConfigurationError
 from lg_prod_nodes.policy import Policy, Role, Site, as_update
-from lg_prod_nodes.taxonomy import Classify, ErrorClass, check_classes, class_of, type_of
+from lg_prod_nodes.taxonomy import (
+    Classify,
+    ErrorClass,
+    check_classes,
+    check_classify,
+    class_of,
+    type_of,
+)
 
-_STANDING: ContextVar[tuple[int, ...]] = ContextVar("fallbacks", default=())
-"""The fallbacks around the call that goes on: each takes over from it once, whoever else is asked meanwhile."""
+_MET: ContextVar[list[int] | None] = ContextVar("fallbacks_met", default=None)
+"""The fallbacks that the call which goes on has met."""
+
+_RESTING: ContextVar[frozenset[int]] = ContextVar("fallbacks_resting", default=frozenset())
+"""Those that leave a call alone: it is one of another model, and the call that failed has met them."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +84,7 @@ class Fallback(Policy):
         if self.node is not None and not callable(self.node):
             raise ConfigurationError(f"node is {self.node!r}; give a function of the state")
         check_classes("on", (name for name in self.on if not isinstance(name, type)))
+        check_classify(self.classify)
 
     @property
     def writes(self) -> frozenset[str]:
@@ -108,15 +119,18 @@ class Fallback(Policy):
 
     async def wrap(self, call: Call, handler: Handler) -> Any:
         """Ask the other model where the first one fails."""
-        if id(self) in _STANDING.get():  # the call of another model
+        if id(self) in _RESTING.get():
             return await handler(call)
-        token = _STANDING.set((*_STANDING.get(), id(self)))
+        if (met := _MET.get()) is not None:
+            met.append(id(self))
+            return await self._stand(call, handler, met)
+        token = _MET.set(met := [id(self)])
         try:
-            return await self._stand(call, handler)
+            return await self._stand(call, handler, met)
         finally:
-            _STANDING.reset(token)
+            _MET.reset(token)
 
-    async def _stand(self, call: Call, handler: Handler) -> Any:
+    async def _stand(self, call: Call, handler: Handler, met: list[int]) -> Any:
         going = Watched(cast(Any, handler(call)))
         try:
             return await going
@@ -126,18 +140,27 @@ class Fallback(Policy):
             if going.has_left or not self._takes(error) or not _is_chat(call):
                 raise
             call.emit("fell_back", policy="Fallback", error_type=type_of(error))
-            return await call.answer(await self._ask(call))
+            return await call.answer(await self._ask(call, met))
 
     def _takes(self, error: BaseException | str) -> bool:
         types = tuple(kind for kind in self.on if isinstance(kind, type))
         return isinstance(error, types) or class_of(error, self.classify) in self.on
 
-    async def _ask(self, call: Call) -> Any:
+    async def _ask(self, call: Call, met: list[int]) -> Any:
         """What the other model says: to a list of messages, or to several such lists."""
         model = cast(Any, self.model)
-        if isinstance(call.input[0], BaseMessage):
-            return model.invoke(call.input) if call.blocking else await model.ainvoke(call.input)
-        return model.generate(call.input) if call.blocking else await model.agenerate(call.input)
+        resting, fresh = _RESTING.set(_RESTING.get().union(met)), _MET.set(None)
+        try:
+            if isinstance(call.input[0], BaseMessage):
+                return (
+                    model.invoke(call.input) if call.blocking else await model.ainvoke(call.input)
+                )
+            if call.blocking:
+                return model.generate(call.input)
+            return await model.agenerate(call.input)
+        finally:
+            _RESTING.reset(resting)
+            _MET.reset(fresh)
 
 
 def _is_chat(call: Call) -> bool:

@@ -129,4 +129,4 @@ def _is_own(names: Mapping[str, Any]) -> bool:
 
 
 def _digest(*parts: str) -> str:
-    return blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
+    return blake2b("\0".join(parts).encode(errors="surrogatepass"), digest_size=8).hexdigest()

@@ -18,6 +18,7 @@ from lg_prod_nodes.stores._circuit import Circuit
 T = TypeVar("T")
 
 _MOST_SWAPS = 1000
+_MOST_IN_MEMORY = 10_000
 _TABLES: dict[str, LiteralString] = {
     "lg_prod_nodes_circuits": """
         CREATE UNLOGGED TABLE IF NOT EXISTS lg_prod_nodes_circuits (
@@ -116,7 +117,12 @@ class _Memory:
         with self._lock:
             if self._kept.get(name) != old:
                 return False
+            self._kept.pop(name, None)
             self._kept[name] = new
+            if len(self._kept) > _MOST_IN_MEMORY:
+                del self._kept[
+                    next(iter(self._kept))
+                ]  # the one that has not changed for the longest
             return True
 
     def close(self) -> None:

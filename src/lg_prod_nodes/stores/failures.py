@@ -92,7 +92,7 @@ class FailureLog:
 
         Raises:
             UnknownFailure: There is no such failure.
-            ProductionError: It had no thread, or the thread has gone on since.
+            ProductionError: It had no thread, its thread has gone on since, or has nothing to go on with.
         """
         failure = self.show(id)
         thread = _thread_of(failure)
@@ -126,7 +126,11 @@ def _thread_of(failure: Failure) -> RunnableConfig:
 def _config(failure: Failure, state: Any, *, fork: bool) -> RunnableConfig:
     config = _thread_of(failure)
     present = state.config.get("configurable", {}).get("checkpoint_id")
-    if failure.checkpoint_id is None or failure.checkpoint_id == present:
+    if failure.checkpoint_id is None and not state.next:
+        raise ProductionError(
+            f"failure {failure.id} left its thread nothing to go on with; give the graph its input again"
+        )
+    if failure.checkpoint_id in (None, present):
         return config
     if not fork:
         raise ProductionError(
