@@ -185,6 +185,13 @@ def test_the_picture_has_every_panel_with_its_lines(
     assert (tmp_path / "dashboard.png").stat().st_size > 50_000
 
 
+def test_the_page_tells_of_each_panel_and_alert() -> None:
+    page = (ROOT / "docs" / "how-to" / "dashboard.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `?([^|`]+?)`? (?:\(page\) )?\|", page, re.MULTILINE)
+    panels, alerts = [panel["title"] for panel in PANELS], [rule["alert"] for rule in RULES]
+    assert rows == ["panel", *panels, "alert", *alerts]
+
+
 @pytest.mark.parametrize(
     ("value", "unit", "said"),
     [

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-from lg_prod_nodes._check_server import ServerConfig, read
-from lg_prod_nodes._check_services import checks_of, unknown_names
-from lg_prod_nodes._checks import Check, Finding, run_all, within
+from lg_prod_nodes.cli._checks import Check, Finding, run_all, within
+from lg_prod_nodes.cli._server import ServerConfig, read
+from lg_prod_nodes.cli._services import checks_of, unknown_names
 from lg_prod_nodes.errors import ConfigurationError
 from lg_prod_nodes.settings import Settings
 

@@ -1,7 +1,4 @@
-"""The command `lg-prod-nodes`: what an operator asks a database, from a shell.
-
-A subcommand is one function that adds its parser and says what runs.
-"""
+"""`lg-prod-nodes usage`: what model calls spent, as a table, CSV or JSON."""
 
 from __future__ import annotations
 
@@ -14,10 +11,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from lg_prod_nodes._cli_check import add_check
-from lg_prod_nodes._cli_failures import add_failures
 from lg_prod_nodes._secrets import Secret
-from lg_prod_nodes.errors import ConfigurationError, ProductionError
+from lg_prod_nodes.errors import ConfigurationError
 from lg_prod_nodes.ledger import DIMENSIONS, Ledger, UsageRow
 from lg_prod_nodes.run import Usage
 from lg_prod_nodes.settings import Settings
@@ -26,21 +21,7 @@ _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _TIMEOUT = 60.0
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a subcommand, and say in one line what goes wrong."""
-    parser = argparse.ArgumentParser(prog="lg-prod-nodes", description="Asks a database of yours.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_usage, add_failures, add_check):
-        add(commands)
-    given = parser.parse_args(arguments)
-    try:
-        return given.run(given) or 0
-    except ProductionError as error:
-        sys.stderr.write(f"lg-prod-nodes: {error}\n")
-        return 1
-
-
-def _usage(commands: Any) -> None:
+def add_usage(commands: Any) -> None:
     """`usage`: what model calls spent."""
     parser = commands.add_parser(
         "usage", help="what model calls spent, and what their results cost"

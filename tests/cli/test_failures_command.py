@@ -64,7 +64,7 @@ def test_lists_shows_and_retries(
     assert main(["failures", "show", failed]) == 0
     shown = capsys.readouterr().out
     assert "thread_id      1\n" in shown
-    assert "frames         test_cli_failures.py:" in shown
+    assert "frames         test_failures_command.py:" in shown
 
     monkeypatch.setattr(sys.modules[__name__], "down", False)
     assert main(["failures", "retry", failed, "--graph", "desk:graph"]) == 0

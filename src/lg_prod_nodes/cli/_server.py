@@ -17,7 +17,7 @@ from typing import Any
 
 from dotenv import dotenv_values
 
-from lg_prod_nodes._checks import Check, Finding
+from lg_prod_nodes.cli._checks import Check, Finding
 
 _SCRIPT = re.compile(r"\.[mc]?[jt]sx?(?::|$)")
 _VERSION = re.compile(r"3\.(\d{2})(?:-\w+)?")
@@ -202,7 +202,7 @@ def _asked(
 ) -> tuple[list[Any], bool]:
     """What the process says, and whether it had to be ended."""
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "lg_prod_nodes._check_imports"],
+        [sys.executable, "-P", "-m", "lg_prod_nodes.cli._imports"],
         cwd=folder,
         env=dict(environ),
         stdin=subprocess.PIPE,

@@ -17,9 +17,9 @@ from urllib.parse import unquote, urlsplit
 from platformdirs import user_state_path
 from pydantic import SecretStr
 
-from lg_prod_nodes._checks import Check, Finding, Status
 from lg_prod_nodes._engine import drive
 from lg_prod_nodes._secrets import scheme_of
+from lg_prod_nodes.cli._checks import Check, Finding, Status
 from lg_prod_nodes.errors import ConfigurationError, StoreUnavailable
 from lg_prod_nodes.settings import PREFIX, Settings
 from lg_prod_nodes.stores._postgres import Postgres

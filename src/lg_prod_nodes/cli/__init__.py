@@ -1,0 +1,31 @@
+"""The command `lg-prod-nodes`: what an operator asks, from a shell.
+
+A subcommand is one module with one function that adds its parser and says what runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from lg_prod_nodes.cli._check import add_check
+from lg_prod_nodes.cli._failures import add_failures
+from lg_prod_nodes.cli._usage import add_usage
+from lg_prod_nodes.errors import ProductionError
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a subcommand, and say in one line what goes wrong."""
+    parser = argparse.ArgumentParser(prog="lg-prod-nodes", description="Asks a database of yours.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for add in (add_usage, add_failures, add_check):
+        add(commands)
+    given = parser.parse_args(arguments)
+    try:
+        return given.run(given) or 0
+    except ProductionError as error:
+        sys.stderr.write(f"lg-prod-nodes: {error}\n")
+        return 1
