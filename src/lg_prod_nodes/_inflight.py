@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from typing import Protocol
+
+_SLICE = 0.25
 
 
 class Bell:
@@ -34,7 +37,12 @@ class Bell:
 
     def wait(self, seconds: float) -> bool:
         """Wait in this thread; tells whether the bell was rung."""
-        return self._rung.wait(seconds)
+        # In slices: a signal that comes just before the main thread waits is not handled until it wakes.
+        ends = time.monotonic() + seconds
+        while (left := ends - time.monotonic()) > _SLICE:
+            if self._rung.wait(_SLICE):
+                return True
+        return self._rung.wait(max(left, 0.0))
 
     async def await_(self, seconds: float) -> bool:
         """Wait in this task; tells whether the bell was rung."""

@@ -92,6 +92,16 @@ async def test_opens_probes_and_closes(run: Runner, clock: FakeClock) -> None:
     assert service.calls == 7
 
 
+async def test_a_policy_that_fails_further_in_opens_no_circuit(
+    run: Runner, clock: FakeClock
+) -> None:
+    service = Dependency()
+    graph = guarded(service, CircuitBreaker(minimum=1), clock)
+    service.error = StoreUnavailable("a budget's database is gone")
+
+    assert await outcomes(run, graph, 3) == ["StoreUnavailable"] * 3
+
+
 async def test_says_what_is_open_and_until_when(run: Runner, clock: FakeClock) -> None:
     service = Dependency()
     service.error = TimeoutError()

@@ -13,6 +13,7 @@ from lg_prod_nodes.call import Call, Handler, Kind
 from lg_prod_nodes.errors import (
     CallRejected,
     CircuitOpen,
+    ProductionError,
     RateLimitExceeded,
     StoreUnavailable,
 )
@@ -136,7 +137,8 @@ class CircuitBreaker(Admission):
         try:
             result = await handler(call)
         except Exception as error:
-            if call.outcome(error) == "error":
+            # A policy further in that fails by itself says nothing of what is called.
+            if call.outcome(error) == "error" and not isinstance(error, ProductionError):
                 await self._leave(call, circuit, entry, error)
             raise
         await self._leave(call, circuit, entry, None)
