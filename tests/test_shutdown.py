@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import operator
+import os
 import signal
 import subprocess
 import sys
@@ -492,6 +493,15 @@ def test_a_script_ends_when_its_run_has_stopped(script: str) -> None:
     with started(script) as process:
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENT / 2) == 128 + signal.SIGTERM
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no forks")
+def test_a_forked_child_waits_for_no_run_of_its_parent() -> None:
+    with IN_FLIGHT.held(Run(), None):
+        if (child := os.fork()) == 0:
+            os._exit(IN_FLIGHT.count())
+        _, status = os.waitpid(child, 0)
+        assert (IN_FLIGHT.count(), os.WEXITSTATUS(status)) == (1, 0)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGTERM")

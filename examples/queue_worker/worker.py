@@ -10,6 +10,7 @@ If the worker ends before, by SIGTERM or by SIGKILL, Postgres frees the lock and
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from importlib import import_module
 from typing import Any
@@ -18,7 +19,7 @@ from langgraph.errors import GraphDrained
 from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
-from lg_prod_nodes import CaptureErrors, Production, ShuttingDown
+from lg_prod_nodes import CaptureErrors, FailureLog, Production, ShuttingDown, StoreUnavailable
 
 TABLE = """CREATE TABLE IF NOT EXISTS jobs (
     id text PRIMARY KEY, input jsonb NOT NULL, at timestamptz NOT NULL DEFAULT now())"""
@@ -44,20 +45,30 @@ async def serve(app: Any, dsn: str) -> None:
                 taken = await (await connection.execute(TAKE)).fetchone()
                 if taken is not None:
                     id, input = taken
-                    await app.ainvoke(
-                        input, {"configurable": {"thread_id": id}, "metadata": {"run_id": id}}
-                    )
+                    await run(app, id, input)
                     await connection.execute(DONE, [id])
             if taken is None:
                 await asyncio.sleep(PAUSE)
 
 
+async def run(app: Any, id: str, input: Any) -> None:
+    """Do a job. One whose run fails is done, too: see `lg-prod-nodes failures list`, and `retry`."""
+    config = {"configurable": {"thread_id": id}, "metadata": {"run_id": id}}
+    try:
+        await app.ainvoke(input, config)
+    except (GraphDrained, ShuttingDown, StoreUnavailable):
+        raise
+    except Exception:
+        logging.getLogger(__name__).warning("job %s failed", id)
+
+
 async def main(dsn: str, builder: Any, concurrency: int = 4, grace: float = 30.0) -> None:
     """Do jobs, several at once, until SIGTERM."""
-    async with Production(builder, [CaptureErrors()], postgres=dsn, grace=grace) as app:
+    policies = [CaptureErrors(failures=FailureLog(dsn))]
+    async with Production(builder, policies, postgres=dsn, grace=grace) as app:
         servers = (serve(app, dsn) for _ in range(concurrency))
         for ended in await asyncio.gather(*servers, return_exceptions=True):
-            if not isinstance(ended, (GraphDrained, ShuttingDown)):
+            if ended is not None and not isinstance(ended, (GraphDrained, ShuttingDown)):
                 raise ended
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections import Counter
@@ -78,10 +79,12 @@ class InFlight:
     """Knows the runs that go on, and lets none begin where it drains."""
 
     def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Know of nothing, as a process does that was forked just now."""
         self._runs: dict[object, tuple[Stoppable, object]] = {}  # a run may go on more than once
-        self._draining: Counter[int] = (
-            Counter()
-        )  # by identity: graphs of equal policies are not the same
+        self._draining: Counter[int] = Counter()  # by identity: graphs may have equal policies
         self._changed = threading.Condition()
 
     @property
@@ -133,3 +136,5 @@ class InFlight:
 
 
 IN_FLIGHT = InFlight()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=IN_FLIGHT.begin)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 import pytest
@@ -262,6 +262,19 @@ def test_nothing_of_what_a_redaction_removes_is_kept(log: FailureLog) -> None:
     assert "ada@example.com" not in repr(log.list())
 
 
+async def test_failures_that_came_last_long_ago_are_forgotten(
+    run: Runner, service: Service, log: FailureLog, clock: FakeClock
+) -> None:
+    graph = graph_of(service, log, clock)
+    for days, thread in ((0, "a"), (89, "b"), (2, "c")):
+        clock.advance(days * 86_400.0)
+        await failing(run, graph, {"log": []}, {"configurable": {"thread_id": thread}})
+
+    assert [failure.thread_id for failure in log.list()] == ["c", "b"]
+
+
 def test_settings_that_cannot_work_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="timeout is 0"):
         FailureLog(timeout=0)
+    with pytest.raises(ConfigurationError, match=r"retention is 0:00:00; give a timedelta above 0"):
+        FailureLog(retention=timedelta(0))

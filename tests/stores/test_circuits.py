@@ -8,6 +8,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -338,3 +339,18 @@ def test_a_place_that_is_not_known_is_refused(given: Any) -> None:
         CircuitStore(given)
     with pytest.raises(ConfigurationError, match="timeout is 0"):
         CircuitStore(timeout=0)
+
+
+def test_in_postgres_circuits_that_nobody_changed_for_a_day_are_forgotten(dsn: str) -> None:
+    store = CircuitStore(dsn)
+    for name in ("idle", "busy"):
+        drive(store.change(name, lambda at: (tell(at, FAILS), None), call()))
+    with psycopg.connect(dsn) as connection:
+        connection.execute(
+            "UPDATE lg_prod_nodes_circuits SET at = now() - interval '25 hours' WHERE name = 'idle'"
+        )
+    drive(store.change("new", lambda at: (tell(at, FAILS), None), call()))
+    with psycopg.connect(dsn) as connection:
+        rows = connection.execute("SELECT name FROM lg_prod_nodes_circuits ORDER BY name")
+        assert [name for (name,) in rows] == ["busy", "new"]
+    store.close()

@@ -91,8 +91,13 @@ class Failure:
 class Place(Protocol):
     """Keeps failures."""
 
-    def add(self, failure: Failure) -> None:
-        """Keep a failure; one that is known counts one more, and is open again."""
+    def add(self, failure: Failure, *, forget: datetime) -> None:
+        """Keep a failure; one that is known counts one more, and is open again.
+
+        Args:
+            failure: What to keep.
+            forget: Some of those that came last before then are forgotten.
+        """
         ...
 
     def read(self, id: str) -> Failure | None:

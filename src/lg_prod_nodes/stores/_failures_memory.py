@@ -19,14 +19,15 @@ class MemoryFailures:
         self._kept: dict[str, Failure] = {}
         self._lock = threading.Lock()
 
-    def add(self, failure: Failure) -> None:
-        """Keep a failure."""
+    def add(self, failure: Failure, *, forget: datetime) -> None:
+        """Keep a failure, and forget those that came last before a time."""
         with self._lock:
             if (known := self._kept.pop(failure.id, None)) is not None:
                 failure = replace(failure, first=known.first, count=known.count + 1)
             self._kept[failure.id] = failure
-            if len(self._kept) > _MOST:
-                del self._kept[next(iter(self._kept))]
+            oldest = next(iter(self._kept.values()))
+            if len(self._kept) > _MOST or oldest.last < forget:
+                del self._kept[oldest.id]
 
     def read(self, id: str) -> Failure | None:
         """A failure by its id."""

@@ -29,6 +29,10 @@ _COLUMNS: LiteralString = """
 _NAMES = tuple(name.strip() for name in _COLUMNS.split(","))
 # The same run is not counted again where its statement is sent again.
 _ADD: LiteralString = """
+    WITH old AS (
+        DELETE FROM lg_prod_nodes_failures WHERE id IN (
+            SELECT id FROM lg_prod_nodes_failures WHERE last < %(forget)s AND id <> %(id)s ORDER BY last LIMIT 100
+            FOR UPDATE SKIP LOCKED))
     INSERT INTO lg_prod_nodes_failures AS known VALUES (
         %(id)s, %(graph)s, %(run_id)s, %(thread_id)s, %(checkpoint_id)s, %(checkpoint_ns)s, %(node)s, %(type)s,
         %(error_class)s, %(fingerprint)s, %(frames)s, %(attempts)s, %(first)s, %(last)s, 1, NULL)
@@ -60,9 +64,9 @@ class PostgresFailures:
     def __init__(self, dsn: Secret, timeout: float) -> None:
         self._postgres = Postgres(dsn, tables=_TABLES, timeout=timeout)
 
-    def add(self, failure: Failure) -> None:
-        """Keep a failure."""
-        values = asdict(failure) | {"frames": Jsonb(list(failure.frames))}
+    def add(self, failure: Failure, *, forget: datetime) -> None:
+        """Keep a failure, and forget some of those that came last before a time."""
+        values = asdict(failure) | {"frames": Jsonb(list(failure.frames)), "forget": forget}
         self._postgres.rows(_ADD, **values)
 
     def read(self, id: str) -> Failure | None:

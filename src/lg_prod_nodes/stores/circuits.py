@@ -22,14 +22,18 @@ _MOST_IN_MEMORY = 10_000
 _TABLES: dict[str, LiteralString] = {
     "lg_prod_nodes_circuits": """
         CREATE UNLOGGED TABLE IF NOT EXISTS lg_prod_nodes_circuits (
-            name text PRIMARY KEY, circuit text NOT NULL)"""
+            name text PRIMARY KEY, circuit text NOT NULL, at timestamptz NOT NULL DEFAULT now())"""
 }
 _READ: LiteralString = "SELECT circuit FROM lg_prod_nodes_circuits WHERE name = %(name)s"
 _ADD: LiteralString = """
+    WITH old AS (
+        DELETE FROM lg_prod_nodes_circuits WHERE name IN (
+            SELECT name FROM lg_prod_nodes_circuits WHERE at < now() - interval '1 day' AND name <> %(name)s
+            LIMIT 100 FOR UPDATE SKIP LOCKED))
     INSERT INTO lg_prod_nodes_circuits VALUES (%(name)s, %(new)s) ON CONFLICT DO NOTHING
     RETURNING name"""
 _SWAP: LiteralString = """
-    UPDATE lg_prod_nodes_circuits SET circuit = %(new)s
+    UPDATE lg_prod_nodes_circuits SET circuit = %(new)s, at = now()
     WHERE name = %(name)s AND circuit = %(old)s RETURNING name"""
 
 

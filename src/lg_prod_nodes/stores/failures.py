@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
@@ -25,9 +25,10 @@ class FailureLog:
     Args:
         dsn: The Postgres to keep them in, made ready at first use; without one they are kept in this process.
         timeout: Seconds to wait at most for a connection, and for a statement; twice as long for a silent server.
+        retention: How long after its last run a failure is kept.
 
     Raises:
-        ConfigurationError: The DSN cannot be read.
+        ConfigurationError: A setting cannot work, or the DSN cannot be read.
         StoreUnavailable: From the methods: the database cannot be reached in time.
 
     Example:
@@ -39,15 +40,24 @@ class FailureLog:
         ```
     """
 
-    def __init__(self, dsn: Secret | None = None, *, timeout: float = 5.0) -> None:
+    def __init__(
+        self,
+        dsn: Secret | None = None,
+        *,
+        timeout: float = 5.0,
+        retention: timedelta = timedelta(days=90),
+    ) -> None:
         if not timeout > 0:
             raise ConfigurationError(f"timeout is {timeout}; give seconds, more than 0")
+        if not retention > timedelta(0):
+            raise ConfigurationError(f"retention is {retention}; give a timedelta above 0")
+        self._retention = retention
         self._place = _place(None if dsn is None else hidden(dsn), timeout)
         weakref.finalize(self, self._place.close)
 
     def add(self, failure: Failure) -> None:
         """Keep a failure; one that is known counts one more, and is open again."""
-        self._place.add(failure)
+        self._place.add(failure, forget=failure.last - self._retention)
 
     def list(
         self, *, graph: str | None = None, resolved: bool = False, limit: int = 100
