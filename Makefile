@@ -21,7 +21,7 @@ export PIP_DEFAULT_TIMEOUT ?= 300
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help test format lint types layers tests examples docs wheel demo conformance bench coverage fix lock clean
+.PHONY: help test format lint types layers tests examples docs wheel demo dashboard conformance bench coverage fix lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -62,6 +62,8 @@ wheel: .venv/ready $(PROMETHEUS)/ready $(WHEEL)/locked ## Run all tests on the b
 demo: .venv/ready ## Run the support desk [DSN=postgresql://...] [CONVERSATIONS=file.jsonl]
 	@$(BIN)/python examples/support_desk/demo.py $(if $(DSN),--dsn '$(DSN)') \
 		$(if $(CONVERSATIONS),--conversations '$(CONVERSATIONS)')
+dashboard: .venv/ready $(PROMETHEUS)/ready ## Draw the dashboard of the support desk under load into docs/assets [MINUTES=10]
+	@$(BIN)/python examples/observability/load.py docs/assets $(MINUTES)
 conformance: .venv/ready ## Run LangGraph's own tests on hardened graphs
 	@$(BIN)/python tests/conformance/run.py
 bench: .venv/ready ## Run the benchmarks

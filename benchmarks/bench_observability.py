@@ -1,20 +1,24 @@
 """What watching costs: a bare graph, and the same graph with Tracing, Metrics and CaptureErrors, run in turn.
 
 Five nodes, in memory, no input or output. Prints the median processor time of a run, and the part of the bare
-Five nodes, in memory, no input or output. Prints the median processor time of a run, and the part of the bare
 graph's time that is added (the median of the pairs): for each policy, for all, and with OpenTelemetry on top.
+Then the time of a node, as it measures itself and as Metrics tells it: sum, p50 and p99.
+
     python benchmarks/bench_observability.py [ROUNDS]
 """
 
 from __future__ import annotations
 
+import asyncio
+import random
 import sys
 import time
-from statistics import median
+from statistics import median, quantiles
 from typing import Any
 
 import structlog
-from bench_overhead import RUNS, Nothing, chain, compare
+from bench_overhead import RUNS, Nothing, State, chain, compare
+from langgraph.graph import START, StateGraph
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
@@ -57,6 +61,44 @@ def seconds_a_run(graph: Any) -> float:
     return (time.process_time() - start) / RUNS
 
 
+def answer_times(answers: int = 400) -> tuple[list[float], dict[float, float], float]:
+    """How long a node took to answer by its own watch; what Metrics told of that, as buckets and as a sum."""
+    rng, own, registry = random.Random(1), list[float](), CollectorRegistry()
+
+    async def answer(state: State) -> None:
+        start = time.perf_counter()
+        await asyncio.sleep(rng.lognormvariate(0.0, 0.5))  # seconds, as models take them
+        own.append(time.perf_counter() - start)
+
+    builder = StateGraph(State).add_node(answer).add_edge(START, "answer")
+    graph = harden(builder, [Metrics(registry=registry)]).compile()
+    asyncio.run(graph.abatch([{"words": []}] * answers, {"max_concurrency": 50}))
+    told = [s for m in registry.collect() for s in m.samples if s.labels.get("kind") == "node"]
+    name = "lg_prod_call_duration_seconds"
+    buckets = {float(s.labels["le"]): s.value for s in told if s.name == f"{name}_bucket"}
+    return own, buckets, next(s.value for s in told if s.name == f"{name}_sum")
+
+
+def quantile(buckets: dict[float, float], part: float) -> tuple[float, float, float]:
+    """What Prometheus' `histogram_quantile` gives, and the bounds of the bucket that it lies in."""
+    rank, low, under = part * buckets[float("inf")], 0.0, 0.0
+    for high, count in sorted(buckets.items()):
+        if count >= rank:
+            return low + (high - low) * (rank - under) / (count - under), low, high
+        low, under = high, count
+    raise AssertionError
+
+
+def show_answer_times() -> None:
+    own, buckets, total = answer_times()
+    print(f"\n{len(own)} answers of a node, by its own watch and by Metrics (its bucket)")
+    print(f"sum  {sum(own):>8.3f} s {total:>8.3f} s  {(total / sum(own) - 1) * 100:+.2f} %")
+    cuts = quantiles(own, n=100, method="inclusive")
+    for percent in (50, 99):
+        told, low, high = quantile(buckets, percent / 100)
+        print(f"p{percent}  {cuts[percent - 1]:>8.3f} s {told:>8.3f} s  ({low:g} to {high:g} s)")
+
+
 def main(rounds: int) -> None:
     structlog.configure(processors=[structlog.processors.KeyValueRenderer()])
     bare = chain().compile()
@@ -70,6 +112,7 @@ def main(rounds: int) -> None:
         print(
             f"{name:<28} {run * 1e6:>7.0f} us a run  {(ratio - 1) * 100:>+6.1f} % of the bare graph"
         )
+    show_answer_times()
 
 
 if __name__ == "__main__":
