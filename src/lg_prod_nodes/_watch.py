@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+import asyncio
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field
-from functools import cache, wraps
+from functools import cache, partial, wraps
 from typing import Any, cast
 from uuid import UUID
 
@@ -30,6 +31,7 @@ class _Begun:
     input_tokens: int
     start: float
     answer: Answer = field(default_factory=Answer)
+    forsake: Callable[[], object] = tuple
 
 
 class RunWatch(GraphCallbackHandler):
@@ -90,7 +92,8 @@ class RunWatch(GraphCallbackHandler):
             input=None,
             config=cast(RunnableConfig, {**self._call.config, "metadata": metadata}),
         )
-        self._open[run_id] = _Begun(told, input_tokens, self._call.now())
+        begun = self._open[run_id] = _Begun(told, input_tokens, self._call.now())
+        begun.forsake = _at_end_of_task(partial(self._forsaken, run_id))
         usage = estimated(input_tokens)
         told.emit("model_begun", once=("begun", run_id), id=str(run_id), usage=usage)
 
@@ -126,14 +129,33 @@ class RunWatch(GraphCallbackHandler):
         elif not may_be_billed(error):
             begun.told.emit("model_failed", once=run_id, id=str(run_id), error=type(error).__name__)
 
+    def _forsaken(self, run_id: UUID, task: object) -> None:
+        """LangChain says nothing of a model call whose task is cancelled, unless it was read as a stream."""
+        if run_id in self._open:
+            self.on_llm_error(asyncio.CancelledError(), run_id=run_id)
+
     def _ended(self, run_id: UUID) -> _Begun:
         unknown = self._call.replace(kind="model", name="unknown", input=None)
-        return self._open.pop(run_id, None) or _Begun(unknown, 0, self._call.now())
+        begun = self._open.pop(run_id, None) or _Begun(unknown, 0, self._call.now())
+        begun.forsake()
+        return begun
 
     def _tell(self, told: Call, run_id: UUID, begun: _Begun, usage: Usage) -> None:
         seconds = self._call.now() - begun.start
         self._call.spent.append(usage)
         told.emit("model_called", once=run_id, id=str(run_id), usage=usage, seconds=seconds)
+
+
+def _at_end_of_task(act: Callable[[Any], object]) -> Callable[[], object]:
+    """Let something happen when the running task has ended; gives what takes that back."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # no event loop
+        task = None
+    if task is None:
+        return tuple
+    task.add_done_callback(act)
+    return partial(task.remove_done_callback, act)
 
 
 def watched(config: RunnableConfig | None, call: Call) -> RunnableConfig:

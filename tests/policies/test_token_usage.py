@@ -11,8 +11,10 @@ from langchain_core.language_models import FakeListLLM
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from langchain_core.outputs import ChatGenerationChunk, Generation, LLMResult
 from langchain_core.tools import tool
+from langgraph.errors import NodeTimeoutError
 from langgraph.graph import START, StateGraph
 from langgraph.types import Send
+from tests.conftest import FakeClock
 from tests.policies.conftest import (
     AT_ONCE,
     FakeModel,
@@ -25,9 +27,11 @@ from tests.policies.conftest import (
 
 from lg_prod_nodes import (
     Ledger,
+    Policy,
     Redact,
     Run,
     StoreUnavailable,
+    Timeout,
     TokenUsage,
     Tracing,
     Usage,
@@ -124,6 +128,43 @@ async def test_a_stream_that_is_cancelled_counts_as_far_as_it_came(usage: TokenU
     with pytest.raises(asyncio.CancelledError):
         await task
     assert usage.ledger.total(by="node") == {"node": ONE_CALL}
+
+
+@pytest.mark.parametrize("policies", [[], [Timeout(60.0)]], ids=["cancelled", "timed out"])
+async def test_a_call_that_is_streamed_for_a_reader_of_the_run_and_cancelled_counts_so_too(
+    usage: TokenUsage, policies: list[Policy]
+) -> None:
+    got, told = asyncio.Event(), Run()
+
+    class Endless(FakeModel):
+        async def _astream(self, *args: Any, **options: Any) -> Any:
+            for part in self._stream([HumanMessage("hi")]):
+                yield part
+            got.set()
+            await asyncio.Event().wait()
+
+    async def node(state: State) -> Any:
+        return {"messages": [await Endless().ainvoke("hi")]}
+
+    class Clock(FakeClock):
+        async def asleep(self, seconds: float, bell: object = None) -> None:
+            await got.wait()
+
+    graph = harden(one(node), [usage], nodes={"node": policies}, clock=Clock()).compile()
+
+    async def read() -> None:
+        async for _ in graph.astream(HI, stream_mode="messages", control=told):
+            pass
+
+    task = asyncio.create_task(read())
+    await got.wait()
+    if not policies:
+        task.cancel()
+
+    with pytest.raises((asyncio.CancelledError, NodeTimeoutError)):
+        await task
+    assert usage.ledger.total(by="node") == {"node": ONE_CALL}
+    assert told.report.usage == ONE_CALL
 
 
 def test_a_call_that_breaks_off_counts_as_far_as_it_came(usage: TokenUsage) -> None:
