@@ -26,6 +26,7 @@ from tests.policies.conftest import FakeModel
 from lg_prod_nodes import (
     Call,
     Handler,
+    Health,
     Ledger,
     Metrics,
     Policy,
@@ -34,6 +35,7 @@ from lg_prod_nodes import (
     TokenUsage,
     metrics_text,
 )
+from lg_prod_nodes.health._app import note_health
 from lg_prod_nodes.prices import list_price
 
 ROOT = Path(__file__).parents[1]
@@ -96,6 +98,7 @@ def runs(dsn: str, registry: CollectorRegistry) -> Iterator[Callable[[], None]]:
             app.invoke({"messages": [("user", "I am ann@example.com")]}, config)
             with pytest.raises(ValueError, match="secret"):
                 app.invoke({"messages": [("user", "fail")]}, config)
+            note_health(Health(app).ready(), registry)
 
         yield run
 
