@@ -14,7 +14,7 @@ import random
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from statistics import mean, median
 from typing import Any
 
@@ -64,6 +64,10 @@ class Streaming(BaseChatModel):
         raise NotImplementedError
 
     def _stream(self, *args: Any, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
+        for token in self.tokens:
+            yield ChatGenerationChunk(message=AIMessageChunk(content=token))
+
+    async def _astream(self, *args: Any, **kwargs: Any) -> AsyncIterator[ChatGenerationChunk]:
         for token in self.tokens:
             yield ChatGenerationChunk(message=AIMessageChunk(content=token))
 
