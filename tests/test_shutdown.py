@@ -153,15 +153,20 @@ def retrying(tried: threading.Event, saver: Any = ...) -> Any:
     return hardened.compile(checkpointer=InMemorySaver() if saver is ... else saver)
 
 
-def test_a_pause_before_a_retry_ends_at_once() -> None:
-    tried, run = threading.Event(), Run()
-    graph = retrying(tried)
+def drain_in_pause(graph: Any, given: Any, tried: threading.Event, run: Run) -> None:
+    """Let a run try, ask it to stop, and see that it does so at once."""
     with ThreadPoolExecutor() as threads:
-        running = threads.submit(graph.invoke, {"said": ["hi"]}, THREAD, control=run)
+        running = threads.submit(graph.invoke, given, THREAD, control=run)
         assert tried.wait(PATIENT)
         run.request_drain()
         with pytest.raises(GraphDrained):
             running.result(PATIENT / 2)
+
+
+def test_a_pause_before_a_retry_ends_at_once() -> None:
+    tried, run = threading.Event(), Run()
+    graph = retrying(tried)
+    drain_in_pause(graph, {"said": ["hi"]}, tried, run)
     assert graph.get_state(THREAD).next == ("fail",)
     assert not graph.get_state(THREAD).tasks[0].error
     assert run.report.outcome == "drained"
@@ -222,12 +227,7 @@ def test_what_runs_beside_a_pause_comes_to_its_end_and_is_kept() -> None:
     steps.begun.clear()
     tried.clear()
     again = Run()
-    with ThreadPoolExecutor() as threads:
-        running = threads.submit(graph.invoke, None, THREAD, control=again)
-        assert tried.wait(PATIENT)
-        again.request_drain()
-        with pytest.raises(GraphDrained):
-            running.result(PATIENT / 2)
+    drain_in_pause(graph, None, tried, again)
     assert not steps.begun.is_set()
 
 
@@ -235,12 +235,7 @@ def test_a_pause_in_a_subgraph_ends_at_once() -> None:
     tried, run = threading.Event(), Run()
     built = StateGraph(State).add_node("inner", retrying(tried, None)).add_edge(START, "inner")
     graph = harden(built, [CaptureErrors()]).compile(checkpointer=InMemorySaver())
-    with ThreadPoolExecutor() as threads:
-        running = threads.submit(graph.invoke, {"said": ["hi"]}, THREAD, control=run)
-        assert tried.wait(PATIENT)
-        run.request_drain()
-        with pytest.raises(GraphDrained):
-            running.result(PATIENT / 2)
+    drain_in_pause(graph, {"said": ["hi"]}, tried, run)
     assert graph.get_state(THREAD).next == ("inner",)
 
 
@@ -250,12 +245,7 @@ def test_a_pause_after_an_edge_failed_ends_at_once() -> None:
     built = StateGraph(State).add_node("first", lambda state: {"said": []}, retry_policy=patient)
     built.add_edge(START, "first").add_conditional_edges("first", failing(tried), ["first"])
     graph = harden(built, [CaptureErrors()]).compile(checkpointer=InMemorySaver())
-    with ThreadPoolExecutor() as threads:
-        running = threads.submit(graph.invoke, {"said": ["hi"]}, THREAD, control=run)
-        assert tried.wait(PATIENT)
-        run.request_drain()
-        with pytest.raises(GraphDrained):
-            running.result(PATIENT / 2)
+    drain_in_pause(graph, {"said": ["hi"]}, tried, run)
     assert graph.get_state(THREAD).next == ("first",)
 
 
@@ -275,12 +265,7 @@ def tasked(tried: threading.Event) -> Any:
 def test_a_task_s_pause_before_a_retry_ends_at_once() -> None:
     tried, run = threading.Event(), Run()
     graph = tasked(tried)
-    with ThreadPoolExecutor() as threads:
-        running = threads.submit(graph.invoke, "hi", THREAD, control=run)
-        assert tried.wait(PATIENT)
-        run.request_drain()
-        with pytest.raises(GraphDrained):
-            running.result(PATIENT / 2)
+    drain_in_pause(graph, "hi", tried, run)
     assert graph.get_state(THREAD).next == ("flow",)
 
 

@@ -167,8 +167,7 @@ def with_guarded_edges(
 
 
 def _guarded_writer(writer: Any, passed_on: Any) -> Any:
-    is_write = isinstance(writer, ChannelWrite)
-    if not (is_write or _is_branch(writer)):
+    if not (_is_write(writer) or _is_branch(writer)):
         return writer
 
     def write(value: Any, config: RunnableConfig, **kwargs: Any) -> Any:
@@ -179,9 +178,7 @@ def _guarded_writer(writer: Any, passed_on: Any) -> Any:
         with _errors(passed_on, config):
             return await writer.afunc(value, config, **kwargs)
 
-    guarded = RunnableCallable(_passed, trace=False) if is_write else copy(writer)
-    vars(guarded).update(func=write, afunc=awrite if writer.afunc else None)
-    return guarded
+    return _in_place_of(writer, write, awrite)
 
 
 @contextmanager
@@ -196,15 +193,16 @@ def _errors(passed_on: Any, config: RunnableConfig) -> Generator[None]:
         raise other from error
 
 
+def _is_write(writer: Any) -> bool:
+    return isinstance(writer, ChannelWrite)
+
+
 def _is_branch(writer: Any) -> bool:
     return isinstance(writer, RunnableCallable) and "writer" in writer.kwargs
 
 
 def unless_command(writer: Any) -> RunnableCallable:
     """An edge that is not followed from what a node gives as a `Command`."""
-    # LangGraph joins channel writes that stand in a row into new ones.
-    joined = isinstance(writer, ChannelWrite)
-    edge = RunnableCallable(_passed, trace=False) if joined else copy(writer)
 
     def follow(value: Any, config: RunnableConfig, **kwargs: Any) -> Any:
         return value if isinstance(value, Command) else writer.func(value, config, **kwargs)
@@ -212,8 +210,14 @@ def unless_command(writer: Any) -> RunnableCallable:
     async def afollow(value: Any, config: RunnableConfig, **kwargs: Any) -> Any:
         return value if isinstance(value, Command) else await writer.afunc(value, config, **kwargs)
 
-    vars(edge).update(func=follow, afunc=afollow if writer.afunc else None)
-    return edge
+    return _in_place_of(writer, follow, afollow)
+
+
+def _in_place_of(writer: Any, func: Any, afunc: Any) -> RunnableCallable:
+    """A writer with other functions, which is none of those that LangGraph joins where they stand in a row."""
+    other = RunnableCallable(_passed, trace=False) if _is_write(writer) else copy(writer)
+    vars(other).update(func=func, afunc=afunc if writer.afunc else None)
+    return cast(RunnableCallable, other)
 
 
 def _passed(value: Any, config: RunnableConfig) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from copy import copy
@@ -89,7 +88,7 @@ class Production:
             )
         self._postgres = None if postgres is None else hidden(postgres)
         self._pool_size = pool_size
-        self._shutdown = GracefulShutdown(graph=self._graph, grace=grace)
+        self._shutdown = GracefulShutdown(self._policies, graph=self._graph, grace=grace)
         self._compile_options = compile_options
         self.dsn: SecretStr | None = None
         self.app: App | None = None
@@ -101,7 +100,6 @@ class Production:
             connected = open_postgres(self._postgres, pool_size=self._pool_size)
             saver, store = stack.enter_context(connected)
             app = self._compile(saver, store)
-            stack.callback(self._close_policies)
             stack.enter_context(self._shutdown)
             self._open = stack.pop_all()
         self.app = app
@@ -118,7 +116,6 @@ class Production:
             connected = aopen_postgres(self._postgres, pool_size=self._pool_size)
             saver, store = await stack.enter_async_context(connected)
             app = self._compile(saver, store)
-            stack.push_async_callback(asyncio.to_thread, self._close_policies)
             await stack.enter_async_context(self._shutdown)
             self._aopen = stack.pop_all()
         self.app = app
@@ -134,11 +131,6 @@ class Production:
         stack, self._aopen = self._aopen, None
         if stack is not None:
             await stack.__aexit__(kind, error, traceback)
-
-    def _close_policies(self) -> None:
-        with ExitStack() as stack:  # one that fails keeps none of the others open
-            for policy in self._policies:
-                stack.callback(policy.close)
 
     def _compile(self, saver: Any, store: Any) -> App:
         self.dsn = database = hidden(str(saver.conn.conninfo))

@@ -41,7 +41,7 @@ class GracefulShutdown:
     signal once more ends it at once.
 
     Args:
-        policies: What is closed at the end. Those of `Production` are closed by it.
+        policies: What is closed at the end, also if one of them fails; `Production` does so with its own.
         graph: Wait at the end of the block for the runs of this hardened graph alone.
         grace: Seconds that runs have to come to a checkpoint. Keep it below the time that the process is given, such as
             Kubernetes' `terminationGracePeriodSeconds`.
