@@ -53,7 +53,7 @@ class FaultProxy:
         self._latency, self._rate = 0.0, float("inf")
         self._links: set[_Link] = set()
         self._serving: set[asyncio.Task[None]] = set()
-        self._port: tuple[socket.socket, asyncio.Task[None]] | None = None
+        self._listening: socket.socket | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
@@ -96,27 +96,28 @@ class FaultProxy:
         listening = socket.create_server(("127.0.0.1", self.port))
         listening.setblocking(False)
         self.port = listening.getsockname()[1]
-        self._port = listening, asyncio.create_task(self._accept(listening))
+        self._loop.add_reader(listening, self._accept, listening)
+        self._listening = listening
 
-    async def _accept(self, listening: socket.socket) -> None:
-        # Not `asyncio.start_server`: a connection that comes while that closes stays open for ever.
-        while True:
-            taken, _ = await self._loop.sock_accept(listening)
-            task = asyncio.create_task(self._serve(taken))
+    def _accept(self, listening: socket.socket) -> None:
+        # Not `asyncio.start_server`: a connection that comes while that closes stays open for ever. And not
+        # `sock_accept`, which loses one that comes while it is cancelled.
+        with contextlib.suppress(BlockingIOError, ConnectionAbortedError):
+            taken, _ = listening.accept()
+            task = self._loop.create_task(self._serve(taken))
             self._serving.add(task)
             task.add_done_callback(self._serving.discard)
 
-    async def _close(self, listening: socket.socket, accepting: asyncio.Task[None]) -> None:
-        accepting.cancel()
-        await asyncio.wait([accepting])
+    def _close(self, listening: socket.socket) -> None:
+        self._loop.remove_reader(listening)
         listening.close()
 
     async def _switch(self, mode: Mode) -> None:
         self.mode = mode
-        if mode == "refuse" and self._port is not None:
-            await self._close(*self._port)
-            self._port = None
-        if mode != "refuse" and self._port is None:
+        if mode == "refuse" and self._listening is not None:
+            self._close(self._listening)
+            self._listening = None
+        if mode != "refuse" and self._listening is None:
             await self._listen()
         for link in list(self._links):
             link.is_lost = link.is_lost or mode == "black hole"

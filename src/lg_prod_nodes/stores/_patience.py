@@ -1,4 +1,4 @@
-"""Connections to Postgres that wait so long and no longer.
+"""Connections to Postgres that wait so long and no longer, and hold off forks while they open.
 
 Neither `statement_timeout` nor `tcp_user_timeout` ends a wait for a server that is frozen, or for an answer that a
 proxy or a load balancer swallows: there nobody is left to keep them. So who waits has to.
@@ -9,9 +9,11 @@ from __future__ import annotations
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from psycopg import AsyncConnection, Connection, OperationalError
+
+from lg_prod_nodes.stores._forks import FORKS
 
 Row = TypeVar("Row", covariant=True)
 
@@ -27,6 +29,12 @@ class PatientConnection(Connection[Row]):
 
     patience: float | None = None
 
+    @classmethod
+    def connect(cls, *args: Any, **kwargs: Any) -> Self:
+        """Open a connection."""
+        with FORKS.held_off():
+            return super().connect(*args, **kwargs)
+
     def wait(self, gen: _Steps, *args: Any, **kwargs: Any) -> Any:
         """Wait for the server."""
         try:
@@ -40,6 +48,12 @@ class PatientAsyncConnection(AsyncConnection[Row]):
     """Like `PatientConnection`."""
 
     patience: float | None = None
+
+    @classmethod
+    async def connect(cls, *args: Any, **kwargs: Any) -> Self:
+        """Open a connection."""
+        with FORKS.held_off():
+            return await super().connect(*args, **kwargs)
 
     async def wait(self, gen: _Steps, *args: Any, **kwargs: Any) -> Any:
         """Wait for the server."""

@@ -1,0 +1,55 @@
+"""A process that forks while a thread connects: `python connect_and_fork.py sync|async`.
+
+The server says nothing until the fork waits, and then hangs up. Prints in which order connecting and forking end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+import threading
+import time
+from contextlib import suppress
+
+from psycopg import OperationalError
+
+from lg_prod_nodes.stores._forks import FORKS
+from lg_prod_nodes.stores._patience import PatientAsyncConnection, PatientConnection
+
+
+def connect(port: int, *, is_async: bool) -> None:
+    address = f"host=127.0.0.1 port={port}"
+    with suppress(OperationalError):
+        if is_async:
+            asyncio.run(PatientAsyncConnection.connect(address))
+        else:
+            PatientConnection.connect(address)
+    print("connected", flush=True)
+
+
+def fork() -> None:
+    if (child := os.fork()) == 0:
+        os._exit(0)
+    print("forked", flush=True)
+    os.waitpid(child, 0)
+
+
+def main(*, is_async: bool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        connecting = threading.Thread(target=connect, args=[port], kwargs={"is_async": is_async})
+        connecting.start()
+        client, _ = server.accept()
+        forking = threading.Thread(target=fork)
+        forking.start()
+        while forking.is_alive() and not FORKS.are_waiting:
+            time.sleep(0.001)
+        client.close()
+        connecting.join()
+        forking.join()
+
+
+if __name__ == "__main__":
+    main(is_async=sys.argv[1] == "async")
