@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Container, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import pytest
 from tests.canary.faces import Face, drive
-from tests.canary.scenes import SCENES, Scene, run_desk
+from tests.canary.scenes import SCENES, Scene
 from tests.canary.search import told
 from tests.canary.site import opened
 from tests.canary.values import MAKERS, Planted, Plants
-from tests.canary.ways import OLD_WAYS, WAYS
 
 from lg_prod_nodes import Redact
 
@@ -34,9 +33,6 @@ BY_NATURE = (
 )
 """What a handler of the caller's own hears of runnables that a node's, or an edge's, own code calls: see the docs."""
 
-OPEN: dict[str, tuple[tuple[str, ...], str, str]] = {}
-"""Surfaces with leaks that are known: parts of the desk and a way that show them, and where they come from."""
-
 FACES = (Face(is_async=False), Face(is_async=True))
 CASES = [
     pytest.param(scene, face, id=f"{scene.name}-{face.name}")
@@ -53,12 +49,11 @@ def played(scene: Callable[[], Awaitable[Any]], face: Face) -> Any:
     return asyncio.run(scene()) if face.is_async else drive(scene())  # type: ignore[arg-type]
 
 
-def reported(leaks: Mapping[Planted, set[str]], *, known: Container[str] = OPEN) -> list[str]:
-    """The leaks to be told, without those that are so by nature, or known."""
+def reported(leaks: Mapping[Planted, set[str]]) -> list[str]:
+    """The leaks to be told, without those that are so by nature."""
     left = {
         planted: {place for place in places if not place.startswith(BY_NATURE)}
         for planted, places in leaks.items()
-        if planted.surface not in known
     }
     return told({planted: places for planted, places in left.items() if places})
 
@@ -71,26 +66,6 @@ def test_what_is_planted_is_found_nowhere(scene: Scene, face: Face, dsn: str) ->
         return site.leaks()
 
     assert reported(played(scenery, face)) == []
-
-
-@pytest.mark.parametrize(
-    "surface",
-    [
-        pytest.param(surface, marks=pytest.mark.xfail(strict=True, reason=reason))
-        for surface, (*_, reason) in OPEN.items()
-    ],
-)
-def test_what_leaks_still_is_found_nowhere(surface: str) -> None:
-    parts, begins, _ = OPEN[surface]
-    face = Face(is_async=begins.startswith("a"))
-    ways = [way for way in (*WAYS[face.is_async], *OLD_WAYS) if way.name.startswith(begins)]
-
-    async def scenery() -> Any:
-        async with opened("", face, Redact()) as site:
-            await run_desk(site, ways, *parts)
-        return site.leaks()
-
-    assert surface not in {planted.surface for planted in played(scenery, face)}
 
 
 @pytest.mark.parametrize(("scene", "face"), CONTROLS)

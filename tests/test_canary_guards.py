@@ -20,7 +20,7 @@ def leaking(guard: Guard) -> list[str]:
             await guard.play(site, guard.chosen)
         return site.leaks()
 
-    leaks = reported(played(scenery, guard.face), known=())
+    leaks = reported(played(scenery, guard.face))
     return [shows for shows in guard.shows if any(leak.startswith(shows) for leak in leaks)]
 
 
