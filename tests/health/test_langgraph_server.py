@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.test_server import is_ready, offline_environment, wait_until
+from tests.serving import langgraph_server
 
 SERVED = """
 import os
@@ -52,27 +47,8 @@ def served(folder: Path, environment: dict[str, str], http: dict[str, Any]) -> I
         "http": {"app": "./graph.py:app", **http},
     }
     (folder / "langgraph.json").write_text(json.dumps(settings))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    words = f"-m langgraph_cli dev --no-browser --no-reload --port {port}"
-    log, url = folder / "server.log", f"http://127.0.0.1:{port}"
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [sys.executable, *words.split()],
-            cwd=folder,
-            env=offline_environment() | environment,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        wait_until(lambda: is_ready(url) or process.poll() is not None, seconds=90, log=log)
-        assert process.poll() is None, log.read_text()
-        yield url
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    with langgraph_server(folder, environment) as server:
+        yield server.url
 
 
 @pytest.fixture

