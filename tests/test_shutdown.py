@@ -163,6 +163,16 @@ def drain_in_pause(graph: Any, given: Any, tried: threading.Event, run: Run) -> 
             running.result(PATIENT / 2)
 
 
+async def adrain_in_pause(graph: Any, tried: threading.Event) -> None:
+    """Like `drain_in_pause`, in an event loop."""
+    run = Run()
+    running = asyncio.create_task(graph.ainvoke({"said": ["hi"]}, THREAD, control=run))
+    await asyncio.to_thread(tried.wait, PATIENT)
+    run.request_drain()
+    with pytest.raises(GraphDrained):
+        await asyncio.wait_for(running, PATIENT / 2)
+
+
 def test_a_pause_before_a_retry_ends_at_once() -> None:
     tried, run = threading.Event(), Run()
     graph = retrying(tried)
@@ -175,13 +185,9 @@ def test_a_pause_before_a_retry_ends_at_once() -> None:
 
 @pytest.mark.anyio
 async def test_a_pause_before_a_retry_ends_at_once_in_an_event_loop() -> None:
-    tried, run = threading.Event(), Run()
+    tried = threading.Event()
     graph = retrying(tried)
-    running = asyncio.create_task(graph.ainvoke({"said": ["hi"]}, THREAD, control=run))
-    await asyncio.to_thread(tried.wait, PATIENT)
-    run.request_drain()
-    with pytest.raises(GraphDrained):
-        await asyncio.wait_for(running, PATIENT / 2)
+    await adrain_in_pause(graph, tried)
     assert graph.get_state(THREAD).next == ("fail",)
 
 
@@ -271,7 +277,7 @@ def test_a_task_s_pause_before_a_retry_ends_at_once() -> None:
 
 @pytest.mark.anyio
 async def test_a_graph_s_pause_in_a_node_s_function_ends_at_once() -> None:
-    tried, run = threading.Event(), Run()
+    tried = threading.Event()
     patient = RetryPolicy(initial_interval=PATIENT, jitter=False)
     plain = StateGraph(State).add_node("fail", failing(tried), retry_policy=patient)
     called = plain.add_edge(START, "fail").compile()
@@ -281,11 +287,7 @@ async def test_a_graph_s_pause_in_a_node_s_function_ends_at_once() -> None:
 
     built = StateGraph(State).add_node("calls", calls).add_edge(START, "calls")
     graph = harden(built, [CaptureErrors()]).compile(checkpointer=InMemorySaver())
-    running = asyncio.create_task(graph.ainvoke({"said": ["hi"]}, THREAD, control=run))
-    await asyncio.to_thread(tried.wait, PATIENT)
-    run.request_drain()
-    with pytest.raises(GraphDrained):
-        await asyncio.wait_for(running, PATIENT / 2)
+    await adrain_in_pause(graph, tried)
     assert graph.get_state(THREAD).next == ("calls",)
 
 

@@ -108,18 +108,23 @@ def test_a_stream_that_is_cut_counts_as_far_as_it_came(model: FakeModel, usage: 
     assert usage.ledger.total(by="node") == {"node": ONE_CALL}
 
 
+class Endless(FakeModel):
+    """Streams its answer, tells that it is out, and never ends."""
+
+    said: asyncio.Event
+
+    async def _astream(self, *args: Any, **options: Any) -> Any:
+        for part in self._stream([HumanMessage("hi")]):
+            yield part
+        self.said.set()
+        await asyncio.Event().wait()
+
+
 async def test_a_stream_that_is_cancelled_counts_as_far_as_it_came(usage: TokenUsage) -> None:
     got = asyncio.Event()
 
-    class Endless(FakeModel):
-        async def _astream(self, *args: Any, **options: Any) -> Any:
-            for part in self._stream([HumanMessage("hi")]):
-                yield part
-                got.set()
-            await asyncio.Event().wait()
-
     async def node(state: State) -> Any:
-        return {"messages": [part async for part in Endless().astream("hi")]}
+        return {"messages": [part async for part in Endless(said=got).astream("hi")]}
 
     task = asyncio.create_task(harden(one(node), [usage]).compile().ainvoke(HI))
     await got.wait()
@@ -136,15 +141,8 @@ async def test_a_call_that_is_streamed_for_a_reader_of_the_run_and_cancelled_cou
 ) -> None:
     got, told = asyncio.Event(), Run()
 
-    class Endless(FakeModel):
-        async def _astream(self, *args: Any, **options: Any) -> Any:
-            for part in self._stream([HumanMessage("hi")]):
-                yield part
-            got.set()
-            await asyncio.Event().wait()
-
     async def node(state: State) -> Any:
-        return {"messages": [await Endless().ainvoke("hi")]}
+        return {"messages": [await Endless(said=got).ainvoke("hi")]}
 
     class Clock(FakeClock):
         async def asleep(self, seconds: float, bell: object = None) -> None:
@@ -336,13 +334,13 @@ def test_a_call_that_nobody_waited_for_is_in_doubt(
 async def test_a_cancelled_call_is_in_doubt(usage: TokenUsage) -> None:
     asked = asyncio.Event()
 
-    class Endless(FakeModel):
+    class Silent(FakeModel):
         async def _agenerate(self, *args: Any, **options: Any) -> Any:
             asked.set()
             await asyncio.Event().wait()
 
     async def node(state: State) -> Any:
-        await Endless().ainvoke("hi")
+        await Silent().ainvoke("hi")
 
     task = asyncio.create_task(harden(one(node), [usage]).compile().ainvoke(HI))
     await asked.wait()
