@@ -14,6 +14,9 @@ Secret = str | SecretStr
 SecretKey = bytes | SecretBytes | SecretStr
 """A key; as `SecretStr` it is written in hexadecimal digits, as settings have it."""
 
+MAKE_KEY = 'python -c "import secrets; print(secrets.token_hex(32))"'
+"""The command that makes a key in that form."""
+
 E = TypeVar("E", bound=BaseException)
 
 
@@ -41,8 +44,7 @@ def key_of(name: str, key: SecretKey) -> bytes:
         return bytes.fromhex(key.get_secret_value())
     except ValueError:
         raise ConfigurationError(
-            f"{name} is not of hexadecimal digits; make one with "
-            'python -c "import secrets; print(secrets.token_hex(32))"'
+            f"{name} is not of hexadecimal digits; make one with {MAKE_KEY}"
         ) from None
 
 

@@ -243,14 +243,16 @@ async def aopen_postgres(
 @asynccontextmanager
 async def checkpointer() -> AsyncGenerator[Saver]:
     """The checkpointer of LangGraph Server, on `DATABASE_URL`: see `examples/langgraph.json`."""
-    async with _open_pool(pool_size=Settings().pool_size) as pool:
+    settings = await asyncio.to_thread(Settings)
+    async with _open_pool(settings.database_url, settings.pool_size) as pool:
         yield Saver(pool)
 
 
 @asynccontextmanager
 async def store() -> AsyncGenerator[AsyncPostgresStore]:
     """The store of LangGraph Server, on `DATABASE_URL`: see `examples/langgraph.json`."""
-    async with _open_pool(pool_size=Settings().pool_size) as pool:
+    settings = await asyncio.to_thread(Settings)
+    async with _open_pool(settings.database_url, settings.pool_size) as pool:
         yield Store(pool)
 
 

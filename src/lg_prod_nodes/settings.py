@@ -31,12 +31,12 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
+from lg_prod_nodes._secrets import MAKE_KEY
 from lg_prod_nodes.errors import ConfigurationError
 
 PREFIX = "LG_PROD_"
 
 _KEY = re.compile(r"(?:[0-9a-fA-F]{2}){32}")
-_MAKE_KEY = 'python -c "import secrets; print(secrets.token_hex(32))"'
 _REDIS = re.compile(r"(?:redis|valkey)(?:s|\+unix|\+sentinel)?://.+")
 
 
@@ -178,14 +178,14 @@ class Settings(BaseSettings):
     def _are_keys(cls, given: Any) -> Any:
         for key in given if isinstance(given, tuple) else (given,):
             if key is not None and not _KEY.fullmatch(key.get_secret_value()):
-                raise ValueError(f"give 64 hexadecimal digits, as {_MAKE_KEY} makes them")
+                raise ValueError(f"give 64 hexadecimal digits, as {MAKE_KEY} makes them")
         return given
 
     @field_validator("redact_key")
     @classmethod
     def _is_hexadecimal(cls, key: SecretStr | None) -> SecretStr | None:
         if key is not None and not re.fullmatch(r"(?:[0-9a-fA-F]{2})+", key.get_secret_value()):
-            raise ValueError(f"give hexadecimal digits, as {_MAKE_KEY} makes them")
+            raise ValueError(f"give hexadecimal digits, as {MAKE_KEY} makes them")
         return key
 
     @field_validator("log_level")

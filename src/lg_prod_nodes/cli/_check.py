@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import os
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 from dotenv import dotenv_values
 
 from lg_prod_nodes.cli._checks import Check, Finding, run_all, within
+from lg_prod_nodes.cli._given import named
 from lg_prod_nodes.cli._server import ServerConfig, read
 from lg_prod_nodes.cli._services import checks_of, unknown_names
 from lg_prod_nodes.errors import ConfigurationError
@@ -99,16 +99,12 @@ def _settings_checks(
 def _settings_type(place: str | None) -> type[Settings]:
     if place is None:
         return Settings
-    module, _, name = place.partition(":")
-    sys.path.insert(0, "")
     try:
-        found = getattr(importlib.import_module(module), name)
+        found = named(place)
     except Exception as error:  # whose text may hold anything
         raise ConfigurationError(
             f"the settings at {place!r} cannot be imported: {type(error).__name__}"
         ) from None
-    finally:
-        sys.path.remove("")
     if not (isinstance(found, type) and issubclass(found, Settings)):
         raise ConfigurationError(
             f"there are no settings at {place!r}; give MODULE:NAME of a subclass of Settings"

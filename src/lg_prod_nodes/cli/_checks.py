@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
+from functools import partial
 from typing import Literal, TypeVar
 
 from lg_prod_nodes.errors import ProductionError
@@ -43,6 +42,27 @@ def within(seconds: float, step: Callable[[], T]) -> T:
     Raises:
         TimeoutError: It takes longer than so many seconds; it goes on until the process ends.
     """
+    return _begun(step).result(seconds)
+
+
+def run_all(checks: Mapping[str, Check], seconds: float) -> list[Finding]:
+    """The findings of checks, in their order; one that takes longer than so many seconds has failed."""
+    begun = {
+        subject: _begun(partial(_findings, subject, check)) for subject, check in checks.items()
+    }
+    done, _ = wait(begun.values(), seconds)
+    late, advice = f"no answer in {seconds:g} s", "see whether the network lets it through"
+    return [
+        finding
+        for subject, findings in begun.items()
+        for finding in (
+            findings.result() if findings in done else [Finding(subject, "failed", late, advice)]
+        )
+    ]
+
+
+def _begun(step: Callable[[], T]) -> Future[T]:
+    """What a step will give, in a thread that holds nobody up."""
     future: Future[T] = Future()
 
     def run() -> None:
@@ -52,39 +72,16 @@ def within(seconds: float, step: Callable[[], T]) -> T:
             future.set_exception(error)
 
     threading.Thread(target=run, daemon=True).start()
-    return future.result(seconds)
+    return future
 
 
-def run_all(checks: Mapping[str, Check], seconds: float) -> list[Finding]:
-    """The findings of checks, in their order; one that takes longer than so many seconds has failed."""
-    done: SimpleQueue[tuple[str, list[Finding]]] = SimpleQueue()
-    for subject, check in checks.items():
-        threading.Thread(target=_run, args=(subject, check, done.put), daemon=True).start()
-    found: dict[str, list[Finding]] = {}
-    deadline = time.monotonic() + seconds
-    while len(found) < len(checks):
-        try:
-            subject, findings = done.get(timeout=max(0.0, deadline - time.monotonic()))
-        except Empty:
-            break
-        found[subject] = findings
-    late = f"no answer in {seconds:g} s"
-    return [
-        finding
-        for subject in checks
-        for finding in found.get(
-            subject, [Finding(subject, "failed", late, "see whether the network lets it through")]
-        )
-    ]
-
-
-def _run(subject: str, check: Check, tell: Callable[[tuple[str, list[Finding]]], object]) -> None:
+def _findings(subject: str, check: Check) -> list[Finding]:
     findings: list[Finding] = []
     try:
         findings.extend(check())
     except ProductionError as error:  # whose text is ours
         findings.append(Finding(subject, "failed", str(error)))
-    except Exception as error:  # of whatever a check meets, its text may quote a secret
+    except BaseException as error:  # of whatever a check meets, its text may quote a secret
         kind = type(error).__name__
         findings.append(Finding(subject, "failed", f"the check itself failed with {kind}"))
-    tell((subject, findings))
+    return findings

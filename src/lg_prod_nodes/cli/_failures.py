@@ -8,15 +8,13 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
-from importlib import import_module
 from typing import Any
 
+from lg_prod_nodes.cli._given import TIMEOUT, add_dsn, dsn_of, named
 from lg_prod_nodes.errors import ConfigurationError, ProductionError
-from lg_prod_nodes.settings import Settings
 from lg_prod_nodes.stores.failures import Failure, FailureLog
 from lg_prod_nodes.taxonomy import type_of
 
-_TIMEOUT = 60.0
 _COLUMNS = ("id", "graph", "node", "type", "error_class", "count", "last")
 
 
@@ -40,7 +38,7 @@ def add_failures(commands: Any) -> None:
 
 def _action(actions: Any, name: str, text: str, run: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = actions.add_parser(name, help=text)
-    parser.add_argument("--dsn", help="the database (the environment's DATABASE_URL)")
+    add_dsn(parser)
     parser.set_defaults(run=run)
     return parser
 
@@ -95,21 +93,14 @@ def _row(failure: Failure) -> Sequence[str]:
 
 
 def _log(given: argparse.Namespace) -> closing[FailureLog]:
-    dsn = given.dsn or Settings().database_url
-    if not dsn:
-        raise ConfigurationError("no database is named; give --dsn or set DATABASE_URL")
-    return closing(FailureLog(dsn, timeout=_TIMEOUT))
+    return closing(FailureLog(dsn_of(given), timeout=TIMEOUT))
 
 
 def _graph(place: str) -> Any:
     """A graph, or a service that has one, by its place."""
-    module, _, name = place.rpartition(":")
-    sys.path.insert(0, "")
     try:
-        return getattr(import_module(module or "?"), name)
+        return named(place)
     except (ImportError, AttributeError) as error:
         raise ConfigurationError(
             f"there is no graph at {place!r}; give MODULE:NAME, such as desk.app:graph"
         ) from error
-    finally:
-        sys.path.remove("")

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any, LiteralString
 from urllib.parse import unquote, urlsplit
 
-from platformdirs import user_state_path
 from pydantic import SecretStr
 
 from lg_prod_nodes._engine import drive
 from lg_prod_nodes._secrets import scheme_of
 from lg_prod_nodes.cli._checks import Check, Finding, Status
 from lg_prod_nodes.errors import ConfigurationError, StoreUnavailable
+from lg_prod_nodes.ledger._journal import MOST_BYTES
+from lg_prod_nodes.ledger._postgres import journals_in
 from lg_prod_nodes.settings import PREFIX, Settings
 from lg_prod_nodes.stores._postgres import Postgres
 from lg_prod_nodes.stores._workers import visible_workers
@@ -28,7 +29,6 @@ from lg_prod_nodes.stores.limits import LimitStore, parse_limits
 from lg_prod_nodes.stores.vault import Vault
 
 _OLDEST_MAJOR = 14
-_JOURNAL_BYTES = 1 << 30
 
 _ABOUT: LiteralString = """
     SELECT current_setting('server_version'), current_setting('server_version_num')::int / 10000,
@@ -333,15 +333,15 @@ def _collected(status: int, where: str) -> Finding:
 
 
 def _journal(chosen: Path | None) -> Iterable[Finding]:
-    folder = chosen or user_state_path("lg-prod-nodes") / "ledger"
+    folder = journals_in(chosen)
     existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     advice = f"set {PREFIX}LEDGER_JOURNAL to a folder on a local disk that outlives the process"
     if not (existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
         status: Status = "failed" if chosen else "warning"
         return [Finding("journal", status, f"{folder} cannot be written to", advice)]
     free = shutil.disk_usage(existing).free
-    if free < _JOURNAL_BYTES:
-        found = f"{folder} has {free >> 20} MiB left, of the {_JOURNAL_BYTES >> 20} that may wait"
+    if free < MOST_BYTES:
+        found = f"{folder} has {free >> 20} MiB left, of the {MOST_BYTES >> 20} that may wait"
         return [Finding("journal", "warning", found, "make room, or take another disk")]
     return [Finding("journal", "ok", f"{folder} can be written to")]
 

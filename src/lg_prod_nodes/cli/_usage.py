@@ -11,14 +11,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from lg_prod_nodes._secrets import Secret
+from lg_prod_nodes.cli._given import TIMEOUT, add_dsn, dsn_of
 from lg_prod_nodes.errors import ConfigurationError
 from lg_prod_nodes.ledger import DIMENSIONS, Ledger, UsageRow
 from lg_prod_nodes.run import Usage
-from lg_prod_nodes.settings import Settings
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_TIMEOUT = 60.0
 
 
 def add_usage(commands: Any) -> None:
@@ -36,22 +34,15 @@ def add_usage(commands: Any) -> None:
     parser.add_argument("--since", type=_time, metavar="TIME", help=f"from then on, {times}")
     parser.add_argument("--until", type=_time, metavar="TIME", help="before then")
     parser.add_argument("--format", choices=("table", "csv", "json"), default="table")
-    parser.add_argument("--dsn", help="the database (the environment's DATABASE_URL)")
+    add_dsn(parser)
     parser.set_defaults(run=_show_usage)
 
 
 def _show_usage(given: argparse.Namespace) -> None:
     by = given.by.split(",")
-    with Ledger(_dsn(given), timeout=_TIMEOUT) as ledger:
+    with Ledger(dsn_of(given), timeout=TIMEOUT) as ledger:
         rows = ledger.usage(by, since=given.since, until=given.until)
     {"table": _print_table, "csv": _print_csv, "json": _print_json}[given.format](by, rows)
-
-
-def _dsn(given: argparse.Namespace) -> Secret:
-    dsn: Secret | None = given.dsn or Settings().database_url
-    if not dsn:
-        raise ConfigurationError("no database is named; give --dsn or set DATABASE_URL")
-    return dsn
 
 
 def _time(text: str) -> datetime | timedelta:

@@ -75,7 +75,7 @@ def found_in(thing: Leaning) -> Iterator[Found]:
         case BaseCheckpointSaver():
             yield _checkpointer(thing)
         case LimitStore() | AccountStore() | CircuitStore() | FailureLog() | Vault() | Ledger():
-            yield _kept(thing, critical=not isinstance(thing, (FailureLog, Ledger)))
+            yield _kept(thing)
         case HasApp():
             yield from _opened(thing)
         case _:
@@ -112,12 +112,13 @@ def _policy(policy: Policy) -> Iterator[Found]:
     stops_calls = getattr(policy, "store_down", "raise") == "raise"
     for value in vars(policy).values():
         if isinstance(value, Kept):
-            yield _kept(value, critical=stops_calls and not isinstance(value, (FailureLog, Ledger)))
+            yield _kept(value, stops_calls=stops_calls)
 
 
-def _kept(store: Kept, *, critical: bool) -> Found:
+def _kept(store: Kept, *, stops_calls: bool = True) -> Found:
     """A store, asked for something that is not there: with its own patience, by its own connections."""
     name, ask = _question(store)
+    critical = stops_calls and not isinstance(store, (FailureLog, Ledger))
     return name, store, Check(ask, critical=critical)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lg_prod_nodes._secrets import Secret, revealed, scheme_of
+from lg_prod_nodes._secrets import Secret, scheme_of
 from lg_prod_nodes._vitals import POOLS, Pool
 from lg_prod_nodes.errors import ConfigurationError
 from lg_prod_nodes.health._checks import CheckResult
@@ -33,10 +33,9 @@ class PostgresServer:
     name = "postgres"
 
     def __init__(self, dsn: Secret, timeout: float) -> None:
-        from lg_prod_nodes.stores._postgres import Postgres, database_of
+        from lg_prod_nodes.stores._postgres import Postgres
 
         self._server = Postgres(dsn, tables={}, timeout=timeout)
-        self._database_of, self._database = database_of, database_of(revealed(dsn))
 
     def check(self) -> CheckResult:
         """Ask for a constant."""
@@ -48,8 +47,10 @@ class PostgresServer:
         self._server.close()
 
     def _serves(self, pool: Pool) -> bool:
+        from lg_prod_nodes.stores._postgres import database_of
+
         dsn = getattr(pool, "conninfo", None)
-        return isinstance(dsn, str) and self._database_of(dsn) == self._database
+        return isinstance(dsn, str) and database_of(dsn) == self._server.database
 
 
 class RedisServer:

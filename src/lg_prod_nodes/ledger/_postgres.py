@@ -130,9 +130,14 @@ def _batches(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
         yield some
 
 
+def journals_in(chosen: str | os.PathLike[str] | None) -> Path:
+    """The folder for journals of all databases: the one chosen, or the user's own."""
+    return user_state_path("lg-prod-nodes") / "ledger" if chosen is None else Path(chosen)
+
+
 def _folder(dsn: Secret, journal: str | os.PathLike[str] | None) -> Path:
     """The folder of the journals for one database: what is in it may be sent there and nowhere else."""
-    base = user_state_path("lg-prod-nodes") / "ledger" if journal is None else Path(journal)
+    base = journals_in(journal)
     folder = base / hashlib.sha256(database_of(dsn).encode()).hexdigest()[:16]
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -53,7 +53,7 @@ class Postgres:
     """
 
     def __init__(self, dsn: Secret, *, tables: Mapping[str, LiteralString], timeout: float) -> None:
-        self.host, self._database = host_of(dsn), database_of(dsn)
+        self.host, self.database = host_of(dsn), database_of(dsn)
         self._dsn = hidden(dsn)
         self._tables = tables
         self._timeout = timeout
@@ -82,7 +82,7 @@ class Postgres:
 
     def _answer(self, query: LiteralString, values: Any) -> list[TupleRow]:
         pool = self._opened()
-        if _SILENT.get(self._database, 0.0) > self._renewed:
+        if _SILENT.get(self.database, 0.0) > self._renewed:
             self._renewed = time.monotonic()
             pool.drain()
         try:
@@ -90,7 +90,7 @@ class Postgres:
         except (PoolTimeout, QueryCanceled):
             raise
         except Unanswered:
-            _SILENT[self._database] = time.monotonic()
+            _SILENT[self.database] = time.monotonic()
             raise
         except OperationalError:  # a restart of the server cuts every connection
             pool.drain()

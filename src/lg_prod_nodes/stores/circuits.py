@@ -69,11 +69,14 @@ class CircuitStore:
         if not timeout > 0:
             raise ConfigurationError(f"timeout is {timeout}; give seconds, more than 0")
         self._is_placed, self._timeout = url is not None, timeout
+        self._at_end: weakref.finalize[..., CircuitStore] | None = None
         self._put(hidden("memory://" if url is None else url))
 
     def _put(self, url: SecretStr) -> None:
         self._place = _place(url, self._timeout)
-        weakref.finalize(self, self._place.close)
+        if self._at_end is not None:
+            self._at_end.detach()
+        self._at_end = weakref.finalize(self, self._place.close)
 
     def keep_in(self, database: Secret) -> None:
         """Keep the circuits in a Postgres until the store is closed, unless another place was given."""

@@ -93,6 +93,7 @@ class LimitStore:
         self._lines = Lines()
         self._threads: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
+        self._at_end: weakref.finalize[..., LimitStore] | None = None
         self._put(hidden("memory://" if url is None else url))
         if self._is_placed and self._memory is not None:
             warn_of_workers()
@@ -102,7 +103,9 @@ class LimitStore:
         self._place = _place(url, self._scheme, self.strategy, self._timeout)
         self._memory = self._place if isinstance(self._place, MemoryPlace) else None
         self._spare = self._memory or MemoryPlace(self.strategy)
-        weakref.finalize(self, self._place.close)
+        if self._at_end is not None:
+            self._at_end.detach()
+        self._at_end = weakref.finalize(self, self._place.close)
 
     def keep_in(self, database: Secret) -> None:
         """Keep the windows in a Postgres until the store is closed, unless another place was given."""

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 from pydantic import SecretBytes, SecretStr
 
-from lg_prod_nodes._secrets import Secret, SecretKey, hidden, key_of
+from lg_prod_nodes._secrets import MAKE_KEY, Secret, SecretKey, hidden, key_of
 from lg_prod_nodes.errors import ConfigurationError, UnknownToken, VaultTampered
 from lg_prod_nodes.stores._vault_keys import KEY_BYTES, Key, new_secret
 from lg_prod_nodes.stores._vault_memory import MemoryPlace
@@ -232,13 +232,14 @@ def _place(postgres: SecretStr | None, timeout: float) -> _Place:
 
 def _master_key(name: str, key: SecretKey) -> Key:
     is_key = isinstance(key, bytes | SecretBytes | SecretStr)
-    size = len(key_of(name, key)) if is_key else 0
+    size = (
+        len(key_of(name, key)) if is_key else 0
+    )  # the bytes in no variable, which tracebacks show
     if size != KEY_BYTES:
         given = f"{size} bytes" if is_key else f"a {type(key).__name__}"
         raise ConfigurationError(
-            f"{name} is {given}, and has to be {KEY_BYTES} random bytes: make them once with "
-            'python -c "import secrets; print(secrets.token_hex(32))", keep that text with the secrets of the service, '
-            "and give SecretStr(...) or bytes.fromhex(...) of it"
+            f"{name} is {given}, and has to be {KEY_BYTES} random bytes: make them once with {MAKE_KEY}, "
+            "keep that text with the secrets of the service, and give SecretStr(...) or bytes.fromhex(...) of it"
         )
     return Key(key_of(name, key))
 
