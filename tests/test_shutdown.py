@@ -400,6 +400,37 @@ def test_a_handler_that_was_there_is_told_and_put_back() -> None:
         signal.signal(signal.SIGTERM, before)
 
 
+BUSY = """
+import asyncio, os, signal
+from lg_prod_nodes import GracefulShutdown
+
+async def main():
+    loop, stops = asyncio.get_running_loop(), []
+    call_soon = loop.call_soon_threadsafe
+    def counted(*args, **options):
+        stops.append(args)
+        return call_soon(*args, **options)
+    async with GracefulShutdown():
+        loop.call_soon_threadsafe = counted
+        os.kill(os.getpid(), signal.SIGTERM)
+        while len(stops) < 3:
+            pass
+        try:
+            await asyncio.Event().wait()
+        finally:
+            print(asyncio.current_task().cancelling(), flush=True)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGTERM")
+def test_a_block_in_an_event_loop_that_is_busy_is_cancelled_once() -> None:
+    command = [sys.executable, "-c", BUSY]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.stdout.splitlines()[-1:] == ["1"], ended.stderr
+
+
 def test_a_block_can_be_entered_again() -> None:
     shutdown = GracefulShutdown()
     for _ in range(2):

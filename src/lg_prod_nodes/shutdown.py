@@ -84,6 +84,7 @@ class GracefulShutdown:
         self._signals = tuple(signals)
         self._before: dict[int, Any] = {}
         self._signal: int | None = None
+        self._is_due = self._is_leaving = False
 
     def __enter__(self) -> Self:
         main = threading.main_thread()
@@ -101,9 +102,9 @@ class GracefulShutdown:
         loop, task = asyncio.get_running_loop(), cast("asyncio.Task[Any]", asyncio.current_task())
 
         def stop() -> None:
-            self._is_due = False
-            if not self._is_leaving:
+            if self._is_due and not self._is_leaving:
                 task.cancel()
+            self._is_due = False
 
         self._begin(lambda _: loop.call_soon_threadsafe(stop))
         return self
@@ -190,9 +191,8 @@ class GracefulShutdown:
 
     def _stop(self, block: Callable[[], object]) -> None:
         self._is_due = True
-        while (
-            self._is_due
-        ):  # a signal that comes while its handler runs may go unnoticed until the next one
+        # a signal that comes while its handler runs may go unnoticed until the next one
+        while self._is_due:
             block()
             time.sleep(_PAUSE)
 
