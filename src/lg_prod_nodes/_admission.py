@@ -76,8 +76,9 @@ class Admission(Policy):
 
     @property
     def writes(self) -> frozenset[str]:
-        """`messages`, for a reply that is a text."""
-        return frozenset({"messages"} if isinstance(self.reply, str) else ())
+        """`messages`, for a reply that is a text and takes a run's place, not a model's."""
+        is_written = isinstance(self.reply, str) and "run" in self.kinds
+        return frozenset({"messages"} if is_written else ())
 
     def keep_in(self, database: Secret) -> None:
         """Keep what is counted in a Postgres, unless a store was given."""

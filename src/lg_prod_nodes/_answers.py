@@ -11,7 +11,7 @@ from langchain_core.messages.ai import UsageMetadata, add_usage
 from langchain_core.outputs import ChatGeneration, LLMResult
 
 from lg_prod_nodes.run import Usage
-from lg_prod_nodes.tokens import CHARACTERS_PER_TOKEN, estimated_tokens
+from lg_prod_nodes.tokens import estimated_tokens, tokens_of
 
 
 class Answer:
@@ -47,7 +47,7 @@ class Answer:
         if not (self.characters or self.reported):
             return None
         usage = Usage.of(cast("Mapping[str, Any] | None", self.reported))
-        streamed = -(-self.characters // CHARACTERS_PER_TOKEN)
+        streamed = tokens_of(self.characters)
         if usage.input_tokens and usage.output_tokens >= streamed:
             return usage
         return replace(

@@ -62,11 +62,6 @@ class Budget(Admission):
             yield f"lease is {self.lease}; give seconds, more than 0"
         yield from super().problems()
 
-    @property
-    def writes(self) -> frozenset[str]:
-        """None: a reply takes a model's place, not a run's."""
-        return frozenset()
-
     def amount(self, call: Call, usage: Usage) -> Decimal:
         """What a usage costs, in the unit of the budget."""
         raise NotImplementedError
@@ -217,15 +212,15 @@ class Budget(Admission):
 
     def _expected(self, call: Call) -> Decimal:
         input_tokens = estimated_tokens(call.input, call.schemas)
-        return self.amount(call, Usage(1, input_tokens, self._most_output(call)))
+        told = self._told_output(call)
+        return self.amount(call, Usage(1, input_tokens, _LONGEST_ANSWER if told is None else told))
 
-    def _most_output(self, call: Call) -> int:
-        given = (call.max_output_tokens, self.max_output)
-        return next((most for most in given if most is not None), _LONGEST_ANSWER)
+    def _told_output(self, call: Call) -> int | None:
+        return self.max_output if call.max_output_tokens is None else call.max_output_tokens
 
     def _check_answers(self, call: Call) -> None:
         """Refuse settings by which no call would ever be let through: nobody says how long an answer is."""
-        if self.ask or not (self.max_output is None and call.max_output_tokens is None):
+        if self.ask or self._told_output(call) is not None:
             return
         if self._whole(self.amount(call, Usage(1, 0, _LONGEST_ANSWER))) > self._limit:
             raise ConfigurationError(

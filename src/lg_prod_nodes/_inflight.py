@@ -22,11 +22,6 @@ class Bell:
         self._lock = threading.Lock()
         self._waiting: dict[asyncio.Future[None], asyncio.AbstractEventLoop] = {}
 
-    @property
-    def is_rung(self) -> bool:
-        """Whether it was rung."""
-        return self._rung.is_set()
-
     def ring(self) -> None:
         """Wake whoever waits; who waits later does not wait at all."""
         with self._lock:
@@ -102,10 +97,9 @@ class InFlight:
         """Count a run of a graph in and out; gives whether it may begin."""
         held = object()
         with self._changed:
-            self._runs[held] = run, of  # first: who drains in between finds it
             may_begin = not (self.is_draining or self._draining[id(of)])
-            if not may_begin:
-                del self._runs[held]
+            if may_begin:
+                self._runs[held] = run, of
         try:
             yield may_begin
         finally:

@@ -260,32 +260,27 @@ def _with_sleep(module: ModuleType, sleep: Callable[[float], Any]) -> ModuleType
 
 
 def _pause(seconds: float) -> None:
-    bell = _bell_of_handled_error()
-    if time.sleep is not _SLEEP:
+    bell, run = _heard()
+    if bell is None or time.sleep is not _SLEEP:
         time.sleep(seconds)
-    elif bell is not None:
-        bell.wait(seconds)
-    elif (run := _run_around()) is None:
-        time.sleep(seconds)
-    elif run.bell.wait(seconds):
+    elif bell.wait(seconds) and run is not None:
         raise run.drained()
 
 
 async def _apause(seconds: float) -> None:
-    bell = _bell_of_handled_error()
-    if asyncio.sleep is not _ASLEEP:
+    bell, run = _heard()
+    if bell is None or asyncio.sleep is not _ASLEEP:
         await asyncio.sleep(seconds)
-    elif bell is not None:
-        await bell.await_(seconds)
-    elif (run := _run_around()) is None:
-        await asyncio.sleep(seconds)
-    elif await run.bell.await_(seconds):
+    elif await bell.await_(seconds) and run is not None:
         raise run.drained()
 
 
-def _bell_of_handled_error() -> Bell | None:
+def _heard() -> tuple[Bell | None, Any]:
+    """The bell that ends a pause, and the run that stops with it, where nothing else stops it."""
     error = sys.exception()
-    return None if error is None else vars(error).pop(_BELL, None)
+    bell = None if error is None else vars(error).pop(_BELL, None)
+    run = _run_around() if bell is None else None
+    return bell if run is None else run.bell, run
 
 
 def _run_around() -> Any:

@@ -181,9 +181,8 @@ class GuardedNode(RunnableCallable):
             raise call.run.drained()
         try:
             return await act(self._wraps, call, handler)
-        except (
-            Unrecoverable
-        ) as carried:  # from a subgraph's node: what stands around this one has its turn
+        except Unrecoverable as carried:
+            # from a subgraph's node: what stands around this one has its turn
             error, cause = carried.error, carried.error.__cause__
             passed_on = self._passed_on(error, call)
             raise passed_on from cause if passed_on is error else error
@@ -208,24 +207,15 @@ class GuardedNode(RunnableCallable):
             error = exceeded(deadline, error)
             if self._is_too_late(error, call, deadline):
                 return Unrecoverable(error)
-        if self._is_final(error, call):
+        recovered = any(policy.recovers_from(error) for policy in self._recoverers)
+        if not recovered and any(policy.gives_up(error) for policy in self._strict):
             return Unrecoverable(error)
         if pause_before_retry(self._retries, error, call.attempt) is None:
-            return error
+            return error if recovered or not self._recoverers else Unrecoverable(error)
         if call.run.drain_requested:
             return call.run.drained()
         wake_from_pause(error, call.run.bell)
         return error
-
-    def _is_final(self, error: Exception, call: Call) -> bool:
-        """Whether an error must pass LangGraph's error handlers: no policy recovers from it, and no retry follows."""
-        if any(policy.recovers_from(error) for policy in self._recoverers):
-            return False
-        if any(policy.gives_up(error) for policy in self._strict):
-            return True
-        if not self._recoverers:
-            return False
-        return pause_before_retry(self._retries, error, call.attempt) is None
 
     def _is_too_late(self, error: Exception, call: Call, deadline: TimeLimit) -> bool:
         """Whether LangGraph would wait with its next try until the run's deadline is over."""

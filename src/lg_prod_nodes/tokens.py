@@ -12,7 +12,7 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel
 
-CHARACTERS_PER_TOKEN = 4
+_CHARACTERS_PER_TOKEN = 4
 """What LangChain's own estimate takes."""
 
 _SCHEMAS = ("tools", "functions", "response_format")
@@ -27,14 +27,14 @@ def estimated_tokens(input: Any, schemas: Iterable[Any] = ()) -> int:
         schemas: What the model is given beside them: tools, or their schemas.
     """
     if isinstance(input, str):
-        tokens = _tokens_of(len(input))
+        tokens = tokens_of(len(input))
     elif isinstance(input, BaseMessage):
         tokens = count_tokens_approximately([input])
     elif isinstance(input, Iterable):
         tokens = sum(map(estimated_tokens, input))
     else:
         tokens = 0
-    return tokens + _tokens_of(sum(map(_length, schemas)))
+    return tokens + tokens_of(sum(map(_length, schemas)))
 
 
 def schemas_in(options: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -54,5 +54,6 @@ def _length(schema: Any) -> int:
     return len(json.dumps(schema, default=str))
 
 
-def _tokens_of(characters: int) -> int:
-    return -(-characters // CHARACTERS_PER_TOKEN)
+def tokens_of(characters: int) -> int:
+    """An estimate of a text's tokens by its length."""
+    return -(-characters // _CHARACTERS_PER_TOKEN)

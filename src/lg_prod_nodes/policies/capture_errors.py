@@ -164,7 +164,7 @@ class CaptureErrors(Policy):
             call.run.failed(error, self._names(call, error))
         elif self._class_of(error) not in self.ignore:
             names = self._record(call, error)
-            if self.failures is not None and call.task is None:
+            if self.failures is not None and call.is_outermost:
                 await self._keep(call, names, error)
 
     async def _keep(self, call: Call, names: CapturedError, error: Exception) -> None:

@@ -109,11 +109,6 @@ class CircuitBreaker(Admission):
         check_classify(self.classify)
         yield from super().problems()
 
-    @property
-    def writes(self) -> frozenset[str]:
-        """None: a reply takes a model's place, not a run's."""
-        return frozenset()
-
     @cached_property
     def _rules(self) -> Rules:
         return Rules(self.ratio, self.minimum, self.window, self.open_for, self.probes)
@@ -196,9 +191,8 @@ class CircuitBreaker(Admission):
     async def _change(
         self, call: Call, circuit: str, step: Callable[[Circuit, float], tuple[Circuit, T]]
     ) -> T:
-        is_node = (
-            call.kind == "node" and self.by is by_dependency
-        )  # whose name other graphs have too
+        # other graphs have nodes of the same name
+        is_node = call.kind == "node" and self.by is by_dependency
         name = f"{self.name}|{call.run.graph}/{circuit}" if is_node else f"{self.name}|{circuit}"
         changed: T = await self.kept.change(name, lambda at: step(at, call.clock.time()), call)
         return changed

@@ -54,7 +54,7 @@ class Deadline(Policy):
     async def wrap(self, call: Call, handler: Handler) -> Any:
         """Begin the run's time, or see what is left of it."""
         if call.kind == "run":
-            if call.task is None:  # a graph inside of another has the time of the whole run
+            if call.is_outermost:  # a graph inside of another has the time of the whole run
                 ends = call.now() + self.seconds
                 call.run.deadline = TimeLimit(self.seconds, ends, call.clock)
             return await handler(call)

@@ -56,7 +56,7 @@ class TokenUsage(Policy):
         try:
             return await handler(call)
         finally:
-            if call.kind == "run" and call.task is None:
+            if call.is_outermost:
                 self.ledger.wake()
 
     async def visit(self, call: Call, handler: Handler) -> Any:
