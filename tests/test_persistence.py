@@ -7,6 +7,7 @@ import operator
 import socket
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
@@ -22,6 +23,7 @@ from langgraph.graph import START, StateGraph
 
 from lg_prod_nodes import ConfigurationError, StoreUnavailable, persistence
 from lg_prod_nodes.persistence import aopen_postgres, checkpointer, database, open_postgres, store
+from lg_prod_nodes.settings import Settings
 
 CHECKPOINTS = ("checkpoints", "checkpoint_blobs", "checkpoint_writes")
 SECRET = "hunter2"
@@ -258,10 +260,19 @@ async def test_the_server_factories_use_the_database_of_the_environment(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", dsn)
+    loop, readers = threading.current_thread(), list[threading.Thread]()
+
+    def read() -> Settings:
+        readers.append(threading.current_thread())
+        return Settings()
+
+    monkeypatch.setattr("lg_prod_nodes.persistence.Settings", read)
     async with checkpointer() as saver, store() as items:
         await Face(saver, items, is_async=True).run("ada", "one")
         await items.aput(("users",), "ada", {})
     assert count(dsn, "checkpoints", "ada")
+    assert len(readers) == 2, "once each"
+    assert loop not in readers, "files are read beside the event loop"
 
 
 SIX_PROCESSES = """
