@@ -21,7 +21,7 @@ from langchain.agents.middleware import _redaction as langchain_detectors
 from presidio_analyzer import AnalyzerEngine, RecognizerRegistry, predefined_recognizers
 
 from lg_prod_nodes.detectors import Detector
-from lg_prod_nodes.detectors._tokens import WordEngine
+from lg_prod_nodes.detectors.reading.words import WordEngine
 
 ENTITIES = (
     "CREDIT_CARD",

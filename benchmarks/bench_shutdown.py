@@ -26,7 +26,7 @@ from langgraph.types import RetryPolicy
 from typing_extensions import TypedDict
 
 from lg_prod_nodes import CaptureErrors, Production, TokenUsage
-from lg_prod_nodes.embedded import EmbeddedPostgres
+from lg_prod_nodes.databases.embedded.server import EmbeddedPostgres
 
 BACKOFF = RetryPolicy(initial_interval=60.0, jitter=False)
 

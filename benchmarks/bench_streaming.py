@@ -24,8 +24,8 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langgraph.graph import START, MessagesState, StateGraph
 
 from lg_prod_nodes import Redact, harden
-from lg_prod_nodes.settling import SettledStream
-from lg_prod_nodes.streams import MessageStream
+from lg_prod_nodes.content.finality import SettledStream
+from lg_prod_nodes.content.message_stream import MessageStream
 
 WORDS = [
     "report",

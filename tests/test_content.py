@@ -24,7 +24,7 @@ from langchain_core.messages import (
 from langgraph.types import Command, Interrupt, Overwrite, Send, StateUpdate
 from pydantic import BaseModel
 
-from lg_prod_nodes.content import rewrite, texts
+from lg_prod_nodes.content.walk import rewrite, texts
 
 RAW, CLEAN = "raw", "clean"
 ENCODED = "raw" * 20

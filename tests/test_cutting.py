@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from tests.policies.test_deadline import Clock
 
-from lg_prod_nodes._cutting import Cut, cut_off
-from lg_prod_nodes.call import Call
-from lg_prod_nodes.run import Run
+from lg_prod_nodes.core.call import Call
+from lg_prod_nodes.core.run import Run
+from lg_prod_nodes.core.timeouts import Cut, cut_off
 
 
 @pytest.fixture

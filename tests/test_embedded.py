@@ -20,8 +20,8 @@ import psutil  # type: ignore[import-untyped]
 import psycopg
 import pytest
 
-from lg_prod_nodes.embedded import EmbeddedPostgres
-from lg_prod_nodes.errors import ConfigurationError, StoreUnavailable
+from lg_prod_nodes.core.errors import ConfigurationError, StoreUnavailable
+from lg_prod_nodes.databases.embedded.server import EmbeddedPostgres
 
 # A program in a process of its own; the bare package in front spares it the seconds that ours takes to import.
 PROGRAM = """
@@ -29,7 +29,7 @@ import os, sys, time, types
 package = types.ModuleType("lg_prod_nodes")
 package.__path__ = [sys.argv[1]]
 sys.modules["lg_prod_nodes"] = package
-from lg_prod_nodes.embedded import EmbeddedPostgres
+from lg_prod_nodes.databases.embedded.server import EmbeddedPostgres
 server = EmbeddedPostgres(sys.argv[2])
 print(server.start(), flush=True)
 """

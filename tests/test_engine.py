@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from lg_prod_nodes import ConfigurationError
-from lg_prod_nodes._engine import Chunk, act, drive, drive_astream, drive_stream
+from lg_prod_nodes.core.engine import Chunk, act, drive, drive_astream, drive_stream
 
 LABEL = ContextVar("label", default="none")
 

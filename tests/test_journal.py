@@ -21,7 +21,8 @@ from psycopg import sql
 from tests.policies.conftest import FakeModel, asks, one
 
 from lg_prod_nodes import Ledger, Production, StoreUnavailable, TokenUsage, Usage, harden
-from lg_prod_nodes.ledger import Entry, _journal
+from lg_prod_nodes.ledger import Entry
+from lg_prod_nodes.ledger import journal as _journal
 
 PROGRAM = Path(__file__).parent / "programs/ledger_worker.py"
 ENTRY = Entry(

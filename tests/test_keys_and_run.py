@@ -26,8 +26,8 @@ from lg_prod_nodes import (
     current_run,
     harden,
 )
-from lg_prod_nodes.keys import together
-from lg_prod_nodes.run import tenant_of, user_of
+from lg_prod_nodes.core.keys import together
+from lg_prod_nodes.core.run import tenant_of, user_of
 
 RUN_ID = "0e9e5154-fa59-4c41-bd86-7f1abee47549"
 

@@ -27,7 +27,7 @@ from langgraph.graph import START, StateGraph
 from pydantic import Field
 
 from lg_prod_nodes import Call, ContentFilter, Policy, Redact, Run, TokenUsage, harden
-from lg_prod_nodes._calls import Place, reaching
+from lg_prod_nodes.runtime.calls import Place, reaching
 
 EMAIL = "ann@example.com"
 

@@ -21,7 +21,7 @@ from langgraph.runtime import Runtime
 from langgraph.types import RetryPolicy
 from typing_extensions import TypedDict
 
-from lg_prod_nodes import _langgraph
+from lg_prod_nodes.runtime import langgraph as _langgraph
 
 
 class State(TypedDict):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from lg_prod_nodes import ConfigurationError, Ledger, Usage
 from lg_prod_nodes.ledger import Entry, ModelPrice
-from lg_prod_nodes.prices import list_price
+from lg_prod_nodes.ledger.prices import list_price
 
 NOW = datetime.now(UTC)
 ENTRY = Entry(

@@ -21,7 +21,7 @@ from tests.canary.search import Search, told
 from tests.canary.values import MAKERS, Plants
 
 from lg_prod_nodes import ConfigurationError, DetectionFailed, Redact, Tracing, harden
-from lg_prod_nodes.logs import configure_logging
+from lg_prod_nodes.service.logs import configure_logging
 
 
 class Terminal(io.StringIO):
@@ -153,7 +153,7 @@ def test_a_uvicorn_that_starts_later_joins_in(out: io.StringIO) -> None:
 def test_langgraph_server_s_lines_join_in() -> None:
     code = """
 import sys
-from lg_prod_nodes.logs import configure_logging
+from lg_prod_nodes.service.logs import configure_logging
 import langgraph_api.logging, structlog, logging
 early = structlog.stdlib.get_logger("langgraph_api.server")
 early.warning("before")

@@ -21,9 +21,16 @@ import pytest
 from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.graph import START, StateGraph
 
-from lg_prod_nodes import ConfigurationError, StoreUnavailable, persistence
-from lg_prod_nodes.persistence import aopen_postgres, checkpointer, database, open_postgres, store
-from lg_prod_nodes.settings import Settings
+from lg_prod_nodes import ConfigurationError, StoreUnavailable
+from lg_prod_nodes.service import persistence
+from lg_prod_nodes.service.persistence import (
+    aopen_postgres,
+    checkpointer,
+    database,
+    open_postgres,
+    store,
+)
+from lg_prod_nodes.service.settings import Settings
 
 CHECKPOINTS = ("checkpoints", "checkpoint_blobs", "checkpoint_writes")
 SECRET = "hunter2"
@@ -266,7 +273,7 @@ async def test_the_server_factories_use_the_database_of_the_environment(
         readers.append(threading.current_thread())
         return Settings()
 
-    monkeypatch.setattr("lg_prod_nodes.persistence.Settings", read)
+    monkeypatch.setattr("lg_prod_nodes.service.persistence.Settings", read)
     async with checkpointer() as saver, store() as items:
         await Face(saver, items, is_async=True).run("ada", "one")
         await items.aput(("users",), "ada", {})
@@ -277,7 +284,7 @@ async def test_the_server_factories_use_the_database_of_the_environment(
 
 SIX_PROCESSES = """
 import asyncio, os, signal, sys
-from lg_prod_nodes.persistence import aopen_postgres, open_postgres
+from lg_prod_nodes.service.persistence import aopen_postgres, open_postgres
 
 async def enter():
     async with aopen_postgres(sys.argv[1]) as (saver, _):

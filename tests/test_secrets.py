@@ -43,12 +43,12 @@ from lg_prod_nodes import (
     by_user,
     harden,
 )
-from lg_prod_nodes._engine import drive
-from lg_prod_nodes._secrets import key_of
-from lg_prod_nodes.persistence import aopen_postgres, open_postgres
-from lg_prod_nodes.stores.accounts import Account
-from lg_prod_nodes.stores.limits import parse_limits
-from lg_prod_nodes.stores.postgres_limits import PostgresStorage
+from lg_prod_nodes.core.engine import drive
+from lg_prod_nodes.core.secret import key_of
+from lg_prod_nodes.service.persistence import aopen_postgres, open_postgres
+from lg_prod_nodes.stores.accounts.store import Account
+from lg_prod_nodes.stores.limits.limits_storage import PostgresStorage
+from lg_prod_nodes.stores.limits.store import parse_limits
 
 CANARY = "hunter2canary"
 KEY = bytes.fromhex("c0ffee" * 10 + "c0ff")

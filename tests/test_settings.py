@@ -23,7 +23,7 @@ from pydantic_settings import (
 )
 
 from lg_prod_nodes import ConfigurationError, Settings
-from lg_prod_nodes.persistence import database
+from lg_prod_nodes.service.persistence import database
 
 CANARY = "hunter2canary"
 DSN = f"postgresql://ada:{CANARY}@db/app"

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from presidio_analyzer import Pattern, PatternRecognizer
 
 from lg_prod_nodes import ContentFilter, Redact
+from lg_prod_nodes.content.finality import HELD_BACK, EntityReach, SettledStream, TermReach
 from lg_prod_nodes.detectors.replacing import Replacer
-from lg_prod_nodes.settling import HELD_BACK, EntityReach, SettledStream, TermReach
 
 BEGIN, END = (f"-----{word} PRIVATE KEY-----" for word in ("BEGIN", "END"))
 WIDE = {ord("0") + digit: 0xFF10 + digit for digit in range(10)}

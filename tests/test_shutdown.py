@@ -38,7 +38,7 @@ from lg_prod_nodes import (
     ShuttingDown,
     harden,
 )
-from lg_prod_nodes._inflight import IN_FLIGHT, Bell
+from lg_prod_nodes.runtime.in_flight import IN_FLIGHT, Bell
 
 THREAD: RunnableConfig = {"configurable": {"thread_id": "1"}}
 PATIENT = 60.0

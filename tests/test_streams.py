@@ -18,12 +18,13 @@ from langchain_core.runnables import RunnableGenerator
 from langgraph.graph import START, MessagesState, StateGraph
 from tests.test_settling import PIECES, cut
 
-from lg_prod_nodes import ContentFilter, Redact, call, harden
-from lg_prod_nodes._texts import copied
-from lg_prod_nodes.content import rewrite
+from lg_prod_nodes import ContentFilter, Redact, harden
+from lg_prod_nodes.content.message_stream import EventStream, MessageStream
+from lg_prod_nodes.content.payload_stream import PayloadStream
+from lg_prod_nodes.content.text_stream import copied
+from lg_prod_nodes.content.walk import rewrite
+from lg_prod_nodes.core import call
 from lg_prod_nodes.detectors.replacing import Replacer
-from lg_prod_nodes.payloads import PayloadStream
-from lg_prod_nodes.streams import EventStream, MessageStream
 
 EMAIL = "ann@example.com"
 SAID = f"write to {EMAIL} now"

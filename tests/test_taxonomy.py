@@ -28,7 +28,7 @@ from lg_prod_nodes import (
     RetryBudget,
     StoreUnavailable,
 )
-from lg_prod_nodes.taxonomy import (
+from lg_prod_nodes.core.error_class import (
     CLASSES,
     check_classes,
     class_of,

@@ -24,9 +24,9 @@ from lg_prod_nodes import (
     by_tokens,
     harden,
 )
-from lg_prod_nodes._engine import drive
-from lg_prod_nodes.stores.accounts import Account, AccountStore
-from lg_prod_nodes.tokens import estimated_tokens
+from lg_prod_nodes.core.engine import drive
+from lg_prod_nodes.core.tokens import estimated_tokens
+from lg_prod_nodes.stores.accounts.store import Account, AccountStore
 
 HI = HumanMessage("hi", id="1")
 ASKED: Any = {"messages": [HI]}

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from lg_prod_nodes import Busy, RateLimitExceeded, RunReport
-from lg_prod_nodes.run import LimitState
-from lg_prod_nodes.web import rate_limit_headers
+from lg_prod_nodes.core.run import LimitState
+from lg_prod_nodes.service.web import rate_limit_headers
 
 BURST = LimitState("desk", "10 per 1 second", 10, 1, 7, 0.2)
 DAILY = LimitState("desk", "1000 per 1 day", 1000, 86_400, 997, 86_399.5)

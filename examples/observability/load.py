@@ -28,8 +28,8 @@ from conversations import read
 from demo import NODES, log_file, policies
 from graph import builder
 from lg_prod_nodes import Bulkhead, Production, StoreUnavailable
-from lg_prod_nodes.embedded import EmbeddedPostgres
-from lg_prod_nodes.production import App
+from lg_prod_nodes.databases.embedded.server import EmbeddedPostgres
+from lg_prod_nodes.service.production import App
 from picture import DARK, LIGHT, Prometheus, Window, draw, save
 from play import AT_ONCE, Play
 from scraper import prometheus

@@ -11,7 +11,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from prometheus_client import CollectorRegistry
 
 from lg_prod_nodes import Call, Fact, Handler, Ledger, Policy, Run
-from lg_prod_nodes.prices import list_price
+from lg_prod_nodes.ledger.prices import list_price
 
 
 @dataclass(frozen=True)

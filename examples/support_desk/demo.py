@@ -40,7 +40,7 @@ from lg_prod_nodes import (
     Tracing,
     by_user,
 )
-from lg_prod_nodes.persistence import database
+from lg_prod_nodes.service.persistence import database
 from play import AT_ONCE, Play
 from screen import Screen
 

@@ -1,76 +1,94 @@
 """The public names and where they are: loaded when they are first used, so that the import itself is light."""
 
-from .agents import as_middleware as as_middleware
-from .call import Call as Call
-from .call import Clock as Clock
-from .call import Fact as Fact
-from .call import Handler as Handler
-from .errors import (
+from .attach.as_middleware import as_middleware as as_middleware
+from .attach.as_node import as_node as as_node
+from .attach.harden import harden as harden
+from .core.call import Call as Call
+from .core.call import Clock as Clock
+from .core.call import Fact as Fact
+from .core.call import Handler as Handler
+from .core.error_class import ErrorClass as ErrorClass
+from .core.error_class import class_of as class_of
+from .core.error_class import is_transient as is_transient
+from .core.error_class import retry_after_of as retry_after_of
+from .core.errors import (
     BudgetExceeded as BudgetExceeded,
 )
-from .errors import (
+from .core.errors import (
     Busy as Busy,
 )
-from .errors import (
+from .core.errors import (
     CallRejected as CallRejected,
 )
-from .errors import (
+from .core.errors import (
     CircuitOpen as CircuitOpen,
 )
-from .errors import (
+from .core.errors import (
     ConfigurationError as ConfigurationError,
 )
-from .errors import (
+from .core.errors import (
     ContentBlocked as ContentBlocked,
 )
-from .errors import (
+from .core.errors import (
     DeadlineExceeded as DeadlineExceeded,
 )
-from .errors import (
+from .core.errors import (
     DetectionFailed as DetectionFailed,
 )
-from .errors import (
+from .core.errors import (
     MemoryStoreWarning as MemoryStoreWarning,
 )
-from .errors import (
+from .core.errors import (
     ProductionError as ProductionError,
 )
-from .errors import (
+from .core.errors import (
     RateLimitExceeded as RateLimitExceeded,
 )
-from .errors import (
+from .core.errors import (
     RetriesWarning as RetriesWarning,
 )
-from .errors import (
+from .core.errors import (
     ShuttingDown as ShuttingDown,
 )
-from .errors import (
+from .core.errors import (
     StoreUnavailable as StoreUnavailable,
 )
-from .errors import (
+from .core.errors import (
     UnknownFailure as UnknownFailure,
 )
-from .errors import (
+from .core.errors import (
     UnknownToken as UnknownToken,
 )
-from .errors import (
+from .core.errors import (
     VaultTampered as VaultTampered,
 )
-from .graphs import harden as harden
-from .health import Check as Check
-from .health import CheckResult as CheckResult
-from .health import Health as Health
-from .health import HealthReport as HealthReport
-from .health import health_app as health_app
-from .keys import by_assistant as by_assistant
-from .keys import by_node as by_node
-from .keys import by_run as by_run
-from .keys import by_tenant as by_tenant
-from .keys import by_thread as by_thread
-from .keys import by_user as by_user
+from .core.keys import by_assistant as by_assistant
+from .core.keys import by_node as by_node
+from .core.keys import by_run as by_run
+from .core.keys import by_tenant as by_tenant
+from .core.keys import by_thread as by_thread
+from .core.keys import by_user as by_user
+from .core.policy import Policy as Policy
+from .core.policy import guard as guard
+from .core.run import (
+    CapturedError as CapturedError,
+)
+from .core.run import (
+    LimitState as LimitState,
+)
+from .core.run import (
+    Run as Run,
+)
+from .core.run import (
+    RunReport as RunReport,
+)
+from .core.run import (
+    Usage as Usage,
+)
+from .core.run import (
+    current_run as current_run,
+)
 from .ledger import Ledger as Ledger
-from .logs import configure_logging as configure_logging
-from .nodes import as_node as as_node
 from .policies.budgets import CostBudget as CostBudget
 from .policies.budgets import TokenBudget as TokenBudget
 from .policies.bulkhead import Bulkhead as Bulkhead
@@ -83,48 +101,30 @@ from .policies.metrics import Metrics as Metrics
 from .policies.rate_limit import RateLimit as RateLimit
 from .policies.rate_limit import by_tokens as by_tokens
 from .policies.redact import Redact as Redact
+from .policies.retry_budget import RetryBudget as RetryBudget
 from .policies.run_budget import RunBudget as RunBudget
 from .policies.timeout import Timeout as Timeout
 from .policies.token_usage import TokenUsage as TokenUsage
 from .policies.tracing import Tracing as Tracing
 from .policies.tracing import trace_headers as trace_headers
-from .policy import Policy as Policy
-from .policy import guard as guard
-from .production import Production as Production
-from .retries import RetryBudget as RetryBudget
-from .run import (
-    CapturedError as CapturedError,
-)
-from .run import (
-    LimitState as LimitState,
-)
-from .run import (
-    Run as Run,
-)
-from .run import (
-    RunReport as RunReport,
-)
-from .run import (
-    Usage as Usage,
-)
-from .run import (
-    current_run as current_run,
-)
-from .settings import Settings as Settings
-from .shutdown import GracefulShutdown as GracefulShutdown
-from .stores.accounts import Account as Account
-from .stores.accounts import AccountStore as AccountStore
-from .stores.circuits import CircuitStore as CircuitStore
-from .stores.failures import Failure as Failure
-from .stores.failures import FailureLog as FailureLog
-from .stores.limits import LimitStore as LimitStore
-from .stores.vault import Vault as Vault
-from .taxonomy import ErrorClass as ErrorClass
-from .taxonomy import class_of as class_of
-from .taxonomy import is_transient as is_transient
-from .taxonomy import retry_after_of as retry_after_of
+from .service.health import Check as Check
+from .service.health import CheckResult as CheckResult
+from .service.health import Health as Health
+from .service.health import HealthReport as HealthReport
+from .service.health import health_app as health_app
+from .service.logs import configure_logging as configure_logging
+from .service.production import Production as Production
+from .service.settings import Settings as Settings
+from .service.shutdown import GracefulShutdown as GracefulShutdown
+from .service.web import rate_limit_headers as rate_limit_headers
+from .stores.accounts.store import Account as Account
+from .stores.accounts.store import AccountStore as AccountStore
+from .stores.circuits.store import CircuitStore as CircuitStore
+from .stores.failures.store import Failure as Failure
+from .stores.failures.store import FailureLog as FailureLog
+from .stores.limits.store import LimitStore as LimitStore
+from .stores.vault.store import Vault as Vault
 from .telemetry.prometheus import metrics_text as metrics_text
-from .web import rate_limit_headers as rate_limit_headers
 
 __all__ = [
     "Account",

@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 
-from lg_prod_nodes import Redact, content, policy
-from lg_prod_nodes._functions import adapted
-from lg_prod_nodes._models import _Told
-from lg_prod_nodes.content import rewrite
-from lg_prod_nodes.trust import Trust
+from lg_prod_nodes import Redact
+from lg_prod_nodes.content import walk as content
+from lg_prod_nodes.content.clean import Trust
+from lg_prod_nodes.content.functions import adapted
+from lg_prod_nodes.content.walk import rewrite
+from lg_prod_nodes.core import policy
+from lg_prod_nodes.runtime.models import _Told
 
 Patch = pytest.MonkeyPatch
 Disable = Callable[[Patch], None]
@@ -101,14 +103,14 @@ def raw_payload_pieces(patch: Patch) -> None:
     def whole(self: Any, payload: Any) -> None:
         self._write(rewrite(payload, self._change))
 
-    patch.setattr("lg_prod_nodes.payloads.PayloadStream.__call__", whole)
+    patch.setattr("lg_prod_nodes.content.payload_stream.PayloadStream.__call__", whole)
 
 
 def raw_events(patch: Patch) -> None:
     def events(events: Any, graph: Any, input: Any, config: Any, kwargs: Any) -> Any:
         return events(graph, input, config, **kwargs)
 
-    patch.setattr("lg_prod_nodes._boundary.filtered_events", events)
+    patch.setattr("lg_prod_nodes.runtime.boundary.filtered_events", events)
 
 
 def patch_by_patch(self: Any, ops: list[Any]) -> list[list[Any]]:
@@ -117,8 +119,10 @@ def patch_by_patch(self: Any, ops: list[Any]) -> list[list[Any]]:
 
 
 def raw_model_pieces(patch: Patch) -> None:
-    patch.setattr("lg_prod_nodes.streams.MessageStream.feed", lambda self, chunk: [chunk])
-    patch.setattr("lg_prod_nodes.streams.MessageStream.flush", lambda self: [])
+    patch.setattr(
+        "lg_prod_nodes.content.message_stream.MessageStream.feed", lambda self, chunk: [chunk]
+    )
+    patch.setattr("lg_prod_nodes.content.message_stream.MessageStream.flush", lambda self: [])
 
 
 def raw_in_a_thread(patch: Patch) -> None:
@@ -136,7 +140,7 @@ def raw_task(patch: Patch) -> None:
     def guarded(function: Any, given: Any, call: Any) -> Any:
         return function, given
 
-    patch.setattr("lg_prod_nodes._exits._guarded_task", guarded)
+    patch.setattr("lg_prod_nodes.runtime.exits._guarded_task", guarded)
 
 
 def raw_function(patch: Patch, module: str) -> None:
@@ -148,7 +152,9 @@ def raw_function(patch: Patch, module: str) -> None:
 
 
 def trusting_all(patch: Patch) -> None:
-    patch.setattr("lg_prod_nodes.trust.Trust.holds", lambda self, call, policy: call.kind == "node")
+    patch.setattr(
+        "lg_prod_nodes.content.clean.Trust.holds", lambda self, call, policy: call.kind == "node"
+    )
 
 
 def trusting_early(patch: Patch) -> None:
@@ -172,12 +178,14 @@ def trusting_the_past(patch: Patch) -> None:
 
 
 def settling_at_once(patch: Patch) -> None:
-    patch.setattr("lg_prod_nodes.settling.EntityReach.settled", lambda self, text: len(text))
+    patch.setattr(
+        "lg_prod_nodes.content.finality.EntityReach.settled", lambda self, text: len(text)
+    )
 
 
 def branch_as_it_is(patch: Patch) -> None:
-    patch.setattr("lg_prod_nodes.graphs.guarded_branch", lambda branch, *args: branch)
+    patch.setattr("lg_prod_nodes.attach.harden.guarded_branch", lambda branch, *args: branch)
 
 
 def subgraph_as_it_is(patch: Patch) -> None:
-    patch.setattr("lg_prod_nodes.graphs._subgraph", lambda graph, *args: graph)
+    patch.setattr("lg_prod_nodes.attach.harden._subgraph", lambda graph, *args: graph)

@@ -38,7 +38,7 @@ from tests.canary.terms import BLOCKED, run_terms
 from tests.canary.ways import OLD_WAYS, WAYS, Way
 
 from lg_prod_nodes import ContentFilter, Redact
-from lg_prod_nodes.policy import Policy
+from lg_prod_nodes.core.policy import Policy
 
 Play = Callable[[Site, Sequence[Way]], Awaitable[None]]
 

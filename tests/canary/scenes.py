@@ -27,7 +27,7 @@ from tests.canary.terms import BLOCKED, run_terms
 from tests.canary.ways import OLD_WAYS, WAYS, Way, telling
 
 from lg_prod_nodes import CaptureErrors, ContentFilter, Redact
-from lg_prod_nodes.policy import Policy
+from lg_prod_nodes.core.policy import Policy
 
 _AT_ONCE = 4
 

@@ -18,8 +18,8 @@ from tests.canary.values import Planted, Plants
 from tests.canary.ways import Way, follow
 
 from lg_prod_nodes import Metrics, Run, TokenUsage, Tracing, harden
-from lg_prod_nodes.persistence import aopen_postgres, open_postgres
-from lg_prod_nodes.policy import Policy
+from lg_prod_nodes.core.policy import Policy
+from lg_prod_nodes.service.persistence import aopen_postgres, open_postgres
 
 
 @dataclass

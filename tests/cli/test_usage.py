@@ -173,7 +173,7 @@ def test_a_table_says_which_extra_it_needs(
 
 
 def test_times_are_read_as_they_are_written() -> None:
-    from lg_prod_nodes.cli._usage import _time
+    from lg_prod_nodes.cli.usage import _time
 
     assert [_time(text) for text in ("30m", "12h", "7d", "2w")] == [
         timedelta(minutes=30),

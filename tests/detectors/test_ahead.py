@@ -15,9 +15,9 @@ from presidio_analyzer.predefined_recognizers import (
     UsHealthInsuranceMemberIdRecognizer,
 )
 
-from lg_prod_nodes.detectors._ahead import expression_of
-from lg_prod_nodes.detectors._patterns import Deadline, Expression, OutOfTime, View
-from lg_prod_nodes.detectors._tokens import WordEngine
+from lg_prod_nodes.detectors.reading.words import WordEngine
+from lg_prod_nodes.detectors.scan.ahead import expression_of
+from lg_prod_nodes.detectors.scan.patterns import Deadline, Expression, OutOfTime, View
 
 FLAGS = regex.DOTALL | regex.MULTILINE | regex.IGNORECASE
 PATTERNS = {

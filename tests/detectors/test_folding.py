@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from presidio_analyzer import Pattern, PatternRecognizer
 
 from lg_prod_nodes.detectors import Detector
-from lg_prod_nodes.detectors._folding import folded
-from lg_prod_nodes.detectors._lookalikes import LOOKALIKES
+from lg_prod_nodes.detectors.reading.folding import folded
+from lg_prod_nodes.detectors.reading.lookalikes import LOOKALIKES
 
 EMAIL = "ann@example.com"
 DETECTOR = Detector(["EMAIL_ADDRESS", "CREDIT_CARD", "US_SSN", "IP_ADDRESS", "IBAN_CODE"])

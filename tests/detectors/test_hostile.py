@@ -17,8 +17,8 @@ from presidio_analyzer.predefined_recognizers import (
 from tests.detectors.test_scan import OfflineEmailRecognizer
 
 from lg_prod_nodes.detectors import DEFAULT_ENTITIES, Detector, term_recognizers
-from lg_prod_nodes.detectors._folding import folded
-from lg_prod_nodes.detectors.recognizers import ENTITIES
+from lg_prod_nodes.detectors.reading.folding import folded
+from lg_prod_nodes.detectors.recognizers.catalogue import ENTITIES
 
 UNITS = {
     "dots": ".",

@@ -18,9 +18,13 @@ from presidio_analyzer.predefined_recognizers import UsSsnRecognizer
 from presidio_analyzer.predefined_recognizers.ner import gliner_recognizer
 from spacy.training import Example
 
-from lg_prod_nodes.detectors._tokens import WordEngine
-from lg_prod_nodes.detectors.names import NAME_ENTITIES, load_nlp_engine, name_recognizers
-from lg_prod_nodes.errors import ConfigurationError
+from lg_prod_nodes.core.errors import ConfigurationError
+from lg_prod_nodes.detectors.reading.words import WordEngine
+from lg_prod_nodes.detectors.recognizers.names import (
+    NAME_ENTITIES,
+    load_nlp_engine,
+    name_recognizers,
+)
 
 FIRST = "Anna Boris Carla David Elena Farid Greta Hugo Ingrid James Karin Louis Maria Nadia"
 LAST = "Smith Garcia Novak Rossi Larsen Dubois Haddad Tanaka Fischer Moreau Silva Petrov"
@@ -355,7 +359,7 @@ def transformers(monkeypatch: pytest.MonkeyPatch, hub: Path) -> Callable[[dict[s
 @pytest.fixture(autouse=True)
 def fresh() -> Iterator[None]:
     """What one test loads by a stand-in is not there for the next."""
-    from lg_prod_nodes.detectors import names
+    from lg_prod_nodes.detectors.recognizers import names
 
     yield
     names._loaded.cache_clear()

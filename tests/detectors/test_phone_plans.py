@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, PhoneMetadata, PhoneNumber
 
-from lg_prod_nodes.detectors._phone_plans import (
+from lg_prod_nodes.detectors.recognizers.phone_plans import (
     _REGIONS,
     is_possible,
     is_valid,

@@ -6,10 +6,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from presidio_analyzer.predefined_recognizers import PhoneRecognizer
 
-from lg_prod_nodes.detectors import _phones
-from lg_prod_nodes.detectors._patterns import Deadline, OutOfTime, Prefilter, View
-from lg_prod_nodes.detectors._raws import Raw, without_duplicates
-from lg_prod_nodes.detectors._tokens import WordEngine
+from lg_prod_nodes.detectors.reading.words import WordEngine
+from lg_prod_nodes.detectors.scan import phones as _phones
+from lg_prod_nodes.detectors.scan.patterns import Deadline, OutOfTime, Prefilter, View
+from lg_prod_nodes.detectors.scan.raws import Raw, without_duplicates
 
 REGIONS = sorted(phonenumbers.SUPPORTED_REGIONS)
 NUMBERS = [

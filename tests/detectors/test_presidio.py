@@ -17,6 +17,7 @@ from presidio_analyzer import Pattern, PatternRecognizer
 from presidio_analyzer.nlp_engine import NlpArtifacts
 
 from lg_prod_nodes import ConfigurationError
+from lg_prod_nodes.core.errors import DetectionFailed
 from lg_prod_nodes.detectors import (
     DEFAULT_ENTITIES,
     Detector,
@@ -25,9 +26,8 @@ from lg_prod_nodes.detectors import (
     presidio,
     term_recognizers,
 )
-from lg_prod_nodes.detectors._tokens import WordEngine
-from lg_prod_nodes.detectors.recognizers import ENTITIES
-from lg_prod_nodes.errors import DetectionFailed
+from lg_prod_nodes.detectors.reading.words import WordEngine
+from lg_prod_nodes.detectors.recognizers.catalogue import ENTITIES
 
 DEFAULT = Detector(DEFAULT_ENTITIES)
 EMAIL = "ann@example.com"

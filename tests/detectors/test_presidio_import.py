@@ -132,7 +132,7 @@ def test_presidio_s_e_mail_recognizer_asks_no_network(first: str, name: str) -> 
         + OWN
         + f"""
 from presidio_analyzer import AnalyzerEngine, RecognizerRegistry
-from lg_prod_nodes.detectors._tokens import WordEngine
+from lg_prod_nodes.detectors.reading.words import WordEngine
 import tldextract
 made = {name}()
 engine = AnalyzerEngine(

@@ -21,9 +21,9 @@ from presidio_analyzer.predefined_recognizers import UrlRecognizer
 
 from lg_prod_nodes import ConfigurationError
 from lg_prod_nodes.detectors import Detector
-from lg_prod_nodes.detectors._checked import CheckedRecognizer, luhn
-from lg_prod_nodes.detectors._tokens import WordEngine
-from lg_prod_nodes.detectors.recognizers import DEFAULT_ENTITIES, ENTITIES, recognizer
+from lg_prod_nodes.detectors.reading.words import WordEngine
+from lg_prod_nodes.detectors.recognizers.catalogue import DEFAULT_ENTITIES, ENTITIES, recognizer
+from lg_prod_nodes.detectors.recognizers.checked import CheckedRecognizer, luhn
 
 OWN = (
     "CREDIT_CARD",
@@ -455,7 +455,7 @@ def test_json_stays_json() -> None:
 
 def test_presidio_is_loaded_when_a_recognizer_is_made() -> None:
     program = (
-        "import sys, lg_prod_nodes.detectors.recognizers as it; "
+        "import sys, lg_prod_nodes.detectors.recognizers.catalogue as it; "
         "print('presidio_analyzer' in sys.modules, len(it.ENTITIES) > 80)"
     )
 

@@ -20,12 +20,12 @@ from presidio_analyzer import (
 )
 from presidio_analyzer.predefined_recognizers import EmailRecognizer, IbanRecognizer
 
-from lg_prod_nodes.detectors import recognizers
-from lg_prod_nodes.detectors._patterns import Deadline
-from lg_prod_nodes.detectors._raws import Raw, without_duplicates
-from lg_prod_nodes.detectors._scan import Scanner
-from lg_prod_nodes.detectors._tokens import WordEngine
-from lg_prod_nodes.errors import DetectionFailed
+from lg_prod_nodes.core.errors import DetectionFailed
+from lg_prod_nodes.detectors.reading.words import WordEngine
+from lg_prod_nodes.detectors.recognizers import catalogue as recognizers
+from lg_prod_nodes.detectors.scan.patterns import Deadline
+from lg_prod_nodes.detectors.scan.raws import Raw, without_duplicates
+from lg_prod_nodes.detectors.scan.scan import Scanner
 
 Results = list[tuple[int, int, str, float]]
 
@@ -302,7 +302,7 @@ def test_a_recognizer_that_takes_too_long_is_named() -> None:
 
 def test_an_expression_that_presidio_would_skip_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("presidio_analyzer.pattern_recognizer.REGEX_TIMEOUT_SECONDS", 0.01)
-    monkeypatch.setattr("lg_prod_nodes.detectors._searches._LONGEST_PATTERN", 0.05)
+    monkeypatch.setattr("lg_prod_nodes.detectors.scan.searches._LONGEST_PATTERN", 0.05)
     slow = Upper("X", "Slow", patterns=[BACKTRACKING])
     scanner = Scanner([slow], nlp_engine=WordEngine(), threshold=0.2, thresholds={})
 

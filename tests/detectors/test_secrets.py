@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lg_prod_nodes.detectors import Detector
-from lg_prod_nodes.detectors._issuers import FORMATS, Format
-from lg_prod_nodes.detectors._patterns import Expression, Prefilter, View
-from lg_prod_nodes.detectors._tokens import WordEngine
-from lg_prod_nodes.detectors.secrets import SecretRecognizer
+from lg_prod_nodes.detectors.reading.words import WordEngine
+from lg_prod_nodes.detectors.recognizers.issuers import FORMATS, Format
+from lg_prod_nodes.detectors.recognizers.secrets import SecretRecognizer
+from lg_prod_nodes.detectors.scan.patterns import Expression, Prefilter, View
 
 SECRETS = SecretRecognizer()
 LETTERS, HEX = string.ascii_letters + string.digits, "0123456789abcdef"

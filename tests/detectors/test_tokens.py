@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from lg_prod_nodes.detectors._tokens import WordEngine
+from lg_prod_nodes.detectors.reading.words import WordEngine
 
 ENGINE = WordEngine()
 

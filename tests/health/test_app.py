@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 from tests.serving import serving, wait_until
 
 from lg_prod_nodes import Check, CheckResult, Health, health_app
-from lg_prod_nodes._inflight import IN_FLIGHT
+from lg_prod_nodes.runtime.in_flight import IN_FLIGHT
 
 PROGRAMS = Path(__file__).parents[1] / "programs"
 

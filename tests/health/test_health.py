@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import FakeClock
 
 from lg_prod_nodes import Check, CheckResult, ConfigurationError, Health, HealthReport
-from lg_prod_nodes._inflight import IN_FLIGHT
+from lg_prod_nodes.runtime.in_flight import IN_FLIGHT
 
 
 class Dependency:

@@ -42,7 +42,7 @@ def served(folder: Path, environment: dict[str, str], http: dict[str, Any]) -> I
     settings = {
         "dependencies": ["."],
         "graphs": {"desk": "./graph.py:graph"},
-        "checkpointer": {"path": "lg_prod_nodes.persistence.checkpointer"},
+        "checkpointer": {"path": "lg_prod_nodes.service.persistence.checkpointer"},
         "auth": {"path": "./graph.py:auth"},
         "http": {"app": "./graph.py:app", **http},
     }

@@ -38,7 +38,7 @@ from lg_prod_nodes import (
     Vault,
     harden,
 )
-from lg_prod_nodes._vitals import POOLS
+from lg_prod_nodes.databases.timings import POOLS
 
 NOWHERE = "postgresql://user:hunter2@127.0.0.1:1/secret_name"
 

@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import FakeClock
 
 from lg_prod_nodes import Health
-from lg_prod_nodes.health._process import LoopLag, check_memory
+from lg_prod_nodes.service.health.process import LoopLag, check_memory
 
 MIB = 1 << 20
 
@@ -29,7 +29,7 @@ async def test_a_loop_that_comes_late_is_degraded_and_one_that_is_stuck_is_down(
 async def test_a_lag_is_remembered_after_the_loop_has_caught_up(
     clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lg_prod_nodes.health._process._PACE", 0.0)
+    monkeypatch.setattr("lg_prod_nodes.service.health.process._PACE", 0.0)
     lag = LoopLag(0.5, clock)
     lag.watch(asyncio.get_running_loop())
     clock.advance(40)

@@ -37,10 +37,10 @@ from lg_prod_nodes import (
     by_user,
     harden,
 )
-from lg_prod_nodes._engine import drive
-from lg_prod_nodes.keys import by_run
-from lg_prod_nodes.stores.accounts import Account, AccountStore, Balance
-from lg_prod_nodes.tokens import estimated_tokens
+from lg_prod_nodes.core.engine import drive
+from lg_prod_nodes.core.keys import by_run
+from lg_prod_nodes.core.tokens import estimated_tokens
+from lg_prod_nodes.stores.accounts.store import Account, AccountStore, Balance
 
 HI: Any = {"messages": [HumanMessage("hi", id="1")]}
 WANTED = estimated_tokens(HI["messages"]) + 16  # and the most that an answer may have

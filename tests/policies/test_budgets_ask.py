@@ -21,7 +21,7 @@ from tests.policies.conftest import (
 from tests.policies.test_budgets import HI, SPENT, WANTED, budget, hardened, stands
 
 from lg_prod_nodes import BudgetExceeded, Run
-from lg_prod_nodes.stores.accounts import AccountStore, Balance
+from lg_prod_nodes.stores.accounts.store import AccountStore, Balance
 
 
 @pytest.fixture

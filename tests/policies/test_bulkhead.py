@@ -25,8 +25,8 @@ from tests.policies.conftest import (
 )
 
 from lg_prod_nodes import Bulkhead, Busy, ConfigurationError, Run, StoreUnavailable, by_user, harden
-from lg_prod_nodes._engine import drive
-from lg_prod_nodes.stores.accounts import Account, AccountStore, Balance
+from lg_prod_nodes.core.engine import drive
+from lg_prod_nodes.stores.accounts.store import Account, AccountStore, Balance
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from lg_prod_nodes import (
     Run,
     harden,
 )
-from lg_prod_nodes.taxonomy import ErrorClass, is_transient
+from lg_prod_nodes.core.error_class import ErrorClass, is_transient
 
 pytestmark = pytest.mark.usefixtures("logged")
 

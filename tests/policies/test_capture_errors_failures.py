@@ -29,7 +29,7 @@ from lg_prod_nodes import (
     UnknownFailure,
     harden,
 )
-from lg_prod_nodes.call import Call, Handler, Kind
+from lg_prod_nodes.core.call import Call, Handler, Kind
 
 pytestmark = pytest.mark.usefixtures("logged")
 

@@ -45,8 +45,8 @@ from lg_prod_nodes import (
     harden,
     metrics_text,
 )
-from lg_prod_nodes._vitals import timed
-from lg_prod_nodes.prices import list_price
+from lg_prod_nodes.databases.timings import timed
+from lg_prod_nodes.ledger.prices import list_price
 from lg_prod_nodes.telemetry.prometheus import Instruments
 
 

@@ -17,7 +17,7 @@ from lg_prod_nodes import (
     by_tokens,
     harden,
 )
-from lg_prod_nodes.stores import limits
+from lg_prod_nodes.stores.limits import store as limits
 
 
 @pytest.fixture

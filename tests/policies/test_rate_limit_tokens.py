@@ -19,9 +19,9 @@ from lg_prod_nodes import (
     by_tokens,
     harden,
 )
-from lg_prod_nodes.call import Call
-from lg_prod_nodes.run import Usage
-from lg_prod_nodes.tokens import estimated_tokens
+from lg_prod_nodes.core.call import Call
+from lg_prod_nodes.core.run import Usage
+from lg_prod_nodes.core.tokens import estimated_tokens
 
 HELLO = {"messages": [("user", "hello " * 20)]}
 ESTIMATE = estimated_tokens([HumanMessage("hello " * 20)])  # of a call that spends 7

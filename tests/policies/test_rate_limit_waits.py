@@ -12,7 +12,7 @@ import pytest
 import time_machine
 
 from lg_prod_nodes import LimitStore, RateLimit, RateLimitExceeded, Run
-from lg_prod_nodes.call import Call
+from lg_prod_nodes.core.call import Call
 
 START = 1_800_000_000.0
 

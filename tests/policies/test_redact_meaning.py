@@ -23,7 +23,7 @@ from langgraph.types import Send
 from tests.policies.conftest import THREAD, FakeModel, State, asks, notes, one
 
 from lg_prod_nodes import ContentBlocked, ContentFilter, Policy, Redact, guard, harden
-from lg_prod_nodes.streams import MessageStream
+from lg_prod_nodes.content.message_stream import MessageStream
 
 EMAIL = "ann@example.com"
 

@@ -15,7 +15,7 @@ from langgraph.prebuilt import ToolNode
 from tests.policies.conftest import THREAD, FakeModel, Runner, asks, notes, one, said, saved
 
 from lg_prod_nodes import ConfigurationError, Redact, by_user, harden
-from lg_prod_nodes.stores.vault import TOKEN, Vault
+from lg_prod_nodes.stores.vault.store import TOKEN, Vault
 
 EMAIL = "ann@example.com"
 KEY = b"k" * 32

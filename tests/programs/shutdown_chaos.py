@@ -30,7 +30,7 @@ from langgraph.graph import START, StateGraph
 from langgraph.types import RetryPolicy
 from typing_extensions import TypedDict
 
-from lg_prod_nodes.embedded import EmbeddedPostgres
+from lg_prod_nodes.databases.embedded.server import EmbeddedPostgres
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples/queue_worker"

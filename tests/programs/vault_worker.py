@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 from typing import Any
 
-from lg_prod_nodes.stores.vault import Session, Vault
+from lg_prod_nodes.stores.vault.store import Session, Vault
 
 
 class Worker:

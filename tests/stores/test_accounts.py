@@ -19,8 +19,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lg_prod_nodes import ConfigurationError
-from lg_prod_nodes._engine import drive
-from lg_prod_nodes.stores.accounts import Account, AccountStore, Balance, Reservation
+from lg_prod_nodes.core.engine import drive
+from lg_prod_nodes.stores.accounts.store import Account, AccountStore, Balance, Reservation
 
 SAME_STORE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 ADA = Account("ada", 100, 3600)

@@ -17,12 +17,13 @@ import valkey
 from tests.stores.test_accounts import ADA, admin, in_postgres, in_valkey
 
 from lg_prod_nodes import StoreUnavailable
-from lg_prod_nodes._engine import drive
-from lg_prod_nodes.stores import _accounts_postgres, _leases
-from lg_prod_nodes.stores._account import Account, Balance, Reservation
-from lg_prod_nodes.stores._accounts_memory import MemoryAccounts
-from lg_prod_nodes.stores._leases import Leases
-from lg_prod_nodes.stores.accounts import AccountStore
+from lg_prod_nodes.core.engine import drive
+from lg_prod_nodes.stores.accounts import leases as _leases
+from lg_prod_nodes.stores.accounts import postgres as _accounts_postgres
+from lg_prod_nodes.stores.accounts.account import Account, Balance, Reservation
+from lg_prod_nodes.stores.accounts.leases import Leases
+from lg_prod_nodes.stores.accounts.memory import MemoryAccounts
+from lg_prod_nodes.stores.accounts.store import AccountStore
 
 CHAOS = Path(__file__).parents[1] / "programs/budget_chaos.py"
 
@@ -227,8 +228,8 @@ def test_nobody_renews_what_another_holds(store: AccountStore, dsn: str) -> None
 FORKS = """
 import os, sys, threading
 from lg_prod_nodes import Account, AccountStore
-from lg_prod_nodes._engine import drive
-from lg_prod_nodes.stores._leases import LEASES
+from lg_prod_nodes.core.engine import drive
+from lg_prod_nodes.stores.accounts.leases import LEASES
 
 store, account = AccountStore(sys.argv[1]), Account("ada", 10)
 mine = drive(store.reserve(account, 3, blocking=True))

@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lg_prod_nodes import CircuitStore, ConfigurationError, StoreUnavailable
-from lg_prod_nodes._engine import drive
-from lg_prod_nodes.call import Call
-from lg_prod_nodes.run import Run
-from lg_prod_nodes.stores import circuits
-from lg_prod_nodes.stores._circuit import Circuit, Entry, Rules, enter, leave
+from lg_prod_nodes.core.call import Call
+from lg_prod_nodes.core.engine import drive
+from lg_prod_nodes.core.run import Run
+from lg_prod_nodes.stores.circuits import store as circuits
+from lg_prod_nodes.stores.circuits.circuit import Circuit, Entry, Rules, enter, leave
 
 RULES = Rules(ratio=0.5, minimum=4, window=10.0, open_for=30.0, probes=2)
 SERVES, FAILS, LIMITS = "ok", "failed", "limited"

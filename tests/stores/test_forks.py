@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lg_prod_nodes.stores._forks import Forks
+from lg_prod_nodes.databases.forks import Forks
 
 PROGRAM = Path(__file__).parents[1] / "programs/connect_and_fork.py"
 
@@ -51,7 +51,7 @@ def test_a_fork_waits_for_other_threads_only() -> None:
 
 
 def test_a_connection_that_never_opens_does_not_stop_forks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lg_prod_nodes.stores._forks._MOST_SECONDS", 0.01)
+    monkeypatch.setattr("lg_prod_nodes.databases.forks._MOST_SECONDS", 0.01)
     forks = Forks()
     entered = threading.Event()
     end = threading.Event()

@@ -13,8 +13,8 @@ from tests.programs.limits_at_once import admitted
 from tests.stores.conftest import Later
 
 from lg_prod_nodes import LimitStore
-from lg_prod_nodes._engine import drive
-from lg_prod_nodes.stores.limits import STRATEGIES, Decision, Strategy, parse_limits
+from lg_prod_nodes.core.engine import drive
+from lg_prod_nodes.stores.limits.store import STRATEGIES, Decision, Strategy, parse_limits
 
 Acquire = Callable[..., Awaitable[Decision]]
 EVERY_STRATEGY = pytest.mark.parametrize("strategy", STRATEGIES, indirect=True)

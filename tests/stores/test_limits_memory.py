@@ -13,8 +13,8 @@ from limits.storage import MemoryStorage
 from limits.strategies import STRATEGIES as LIMITERS
 from tests.stores.conftest import START
 
-from lg_prod_nodes.stores._limits_memory import MemoryPlace
-from lg_prod_nodes.stores.limits import STRATEGIES, Strategy, parse_limits
+from lg_prod_nodes.stores.limits.memory import MemoryPlace
+from lg_prod_nodes.stores.limits.store import STRATEGIES, Strategy, parse_limits
 
 SECONDS = st.floats(0, 25) | st.sampled_from([0.0, 0.5, 5.0, 10.0, 10.001, 20.0])
 CALLS = st.lists(

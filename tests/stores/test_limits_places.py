@@ -20,9 +20,11 @@ from limits.storage import storage_from_string
 from limits.strategies import STRATEGIES as LIMITERS
 
 from lg_prod_nodes import ConfigurationError, LimitStore, StoreUnavailable
-from lg_prod_nodes._engine import drive
-from lg_prod_nodes.stores import _limits_postgres, limits, postgres_limits
-from lg_prod_nodes.stores.limits import STRATEGIES, Decision, Strategy, parse_limits
+from lg_prod_nodes.core.engine import drive
+from lg_prod_nodes.stores.limits import limits_storage as postgres_limits
+from lg_prod_nodes.stores.limits import postgres as _limits_postgres
+from lg_prod_nodes.stores.limits import store as limits
+from lg_prod_nodes.stores.limits.store import STRATEGIES, Decision, Strategy, parse_limits
 
 SHARED = pytest.mark.parametrize("server", ["valkey_url", "dsn"])
 BOTH = pytest.mark.parametrize("blocking", [True, False], ids=["sync", "async"])

@@ -19,10 +19,10 @@ from limits.strategies import STRATEGIES as LIMITERS
 from tests.stores.conftest import START, Later
 
 from lg_prod_nodes import ConfigurationError, StoreUnavailable
-from lg_prod_nodes.stores._limits_memory import MemoryPlace
-from lg_prod_nodes.stores._limits_postgres import PostgresPlace
-from lg_prod_nodes.stores.limits import STRATEGIES, Strategy, parse_limits
-from lg_prod_nodes.stores.postgres_limits import AsyncPostgresStorage, PostgresStorage
+from lg_prod_nodes.stores.limits.limits_storage import AsyncPostgresStorage, PostgresStorage
+from lg_prod_nodes.stores.limits.memory import MemoryPlace
+from lg_prod_nodes.stores.limits.postgres import PostgresPlace
+from lg_prod_nodes.stores.limits.store import STRATEGIES, Strategy, parse_limits
 
 EVERY_STRATEGY = pytest.mark.parametrize("strategy", STRATEGIES)
 

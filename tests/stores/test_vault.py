@@ -19,10 +19,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lg_prod_nodes import ConfigurationError, Run, StoreUnavailable, UnknownToken, VaultTampered
-from lg_prod_nodes.call import Call
-from lg_prod_nodes.stores import _vault_keys, _vault_session
-from lg_prod_nodes.stores import vault as vault_module
-from lg_prod_nodes.stores.vault import TOKEN, Session, Vault, restored, tokens_in
+from lg_prod_nodes.core.call import Call
+from lg_prod_nodes.stores.vault import keys as _vault_keys
+from lg_prod_nodes.stores.vault import session as _vault_session
+from lg_prod_nodes.stores.vault import store as vault_module
+from lg_prod_nodes.stores.vault.store import TOKEN, Session, Vault, restored, tokens_in
 
 KEY = bytes(range(32))
 EMAIL, NAME = "EMAIL_ADDRESS", "PERSON"

@@ -21,8 +21,8 @@ import pytest
 from psycopg import sql
 
 from lg_prod_nodes import ConfigurationError, StoreUnavailable
-from lg_prod_nodes.errors import VaultTampered
-from lg_prod_nodes.stores.vault import Session, Vault
+from lg_prod_nodes.core.errors import VaultTampered
+from lg_prod_nodes.stores.vault.store import Session, Vault
 
 PROGRAM = Path(__file__).parents[1] / "programs/vault_worker.py"
 KEY, OTHER_KEY = secrets.token_bytes(32), secrets.token_bytes(32)

@@ -12,9 +12,9 @@ from types import SimpleNamespace
 import pytest
 
 from lg_prod_nodes import LimitStore, MemoryStoreWarning, RateLimit
-from lg_prod_nodes._engine import drive
-from lg_prod_nodes.stores._workers import visible_workers, warn_of_workers
-from lg_prod_nodes.stores.limits import parse_limits
+from lg_prod_nodes.core.engine import drive
+from lg_prod_nodes.stores.limits.store import parse_limits
+from lg_prod_nodes.stores.limits.workers import visible_workers, warn_of_workers
 
 
 @pytest.fixture(autouse=True)

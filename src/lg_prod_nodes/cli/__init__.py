@@ -9,10 +9,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from lg_prod_nodes.cli._check import add_check
-from lg_prod_nodes.cli._failures import add_failures
-from lg_prod_nodes.cli._usage import add_usage
-from lg_prod_nodes.errors import ProductionError
+from lg_prod_nodes.cli.check import add_check
+from lg_prod_nodes.cli.failures import add_failures
+from lg_prod_nodes.cli.usage import add_usage
+from lg_prod_nodes.core.errors import ProductionError
 
 __all__ = ["main"]
 

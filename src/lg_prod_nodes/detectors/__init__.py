@@ -1,6 +1,6 @@
 """What finds content: entities and terms in a text, as places and names."""
 
-from lg_prod_nodes.detectors.presidio import (
+from lg_prod_nodes.detectors.detector import (
     DEFAULT_ENTITIES,
     Detector,
     Finding,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from lg_prod_nodes.settling import CONTEXT, IsPlain
+from lg_prod_nodes.content.finality import CONTEXT, IsPlain
 
 _MARKED = frozenset(
     {

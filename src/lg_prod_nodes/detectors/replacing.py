@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from lg_prod_nodes.content.finality import Reach, SettledStream
+from lg_prod_nodes.detectors.detector import Finding
 from lg_prod_nodes.detectors.plain import PlainText
-from lg_prod_nodes.detectors.presidio import Finding
-from lg_prod_nodes.settling import Reach, SettledStream
 
 Find = Callable[[str], Sequence[Finding]]
 StandIn = Callable[[str, str], str]

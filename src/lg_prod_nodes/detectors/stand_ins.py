@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, get_args
 
-from lg_prod_nodes.errors import ConfigurationError
+from lg_prod_nodes.core.errors import ConfigurationError
 
 Strategy = Literal["redact", "mask", "hash", "tokenize", "block"]
 

@@ -1,8 +1,8 @@
 """What model calls cost: one entry a call, summed by whom, where and with what, in memory or in Postgres."""
 
-from lg_prod_nodes.ledger._entries import DIMENSIONS, Dimension, Entry, State, UsageRow
-from lg_prod_nodes.ledger._ledger import Ledger
-from lg_prod_nodes.ledger._prices import ModelPrice, Price, PriceTable
+from lg_prod_nodes.ledger.entries import DIMENSIONS, Dimension, Entry, State, UsageRow
+from lg_prod_nodes.ledger.ledger import Ledger
+from lg_prod_nodes.ledger.price_table import ModelPrice, Price, PriceTable
 
 __all__ = [
     "DIMENSIONS",

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from langgraph.constants import CONFIG_KEY_CHECKPOINTER
 
-from lg_prod_nodes.call import Call
-from lg_prod_nodes.run import task_ids
+from lg_prod_nodes.core.call import Call
+from lg_prod_nodes.core.run import task_ids
 
 _PROCESS = os.urandom(4).hex()  # tells executions of two processes apart
 

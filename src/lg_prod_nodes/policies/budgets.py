@@ -8,11 +8,11 @@ from decimal import Decimal
 from functools import cached_property
 from typing import ClassVar
 
-from lg_prod_nodes._budget import Budget
-from lg_prod_nodes.call import Call
-from lg_prod_nodes.errors import ConfigurationError
+from lg_prod_nodes.core.call import Call
+from lg_prod_nodes.core.errors import ConfigurationError
+from lg_prod_nodes.core.run import Usage
 from lg_prod_nodes.ledger import Price
-from lg_prod_nodes.run import Usage
+from lg_prod_nodes.policies._budget import Budget
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class CostBudget(Budget):
     def _price(self) -> Price:
         if self.price is not None:
             return self.price
-        from lg_prod_nodes.prices import list_price
+        from lg_prod_nodes.ledger.prices import list_price
 
         return list_price
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from lg_prod_nodes._admission import Admission
-from lg_prod_nodes._secrets import Secret
-from lg_prod_nodes.call import Call, Handler, Kind
-from lg_prod_nodes.errors import Busy, StoreUnavailable
-from lg_prod_nodes.stores.accounts import Account, AccountStore, Reservation
+from lg_prod_nodes.core.call import Call, Handler, Kind
+from lg_prod_nodes.core.errors import Busy, StoreUnavailable
+from lg_prod_nodes.core.secret import Secret
+from lg_prod_nodes.policies._admission import Admission
+from lg_prod_nodes.stores.accounts.store import Account, AccountStore, Reservation
 
 _PACE = 0.02  # seconds from one look at the store to the next, while waiting
 

@@ -9,13 +9,9 @@ from typing import Any, ClassVar, Literal, cast
 import structlog
 from langgraph.types import Command, Send
 
-from lg_prod_nodes.call import Call, Handler, Kind
-from lg_prod_nodes.errors import ConfigurationError, StoreUnavailable
-from lg_prod_nodes.history import replies
-from lg_prod_nodes.policy import Policy, Role
-from lg_prod_nodes.run import CapturedError
-from lg_prod_nodes.stores.failures import Failure, FailureLog
-from lg_prod_nodes.taxonomy import (
+from lg_prod_nodes.content.history import replies
+from lg_prod_nodes.core.call import Call, Handler, Kind
+from lg_prod_nodes.core.error_class import (
     Classify,
     ErrorClass,
     check_classes,
@@ -23,6 +19,10 @@ from lg_prod_nodes.taxonomy import (
     class_of,
     type_of,
 )
+from lg_prod_nodes.core.errors import ConfigurationError, StoreUnavailable
+from lg_prod_nodes.core.policy import Policy, Role
+from lg_prod_nodes.core.run import CapturedError
+from lg_prod_nodes.stores.failures.store import Failure, FailureLog
 
 Then = Literal["raise", "continue", "end"] | Command[Any]
 

@@ -7,21 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Literal, TypeVar
 
-from lg_prod_nodes._admission import Admission
-from lg_prod_nodes._secrets import Secret
-from lg_prod_nodes.call import Call, Handler, Kind
-from lg_prod_nodes.errors import (
-    CallRejected,
-    CircuitOpen,
-    ProductionError,
-    RateLimitExceeded,
-    StoreUnavailable,
-)
-from lg_prod_nodes.keys import Key
-from lg_prod_nodes.policy import Site
-from lg_prod_nodes.stores._circuit import Circuit, Entry, Result, Rules, enter, leave
-from lg_prod_nodes.stores.circuits import CircuitStore
-from lg_prod_nodes.taxonomy import (
+from lg_prod_nodes.core.call import Call, Handler, Kind
+from lg_prod_nodes.core.error_class import (
     Classify,
     ErrorClass,
     check_classes,
@@ -29,6 +16,19 @@ from lg_prod_nodes.taxonomy import (
     class_of,
     retry_after_of,
 )
+from lg_prod_nodes.core.errors import (
+    CallRejected,
+    CircuitOpen,
+    ProductionError,
+    RateLimitExceeded,
+    StoreUnavailable,
+)
+from lg_prod_nodes.core.keys import Key
+from lg_prod_nodes.core.policy import Site
+from lg_prod_nodes.core.secret import Secret
+from lg_prod_nodes.policies._admission import Admission
+from lg_prod_nodes.stores.circuits.circuit import Circuit, Entry, Result, Rules, enter, leave
+from lg_prod_nodes.stores.circuits.store import CircuitStore
 
 T = TypeVar("T")
 

@@ -10,15 +10,15 @@ from typing import Any, ClassVar
 
 from langchain_core.messages import SystemMessage
 
-from lg_prod_nodes.call import Call, Handler, Kind
-from lg_prod_nodes.content import cleaned_errors, rewrite, texts
+from lg_prod_nodes.content.clean import Trust
+from lg_prod_nodes.content.finality import Reach, TermReach
+from lg_prod_nodes.content.history import latest
+from lg_prod_nodes.content.walk import cleaned_errors, rewrite, texts
+from lg_prod_nodes.core.call import Call, Handler, Kind
+from lg_prod_nodes.core.errors import ConfigurationError, ContentBlocked
+from lg_prod_nodes.core.policy import Policy, Role
 from lg_prod_nodes.detectors import Detector, term_recognizers
 from lg_prod_nodes.detectors.replacing import Replacer
-from lg_prod_nodes.errors import ConfigurationError, ContentBlocked
-from lg_prod_nodes.history import latest
-from lg_prod_nodes.policy import Policy, Role
-from lg_prod_nodes.settling import Reach, TermReach
-from lg_prod_nodes.trust import Trust
 
 
 @dataclass(frozen=True, init=False)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from lg_prod_nodes._cutting import Cut, cut_off
-from lg_prod_nodes.call import Call, Handler, Kind
-from lg_prod_nodes.errors import ConfigurationError, DeadlineExceeded
-from lg_prod_nodes.policy import Policy, Role, Site
-from lg_prod_nodes.run import TimeLimit
+from lg_prod_nodes.core.call import Call, Handler, Kind
+from lg_prod_nodes.core.errors import ConfigurationError, DeadlineExceeded
+from lg_prod_nodes.core.policy import Policy, Role, Site
+from lg_prod_nodes.core.run import TimeLimit
+from lg_prod_nodes.core.timeouts import Cut, cut_off
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,9 @@ from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable
 from langgraph.errors import GraphBubbleUp
 
-from lg_prod_nodes._engine import Watched
-from lg_prod_nodes._langgraph import RunnableCallable
-from lg_prod_nodes.call import Call, Handler, Kind
-from lg_prod_nodes.errors import CircuitOpen, ConfigurationError
-from lg_prod_nodes.policy import Policy, Role, Site, as_update
-from lg_prod_nodes.taxonomy import (
+from lg_prod_nodes.core.call import Call, Handler, Kind
+from lg_prod_nodes.core.engine import Watched
+from lg_prod_nodes.core.error_class import (
     Classify,
     ErrorClass,
     check_classes,
@@ -25,6 +22,9 @@ from lg_prod_nodes.taxonomy import (
     class_of,
     type_of,
 )
+from lg_prod_nodes.core.errors import CircuitOpen, ConfigurationError
+from lg_prod_nodes.core.policy import Policy, Role, Site, as_update
+from lg_prod_nodes.runtime.langgraph import RunnableCallable
 
 _MET: ContextVar[list[int] | None] = ContextVar("fallbacks_met", default=None)
 """The fallbacks that the call which goes on has met."""

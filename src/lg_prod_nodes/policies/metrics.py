@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lg_prod_nodes.call import Call, Fact, Handler, Kind
-from lg_prod_nodes.policy import Policy, Role
-from lg_prod_nodes.run import Usage
+from lg_prod_nodes.core.call import Call, Fact, Handler, Kind
+from lg_prod_nodes.core.policy import Policy, Role
+from lg_prod_nodes.core.run import Usage
 from lg_prod_nodes.telemetry.prometheus import REGISTRY, CollectorRegistry, Instruments
 
 if TYPE_CHECKING:

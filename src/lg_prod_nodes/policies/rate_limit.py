@@ -7,14 +7,14 @@ from dataclasses import asdict, dataclass, field
 from math import inf
 from typing import Any, ClassVar, Literal
 
-from lg_prod_nodes._admission import Admission
-from lg_prod_nodes._secrets import Secret
-from lg_prod_nodes.call import Call, Handler, Kind
-from lg_prod_nodes.errors import ConfigurationError, RateLimitExceeded, StoreUnavailable
-from lg_prod_nodes.policy import Site
-from lg_prod_nodes.run import LimitState
-from lg_prod_nodes.stores.limits import Decision, Limits, LimitStore, parse_limits
-from lg_prod_nodes.tokens import estimated_tokens
+from lg_prod_nodes.core.call import Call, Handler, Kind
+from lg_prod_nodes.core.errors import ConfigurationError, RateLimitExceeded, StoreUnavailable
+from lg_prod_nodes.core.policy import Site
+from lg_prod_nodes.core.run import LimitState
+from lg_prod_nodes.core.secret import Secret
+from lg_prod_nodes.core.tokens import estimated_tokens
+from lg_prod_nodes.policies._admission import Admission
+from lg_prod_nodes.stores.limits.store import Decision, Limits, LimitStore, parse_limits
 
 Cost = Callable[[Call], int]
 """How much a call counts: a whole number, 0 for a call that passes uncounted."""

@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from pydantic import SecretBytes
 
-from lg_prod_nodes._secrets import SecretKey, key_of
-from lg_prod_nodes.call import Call, Handler, Kind
-from lg_prod_nodes.content import cleaned_errors, rewrite, texts
+from lg_prod_nodes.content.clean import Trust
+from lg_prod_nodes.content.finality import Reach, reach_of
+from lg_prod_nodes.content.walk import cleaned_errors, rewrite, texts
+from lg_prod_nodes.core.call import Call, Handler, Kind
+from lg_prod_nodes.core.errors import ConfigurationError, ContentBlocked, DetectionFailed
+from lg_prod_nodes.core.keys import Key, by_thread
+from lg_prod_nodes.core.policy import Policy, Role
+from lg_prod_nodes.core.secret import SecretKey, key_of
 from lg_prod_nodes.detectors import DEFAULT_ENTITIES, Detector, Finding, detector_of
-from lg_prod_nodes.detectors.names import NAME_ENTITIES, load_nlp_engine
 from lg_prod_nodes.detectors.plain import PlainText
+from lg_prod_nodes.detectors.recognizers.names import NAME_ENTITIES, load_nlp_engine
 from lg_prod_nodes.detectors.replacing import Replacer
 from lg_prod_nodes.detectors.stand_ins import StandIns, Strategy
-from lg_prod_nodes.errors import ConfigurationError, ContentBlocked, DetectionFailed
-from lg_prod_nodes.keys import Key, by_thread
-from lg_prod_nodes.policy import Policy, Role
-from lg_prod_nodes.settling import Reach, reach_of
-from lg_prod_nodes.stores.vault import Session, Vault, restored, tokens_in
-from lg_prod_nodes.trust import Trust
+from lg_prod_nodes.stores.vault.store import Session, Vault, restored, tokens_in
 
 if TYPE_CHECKING:
     from presidio_analyzer import EntityRecognizer

@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 from langgraph.errors import GraphDrained
 from langgraph.runtime import RunControl
 
-from lg_prod_nodes.call import Call, Handler, Kind
-from lg_prod_nodes.errors import BudgetExceeded, ConfigurationError
-from lg_prod_nodes.policy import Policy, Role
-from lg_prod_nodes.run import run_of
+from lg_prod_nodes.core.call import Call, Handler, Kind
+from lg_prod_nodes.core.errors import BudgetExceeded, ConfigurationError
+from lg_prod_nodes.core.policy import Policy, Role
+from lg_prod_nodes.core.run import run_of
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 
 from langgraph.errors import NodeTimeoutError
 
-from lg_prod_nodes._cutting import Cut, cut_off
-from lg_prod_nodes.call import Call, Handler, Kind
-from lg_prod_nodes.errors import ConfigurationError, DeadlineExceeded
-from lg_prod_nodes.policy import Policy
+from lg_prod_nodes.core.call import Call, Handler, Kind
+from lg_prod_nodes.core.errors import ConfigurationError, DeadlineExceeded
+from lg_prod_nodes.core.policy import Policy
+from lg_prod_nodes.core.timeouts import Cut, cut_off
 
 
 @dataclass(frozen=True)

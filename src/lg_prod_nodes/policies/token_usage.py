@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 
 from langchain_core.messages import AIMessage, HumanMessage
 
-from lg_prod_nodes._secrets import Secret
-from lg_prod_nodes.call import Call, Fact, Handler, Kind
+from lg_prod_nodes.core.call import Call, Fact, Handler, Kind
+from lg_prod_nodes.core.policy import Policy, Role
+from lg_prod_nodes.core.run import Usage
+from lg_prod_nodes.core.secret import Secret
 from lg_prod_nodes.ledger import Entry, Ledger
 from lg_prod_nodes.ledger.executions import Execution
-from lg_prod_nodes.policy import Policy, Role
-from lg_prod_nodes.run import Usage
 
 
 @dataclass(frozen=True)

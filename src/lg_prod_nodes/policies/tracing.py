@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import structlog
 from structlog.contextvars import bind_contextvars, reset_contextvars
 
-from lg_prod_nodes._background import TRACE, carry_into_threads
-from lg_prod_nodes.call import Call, Fact, Handler, Kind
-from lg_prod_nodes.policy import Policy, Role, Site
-from lg_prod_nodes.run import current_run
+from lg_prod_nodes.core.call import Call, Fact, Handler, Kind
+from lg_prod_nodes.core.policy import Policy, Role, Site
+from lg_prod_nodes.core.run import current_run
+from lg_prod_nodes.telemetry.threads import TRACE, carry_into_threads
 
 if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from lg_prod_nodes.call import Call, Fact
-from lg_prod_nodes.errors import ConfigurationError
+from lg_prod_nodes.core.call import Call, Fact
+from lg_prod_nodes.core.errors import ConfigurationError
 from lg_prod_nodes.telemetry.names import error_type, operation, provider_of
 
 try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lg_prod_nodes.call import Call, Fact, Unrecoverable
+from lg_prod_nodes.core.call import Call, Fact, Unrecoverable
 
 
 def operation(call: Call) -> str:

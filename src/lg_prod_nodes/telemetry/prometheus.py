@@ -22,7 +22,7 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from lg_prod_nodes._vitals import LISTENERS, POOLS, Pool
+from lg_prod_nodes.databases.timings import LISTENERS, POOLS, Pool
 
 __all__ = ["METRICS_CONTENT_TYPE", "REGISTRY", "CollectorRegistry", "Instruments", "metrics_text"]
 

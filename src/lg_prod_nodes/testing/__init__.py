@@ -11,8 +11,8 @@ difference. With pytest, a test that takes `policy_law` or `node_law` runs once 
 
 from __future__ import annotations
 
-from lg_prod_nodes.testing._laws import LawBroken, PolicyLaw, check_policy, policy_laws
-from lg_prod_nodes.testing._nodes import NodeLaw, check_node, node_laws
+from lg_prod_nodes.testing.laws import LawBroken, PolicyLaw, check_policy, policy_laws
+from lg_prod_nodes.testing.nodes import NodeLaw, check_node, node_laws
 
 __all__ = [
     "LawBroken",

@@ -1,0 +1,123 @@
+"""Prebuilt nodes: a policy at a place of its own in a graph."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol
+
+from langchain_core.messages import BaseMessage
+from langgraph.types import Command
+from pydantic import BaseModel
+
+from lg_prod_nodes.core.call import SYSTEM_CLOCK, Call, Clock
+from lg_prod_nodes.core.engine import act, drive
+from lg_prod_nodes.core.errors import ConfigurationError
+from lg_prod_nodes.core.policy import Policy, Stack, as_update
+
+
+class PrebuiltNode(Protocol):
+    """A node function."""
+
+    def __call__(self, state: Any) -> Any:
+        """Apply the policy to the state."""
+        ...
+
+
+def as_node(
+    policy: Policy,
+    *,
+    then: str | None = None,
+    otherwise: str | None = None,
+    clock: Clock = SYSTEM_CLOCK,
+) -> PrebuiltNode:
+    """Make a node that applies a policy to the state that passes through it.
+
+    The node writes only what the policy changed: redacted fields and messages (replaced by their ids), or the reply
+    to a call that it refused.
+
+    Args:
+        policy: What to apply.
+        then: Where to go when the policy lets the state pass. Without it the node's edges decide.
+        otherwise: Where to go when the policy answers instead; needs `then`. Without it the node's edges decide.
+        clock: Where the policy takes the time from.
+
+    Returns:
+        A node, to be given to `add_node`.
+
+    Raises:
+        ConfigurationError: The policy cannot be a node.
+
+    Example:
+        ```python
+        builder.add_node("limit", as_node(RateLimit("10/minute", reply="Slow down."), then="agent", otherwise=END))
+        ```
+    """
+    if otherwise is not None and then is None:
+        raise ConfigurationError(
+            "otherwise=... needs then=...: a node that chooses its way must name both"
+        )
+    if policy.recovers:
+        raise ConfigurationError(
+            f"{type(policy).__name__} recovers from the errors of other nodes; attach it with harden(builder, [...])"
+        )
+    stack = Stack.at("node", [policy], clock)
+    name = type(policy).__name__
+
+    async def through(call: Call) -> Any:
+        answers: list[Any] = []
+
+        async def answer(call: Call, reply: Any) -> Any:
+            answers.append(await as_update(call, reply))
+            return call.input
+
+        async def passed(call: Call) -> Any:
+            return call.input
+
+        state = await act((policy.visit,), call.replace(answer_with=answer), passed)
+        update = answers[0] if answers else _changes(call.input, state)
+        goto = otherwise if answers and otherwise is not None else then
+        return update if goto is None else Command(update=update, goto=goto)
+
+    def node(state: Any) -> Any:
+        return drive(through(stack.ambient_call(name, state, blocking=True)))
+
+    node.__name__ = name
+    if then is not None:
+        # LangGraph reads where a node may go from what it says that it returns.
+        ways: Any = Literal[(then, otherwise)] if otherwise is not None else Literal[(then,)]
+        node.__annotations__["return"] = Command[ways]
+    return node
+
+
+def _changes(before: Any, after: Any) -> dict[str, Any] | None:
+    """The update that turns one state into another; of message lists only the messages that changed."""
+    if after is before:
+        return None
+    old, new = _fields(before), _fields(after)
+    return {
+        key: _changed_messages(old.get(key), value)
+        for key, value in new.items()
+        if value is not old.get(key)
+    }
+
+
+def _fields(state: Any) -> Mapping[str, Any]:
+    match state:
+        case Mapping():
+            return state
+        case BaseModel():
+            return {name: getattr(state, name) for name in type(state).model_fields}
+        case _ if dataclasses.is_dataclass(state) and not isinstance(state, type):
+            return {f.name: getattr(state, f.name) for f in dataclasses.fields(state)}
+        case _:
+            raise ConfigurationError(
+                f"a prebuilt node cannot pass on a state of type {type(state).__name__}; "
+                "use a TypedDict, dataclass or pydantic model"
+            )
+
+
+def _changed_messages(old: Any, new: Any) -> Any:
+    if not (isinstance(new, list) and new and all(isinstance(item, BaseMessage) for item in new)):
+        return new
+    return [message for message, before in zip(new, old, strict=True) if message is not before]

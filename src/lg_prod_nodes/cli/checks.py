@@ -1,0 +1,87 @@
+"""What a check finds, and checks that run side by side without holding each other up."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, wait
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal, TypeVar
+
+from lg_prod_nodes.core.errors import ProductionError
+
+T = TypeVar("T")
+
+Status = Literal["ok", "warning", "failed"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found of one thing. No secret is in it.
+
+    Attributes:
+        subject: What was looked at.
+        status: Whether it works.
+        found: What was found.
+        advice: What to do, where it does not work.
+    """
+
+    subject: str
+    status: Status
+    found: str
+    advice: str = ""
+
+
+Check = Callable[[], Iterable[Finding]]
+
+
+def within(seconds: float, step: Callable[[], T]) -> T:
+    """What a step gives.
+
+    Raises:
+        TimeoutError: It takes longer than so many seconds; it goes on until the process ends.
+    """
+    return _begun(step).result(seconds)
+
+
+def run_all(checks: Mapping[str, Check], seconds: float) -> list[Finding]:
+    """The findings of checks, in their order; one that takes longer than so many seconds has failed."""
+    begun = {
+        subject: _begun(partial(_findings, subject, check)) for subject, check in checks.items()
+    }
+    done, _ = wait(begun.values(), seconds)
+    late, advice = f"no answer in {seconds:g} s", "see whether the network lets it through"
+    return [
+        finding
+        for subject, findings in begun.items()
+        for finding in (
+            findings.result() if findings in done else [Finding(subject, "failed", late, advice)]
+        )
+    ]
+
+
+def _begun(step: Callable[[], T]) -> Future[T]:
+    """What a step will give, in a thread that holds nobody up."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(step())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future
+
+
+def _findings(subject: str, check: Check) -> list[Finding]:
+    findings: list[Finding] = []
+    try:
+        findings.extend(check())
+    except ProductionError as error:  # whose text is ours
+        findings.append(Finding(subject, "failed", str(error)))
+    except BaseException as error:  # of whatever a check meets, its text may quote a secret
+        kind = type(error).__name__
+        findings.append(Finding(subject, "failed", f"the check itself failed with {kind}"))
+    return findings

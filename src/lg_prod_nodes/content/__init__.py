@@ -1,0 +1,1 @@
+"""The one walk over messages and state, and what of a stream may leave."""

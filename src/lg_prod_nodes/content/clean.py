@@ -1,0 +1,102 @@
+"""What a content policy need not search again: the history that it has kept clean so far.
+
+A policy that guards whole runs cleans all that enters a thread's state: input, updates, what nodes return. So what a
+node reads is clean, unless it was written before the policy was there. That is found out once for each thread and node:
+after an input in which nothing was found, only what is new is searched, where it enters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections import OrderedDict
+from typing import Any
+
+from langchain_core.messages import BaseMessage
+
+from lg_prod_nodes.core.call import Call
+from lg_prod_nodes.core.run import node_path
+
+_REMEMBERED = 65_536
+
+
+class Trust:
+    """The threads and nodes whose state is clean, by keyed digests; for one policy in one process."""
+
+    def __init__(self) -> None:
+        self._key = os.urandom(16)
+        self._clean: OrderedDict[bytes, set[str]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def holds(self, call: Call, policy: object) -> bool:
+        """Whether a call's input is known to be clean."""
+        if call.kind != "node" or not _is_guarded(call, policy):
+            return False
+        thread = self._thread(call, _thread_of(call))
+        return thread is None or call.node in self._clean.get(thread, ())
+
+    def note(self, call: Call, policy: object, cleaned: object) -> None:
+        """Remember what a call's input became: that a run is guarded, that a node's was clean before."""
+        if call.kind == "node":
+            if (
+                cleaned is call.input
+                and call.node
+                and (thread := self._thread(call, _thread_of(call)))
+            ):
+                self._remember(thread, call.node)
+        elif call.config.get("configurable", {}).get("checkpoint_id"):
+            self._forget(call)  # an earlier checkpoint may be older than the policy
+        elif call.kind == "run":
+            guard = (policy, node_path(call.config.get("metadata") or {}) or "")
+            if guard not in call.run.guards:
+                call.run.guards.append(guard)
+
+    def _remember(self, thread: bytes, node: str) -> None:
+        with self._lock:
+            self._clean.setdefault(thread, set()).add(node)
+            if len(self._clean) > _REMEMBERED:
+                self._clean.popitem(last=False)
+
+    def _forget(self, call: Call) -> None:
+        thread = self._thread(call, call.config.get("configurable", {}).get("thread_id"))
+        with self._lock:
+            self._clean.pop(thread or b"", None)
+
+    def _thread(self, call: Call, thread: Any) -> bytes | None:
+        if thread is None:
+            return None
+        name = f"{call.run.saver}:{thread}".encode(errors="surrogatepass")
+        return hashlib.blake2b(name, digest_size=16, key=self._key).digest()
+
+
+def _thread_of(call: Call) -> str | None:
+    info = call.runtime.execution_info if call.runtime is not None else None
+    return info.thread_id if info is not None else None
+
+
+def _is_guarded(call: Call, policy: object) -> bool:
+    """Whether all that enters the state of a node's graph, or of one around it, passes through the policy."""
+    node = call.node or ""
+    return any(
+        guard == policy and (not path or node.startswith(f"{path}/"))
+        for guard, path in call.run.guards
+    )
+
+
+def clean_messages(state: Any) -> dict[int, Any]:
+    """The messages of a state that is clean, by identity, with their content: as long as both are the same, it is."""
+    values = (
+        state.values()
+        if isinstance(state, dict)
+        else vars(state).values()
+        if hasattr(state, "__dict__")
+        else ()
+    )
+    lists = (value for value in values if isinstance(value, list))
+    return {
+        id(item): item.content
+        for items in lists
+        for item in items
+        if isinstance(item, BaseMessage) and isinstance(item.content, str)
+    }

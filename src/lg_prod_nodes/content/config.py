@@ -1,0 +1,59 @@
+"""What a caller configures: LangGraph persists, streams and traces it, and nodes are to have it as it was given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from langchain_core.runnables import RunnableConfig
+
+from lg_prod_nodes.content.walk import rewrite
+from lg_prod_nodes.core.call import Call
+
+_PLACES = frozenset({"thread_id", "checkpoint_id", "checkpoint_ns", "checkpoint_map", "run_id"})
+"""Names of places: they stay as they are, or nothing would be found again."""
+
+
+_KEPT = "__lg_prod_nodes_kept"
+
+
+class _Kept:
+    """Values that travel in a config to its nodes, and that nobody reads on the way."""
+
+    __slots__ = ("values",)
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self.values = values
+
+    def __repr__(self) -> str:
+        return "<kept>"
+
+
+def without_content(config: RunnableConfig, call: Call) -> RunnableConfig:
+    """The config as LangGraph may have it; what of `configurable`, inherited or not, it may not is kept for nodes."""
+    settings = {
+        name: value
+        for name, value in (call.config.get("configurable") or {}).items()
+        if isinstance(value, (str, int, dict, list, tuple))
+        and name not in _PLACES
+        and not name.startswith("__")
+        and rewrite({name: value}, call.filtered)[name] is not value
+    }
+    cleaned = cast(dict[str, Any], config.copy())
+    for name in ("metadata", "tags", "run_name"):
+        if value := cleaned.get(name):
+            cleaned[name] = rewrite(value, call.filtered)
+    if settings:
+        kept = {_KEPT: _Kept(settings), **rewrite(settings, call.filtered)}
+        cleaned["configurable"] = {**cleaned.get("configurable", {}), **kept}
+    return cast(RunnableConfig, cleaned)
+
+
+def with_settings(config: RunnableConfig, kept_in: RunnableConfig) -> RunnableConfig:
+    """A config with the values that were kept in another one."""
+    configurable = config.get("configurable", {})
+    kept = kept_in.get("configurable", {}).get(_KEPT)
+    if not isinstance(kept, _Kept):
+        return config
+    others = {name: value for name, value in configurable.items() if name != _KEPT}
+    return {**config, "configurable": {**others, **kept.values}}

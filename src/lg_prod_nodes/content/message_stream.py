@@ -1,0 +1,278 @@
+"""What a model says piece by piece: the chunks of its message, or the events of its protocol.
+
+Each text goes through the filters of the call as a stream of its own, told apart by where it stands in the message.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+from langchain_core.messages import AIMessageChunk, BaseMessage
+from langchain_core.outputs import ChatGenerationChunk
+
+from lg_prod_nodes.content.block_stream import Blocks, Piece
+from lg_prod_nodes.content.text_stream import Path, Streams, TextChunks, copied, with_message
+from lg_prod_nodes.content.walk import rewrite
+from lg_prod_nodes.core.call import TextFilter, through
+
+_DELTAS = frozenset(
+    {
+        *("text", "reasoning", "thinking", "reasoning_content", "refusal", "content"),
+        *("args", "arguments", "input", "partial_json"),
+    }
+)
+"""Fields of a chunk that go on where the same field of the chunk before it ended."""
+
+_JSON = frozenset({"args", "arguments", "partial_json"})
+_CONTENT: Path = ("content",)
+_NAMES = frozenset({"type", "id", "index", "name", "role", "signature"})
+
+_BARE = re.compile(r"\[[A-Z][\w:]*\]|\*+\w*")
+
+
+class JsonText:
+    """Keeps a text JSON in which a number got a stand-in."""
+
+    def __init__(self) -> None:
+        self._is_string = False
+        self._is_escaped = False
+
+    def feed(self, piece: str) -> str:
+        """The next piece, with what stands bare in it in quotes."""
+        at, parts = 0, list[str]()
+        while at < len(piece):
+            bare = None if self._is_string else _BARE.match(piece, at)
+            parts.append(f'"{bare[0]}"' if bare else piece[at])
+            self._follow("" if bare else piece[at])
+            at = bare.end() if bare else at + 1
+        return "".join(parts)
+
+    def _follow(self, mark: str) -> None:
+        if mark == '"' and not self._is_escaped:
+            self._is_string = not self._is_string
+        self._is_escaped = mark == "\\" and not self._is_escaped
+
+
+class MessageStream:
+    """The chunks of one message of a model."""
+
+    def __init__(self, filters: Sequence[TextFilter]) -> None:
+        self._streams = Streams(filters)
+        self._texts = TextChunks(filters)
+        self._blocks = Blocks(filters, self._streams)
+        self._filters = filters
+        self._seen: dict[Path, dict[str, Any]] = {}
+        self._json: dict[Path, JsonText] = {}
+        self._is_last = False
+
+    def feed(self, chunk: ChatGenerationChunk) -> list[ChatGenerationChunk]:
+        """The chunks that may leave, given the next one; the last one has the rest."""
+        message = chunk.message
+        if _is_text_alone(message):
+            return self._texts.feed(chunk)
+        if not isinstance(message, AIMessageChunk):
+            return [with_message(chunk, rewrite(message, self._filtered))]
+        self._is_last = message.chunk_position == "last"
+        waiting, content = self._content(message.content)
+        changed = self._changed(message, content)
+        rest = self._rest() if self._is_last else None
+        return [*waiting, with_message(chunk, changed if rest is None else changed + rest)]
+
+    def flush(self) -> list[ChatGenerationChunk]:
+        """What is left after the last chunk, if anything is."""
+        waiting, content = self._texts.join("", is_last=True)
+        rest = self._rest(content)
+        return [*waiting, *([] if rest is None else [ChatGenerationChunk(message=rest)])]
+
+    def _content(self, content: Any) -> tuple[list[ChatGenerationChunk], Any]:
+        if isinstance(content, str):
+            return self._texts.join(content, is_last=self._is_last)
+        waiting, said = self._texts.join("", is_last=True) if content else ([], "")
+        if said:
+            waiting.append(ChatGenerationChunk(message=AIMessageChunk(content=said)))
+        return waiting, [left for item in content for left in self._block(item)]
+
+    def _block(self, item: Any) -> list[Any]:
+        """What may leave of a content block, after what may leave of those before it."""
+        is_block = isinstance(item, dict)
+        path = (*_CONTENT, _place(item)) if is_block else _CONTENT
+        of_text = (*path, "text")
+        text = item.get("text") if is_block else item
+        if not isinstance(text, str):
+            return [*self._grown_all(self._blocks.end(of_text)), *self._items(_CONTENT, [item])]
+        pieces = self._blocks.feed(of_text, text)
+        own = "".join(piece for at, piece in pieces if at == of_text)
+        others = [(at, piece) for at, piece in pieces if at != of_text]
+        if is_block:
+            further = {name: old for name, old in item.items() if name != "text"}
+            return [*self._grown_all(others), {**item, **self._tree(path, further), "text": own}]
+        return [*self._grown_all(others), own]
+
+    def _grown_all(self, pieces: Sequence[Piece]) -> list[Any]:
+        return [self._grown(path, text, 2) for path, text in pieces if text]
+
+    def _changed(self, message: AIMessageChunk, content: Any) -> AIMessageChunk:
+        update: dict[str, Any] = {"content": content}
+        if message.additional_kwargs:
+            update["additional_kwargs"] = self._tree(("kwargs",), message.additional_kwargs)
+        if message.response_metadata:
+            update["response_metadata"] = rewrite(message.response_metadata, self._filtered)
+        if not message.tool_call_chunks:
+            return copied(message, update)
+        update["tool_call_chunks"] = self._items(("tool",), message.tool_call_chunks)
+        fields = {name: getattr(message, name) for name in message.model_fields_set}
+        for derived in ("tool_calls", "invalid_tool_calls"):
+            fields.pop(derived, None)
+        return AIMessageChunk(**{**fields, **update})
+
+    def _piece(self, path: Path, text: str, *, whole: bool = False) -> str:
+        piece = self._streams.feed(path, text)
+        if whole or self._is_last:
+            piece += self._streams.flush(path)
+        return self._as_json(path, piece)
+
+    def _as_json(self, path: Path, piece: str) -> str:
+        if path[-1] not in _JSON:
+            return piece
+        return self._json.setdefault(path, JsonText()).feed(piece)
+
+    def _items(self, path: Path, items: Sequence[Any]) -> list[Any]:
+        """The items of a list; those without an index do not go on from chunk to chunk, but the texts among them do."""
+        return [
+            self._tree((*path, _place(item)), item, whole=_is_whole(path, item))
+            if isinstance(item, dict)
+            else self._piece((*path, "text"), item)
+            if isinstance(item, str)
+            else item
+            for item in items
+        ]
+
+    def _tree(self, path: Path, value: Any, *, whole: bool = False) -> Any:
+        match value:
+            case dict():
+                self._seen.setdefault(path, {k: v for k, v in value.items() if k in _NAMES})
+                return {
+                    name: old if name in _NAMES else self._tree((*path, name), old, whole=whole)
+                    for name, old in value.items()
+                }
+            case list():
+                return self._items(path, value)
+            case str() if path[-1] in _DELTAS:
+                return self._piece(path, value, whole=whole)
+            case _:
+                return rewrite(value, self._filtered)
+
+    def _rest(self, content: str = "") -> AIMessageChunk | None:
+        left = self._blocks.flush()
+        rest: dict[Path, str] = {}
+        for path, piece in [*left, *self._streams.flush_all().items()]:
+            if piece:
+                rest[path] = rest.get(path, "") + self._as_json(path, piece)
+        if not (rest or content):
+            return None
+        blocks: list[Any] = []
+        tools: list[Any] = []
+        kwargs: dict[str, Any] = {}
+        for path, text in rest.items():
+            match path:
+                case ("content", *_):
+                    blocks.append(self._grown(path, text, 2))
+                case ("tool", *_):
+                    tools.append({**self._grown(path, text, 2), "name": None, "id": None})
+                case _:
+                    _plant(kwargs, path[1:], text, self._seen, path[:1])
+        said = [*([content] if content else []), *blocks] if blocks else content
+        return AIMessageChunk(content=said, tool_call_chunks=tools, additional_kwargs=kwargs)
+
+    def _grown(self, path: Path, text: str, root: int) -> Any:
+        """The rest of a text at its place in a block."""
+        if len(path) == root:
+            return text
+        block = dict(self._seen.get(path[:root], {}))
+        block.pop("id", None)
+        _plant(block, path[root:], text, self._seen, path[:root])
+        return block
+
+    def _filtered(self, text: str) -> str:
+        return through(self._filters, text)
+
+
+def _is_text_alone(message: BaseMessage) -> bool:
+    has = vars(message)  # this happens at each token
+    return (
+        isinstance(has["content"], str)
+        and isinstance(message, AIMessageChunk)
+        and not (has["usage_metadata"] or has["response_metadata"] or has["additional_kwargs"])
+        and not (has["tool_call_chunks"] or has["chunk_position"])
+    )
+
+
+def _is_whole(path: Path, item: Mapping[str, Any]) -> bool:
+    return item.get("index") is None and path != _CONTENT
+
+
+def _place(item: Mapping[str, Any]) -> Hashable:
+    return (item.get("index"), item.get("type"))
+
+
+def _plant(
+    into: dict[str, Any], path: Path, text: str, seen: Mapping[Path, Any], parent: Path
+) -> None:
+    name, *deeper = path
+    if not deeper:
+        into[str(name)] = text
+        return
+    here = (*parent, name)
+    if isinstance(deeper[0], tuple):  # an item of a list
+        item: dict[str, Any] = {
+            k: v for k, v in seen.get((*here, deeper[0]), {}).items() if k in ("index", "type")
+        }
+        _plant(item, tuple(deeper[1:]), text, seen, (*here, deeper[0]))
+        into.setdefault(str(name), []).append(item)
+    else:
+        _plant(into.setdefault(str(name), {}), tuple(deeper), text, seen, here)
+
+
+_EVENT_TEXTS = {"text-delta": "text", "reasoning-delta": "reasoning", "tool-call-delta": "args"}
+
+
+class EventStream:
+    """The protocol events of a model that makes them itself."""
+
+    def __init__(self, filters: Sequence[TextFilter]) -> None:
+        self._streams = Streams(filters)
+        self._filters = filters
+
+    def feed(self, event: Mapping[str, Any]) -> list[Any]:
+        """What may leave now, in place of an event."""
+        match event:
+            case {"event": "content-block-delta", "index": index, "delta": dict(delta)}:
+                return [{**event, "delta": self._delta(index, delta)}]
+            case {"event": "content-block-finish", "index": index}:
+                finished = rewrite({"content": event.get("content")}, self._filtered)
+                return [*self._tails(index), {**event, **finished}]
+            case _:
+                return [rewrite(dict(event), self._filtered)]
+
+    def flush(self) -> list[Any]:
+        """Nothing: each block has ended."""
+        return []
+
+    def _delta(self, index: Any, delta: Mapping[str, Any]) -> dict[str, Any]:
+        if (name := _EVENT_TEXTS.get(delta.get("type", ""))) is not None:
+            return {**delta, name: self._streams.feed((index, name), delta.get(name) or "")}
+        if isinstance(fields := delta.get("fields"), dict):  # grow until the block is whole
+            return {**delta, "fields": {**fields, **dict.fromkeys(_DELTAS & fields.keys(), "")}}
+        return rewrite(dict(delta), self._filtered)
+
+    def _filtered(self, text: str) -> str:
+        return through(self._filters, text)
+
+    def _tails(self, index: Any) -> list[Any]:
+        return [
+            {"event": "content-block-delta", "index": index, "delta": {"type": kind, name: rest}}
+            for kind, name in _EVENT_TEXTS.items()
+            if (rest := self._streams.flush((index, name)))
+        ]

@@ -1,0 +1,126 @@
+"""What a node writes to the custom stream: payloads that pass whole, and entities that are written in pieces."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from typing import Any
+
+from langchain_core.messages import BaseMessage
+
+from lg_prod_nodes.content.finality import HELD_BACK
+from lg_prod_nodes.content.walk import rewrite
+from lg_prod_nodes.core.call import TextFilter, through
+
+_Path = tuple[Hashable, ...]
+_PLACES = 64
+"""How many texts may go on at once."""
+
+
+class PayloadStream:
+    """What a node writes to the custom stream.
+
+    A payload passes whole, and at once, unless the end of a text in it looks like the beginning of an entity: then it
+    waits for the next one that goes on with that text, or for the end of the node. An entity that is written in pieces
+    is replaced from the piece on that shows it.
+    """
+
+    def __init__(self, write: Callable[[Any], None], filters: Sequence[TextFilter]) -> None:
+        self._write = write
+        self._filters = filters
+        self._waiting: list[Any] = []
+        self._before: dict[_Path, str] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, payload: Any) -> None:
+        """Write a payload."""
+        with self._lock:
+            self._waiting.append(payload)
+            texts = self._texts().values()
+            if sum(map(len, texts)) > HELD_BACK or not any(map(self._opens, texts)):
+                self._release()
+
+    def flush(self) -> None:
+        """Write what waits: nothing follows."""
+        with self._lock:
+            self._release()
+
+    def _opens(self, text: str) -> bool:
+        return any(filter.opens(text) for filter in self._filters)
+
+    def _unsettled(self, text: str) -> str:
+        return text[min((filter.settled(text) for filter in self._filters), default=len(text)) :]
+
+    def _change(self, text: str) -> str:
+        return through(self._filters, text)
+
+    def _texts(self) -> dict[_Path, str]:
+        """The texts of what waits, by their place in a payload, each after what was written there before it."""
+        joined: dict[_Path, str] = {}
+        for payload in self._waiting:
+            for path, text in _leaves(payload):
+                joined[path] = joined.get(path, self._before.get(path, "")) + text
+        return joined
+
+    def _release(self) -> None:
+        payloads = [rewrite(payload, self._change) for payload in self._waiting]
+        joined = self._texts()
+        leaves = [dict(_leaves(payload)) for payload in payloads] if self._goes_on(joined) else []
+        for path, whole in joined.items() if leaves else ():
+            before = self._before.get(path, "")
+            said = before + "".join(texts.get(path, "") for texts in leaves)
+            if (changed := self._change(whole)) not in (whole, said):
+                payloads = _said_once(payloads, path, changed[_shared(before, changed) :])
+        self._waiting = []
+        ends = {path: end for path, text in joined.items() if (end := self._unsettled(text))}
+        self._before = dict([*self._before.items(), *ends.items()][-_PLACES:])
+        for path in joined.keys() - ends.keys():
+            self._before.pop(path, None)
+        for payload in payloads:
+            self._write(payload)
+
+    def _goes_on(self, joined: Mapping[_Path, str]) -> bool:
+        """Whether a text among those that are written goes on from another payload."""
+        return len(self._waiting) > 1 or not self._before.keys().isdisjoint(joined)
+
+
+def _leaves(payload: Any, path: _Path = ()) -> Iterator[tuple[_Path, str]]:
+    match payload:
+        case str():
+            yield path, payload
+        case dict():
+            for name, value in payload.items():
+                yield from _leaves(value, (*path, name))
+        case list() | tuple():
+            for at, value in enumerate(payload):
+                yield from _leaves(value, (*path, at))
+        case BaseMessage():
+            yield from _leaves(payload.content, (*path, "content"))
+        case _:
+            pass
+
+
+def _said_once(payloads: Sequence[Any], path: _Path, text: str) -> list[Any]:
+    """The payloads with a text at a place of the first that has it, and none at that place of the others."""
+    said: list[Any] = []
+    for payload in payloads:
+        has = path in dict(_leaves(payload))
+        said.append(_saying(payload, path, text) if has else payload)
+        text = "" if has else text
+    return said
+
+
+def _saying(payload: Any, path: _Path, text: str) -> Any:
+    if not path:
+        return text
+    name, *deeper = path
+    if isinstance(payload, BaseMessage):
+        return payload.model_copy(update={"content": _saying(payload.content, tuple(deeper), text)})
+    items: Any = dict(payload) if isinstance(payload, dict) else list(payload)
+    items[name] = _saying(items[name], tuple(deeper), text)
+    return tuple(items) if isinstance(payload, tuple) else items
+
+
+def _shared(first: str, second: str) -> int:
+    pairs = zip(first, second, strict=False)
+    return next((at for at, (a, b) in enumerate(pairs) if a != b), min(len(first), len(second)))

@@ -1,0 +1,171 @@
+"""Texts that leave piece by piece through filters: one by itself, many by their place, and the chunks of one."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Hashable, Sequence
+from typing import Any, TypeVar
+
+from langchain_core.messages import AIMessageChunk, BaseMessage
+from langchain_core.outputs import ChatGenerationChunk
+from pydantic import BaseModel
+
+from lg_prod_nodes.core.call import TextFilter, TextStream
+
+M = TypeVar("M", bound=BaseModel)
+Path = tuple[Hashable, ...]
+
+_LONG = 80
+"""How many characters of a chunk are settled before it leaves in two."""
+
+
+class _Cascade:
+    """A text that leaves through several filters."""
+
+    def __init__(self, streams: Sequence[TextStream]) -> None:
+        self._streams = streams
+
+    @property
+    def held(self) -> int:
+        return sum(stream.held for stream in self._streams)
+
+    def feed(self, piece: str) -> str:
+        for stream in self._streams:
+            piece = stream.feed(piece)
+        return piece
+
+    def flush(self) -> str:
+        piece = ""
+        for stream in self._streams:
+            piece = stream.feed(piece) + stream.flush() if piece else stream.flush()
+        return piece
+
+
+def stream_through(filters: Sequence[TextFilter]) -> TextStream:
+    """A text that leaves piece by piece through filters, the last one first."""
+    streams = [filter.stream() for filter in reversed(filters)]
+    return streams[0] if len(streams) == 1 else _Cascade(streams)
+
+
+class Streams:
+    """Texts that leave piece by piece, each by itself, through the same filters."""
+
+    def __init__(self, filters: Sequence[TextFilter]) -> None:
+        self._filters = filters
+        self._open: dict[Path, TextStream] = {}
+
+    def feed(self, path: Path, piece: str) -> str:
+        """Give the next piece of a text; get what may leave."""
+        if path not in self._open:
+            self._open[path] = stream_through(self._filters)
+        return self._open[path].feed(piece)
+
+    def held(self, path: Path) -> int:
+        """How many characters of a text are held back."""
+        return self._open[path].held if path in self._open else 0
+
+    def go_on(self, path: Path, stream: TextStream) -> None:
+        """Let a text go on with another stream."""
+        self._open[path] = stream
+
+    def flush(self, path: Path) -> str:
+        """End a text; get the rest of it."""
+        return self._open.pop(path).flush() if path in self._open else ""
+
+    def flush_all(self) -> dict[Path, str]:
+        """End all texts; get what is left of each."""
+        rest = {path: self.flush(path) for path in list(self._open)}
+        return {path: piece for path, piece in rest.items() if piece}
+
+
+class TextChunks:
+    """The chunks of a message's text: where nothing is replaced they leave as the model cut them, a little later."""
+
+    def __init__(self, filters: Sequence[TextFilter]) -> None:
+        self._stream = stream_through(filters)
+        self._waiting: deque[ChatGenerationChunk] = deque()
+        self._said, self._settled = "", 0
+
+    def feed(self, chunk: ChatGenerationChunk) -> list[ChatGenerationChunk]:
+        """The chunks that may leave, given the next one, which is a text and nothing else."""
+        said: Any = chunk.message.content
+        piece = self._stream.feed(said)
+        if piece == said and not self._said:
+            return [chunk]
+        self._waiting.append(chunk)
+        self._said += said
+        if piece and not self._said.startswith(piece, self._settled):
+            return self._replaced(piece)
+        if piece:
+            return self._as_cut(len(piece))
+        if not self._stream.held:
+            self._keep("")
+        return []
+
+    def join(self, content: str, *, is_last: bool) -> tuple[list[ChatGenerationChunk], str]:
+        """The chunks that may leave before one that is more than a text, and what that may say."""
+        piece = self._said[: self._settled] + self._stream.feed(content)
+        if is_last:
+            piece += self._stream.flush()
+        self._said += content
+        waiting = list(self._waiting) if piece == self._said else []
+        self._keep("" if is_last else self._unsettled())
+        return waiting, content if waiting else piece
+
+    def _replaced(self, piece: str) -> list[ChatGenerationChunk]:
+        piece = self._said[: self._settled] + piece
+        chunk = self._waiting[-1]
+        self._keep(self._unsettled())
+        return [with_text(chunk, piece)]
+
+    def _unsettled(self) -> str:
+        return self._said[max(0, len(self._said) - self._stream.held) :]
+
+    def _keep(self, unsettled: str) -> None:
+        """Go on with a text that is held back, in one chunk."""
+        chunk = self._waiting[-1] if self._waiting else _BARE
+        self._waiting.clear()
+        self._said, self._settled = unsettled, 0
+        if unsettled:
+            self._waiting.append(with_text(chunk, unsettled))
+
+    def _as_cut(self, length: int) -> list[ChatGenerationChunk]:
+        """The chunks that end within a length of what waits; of a long one, the part that does."""
+        settled, waiting, at = self._settled + length, self._waiting, 0
+        left: list[ChatGenerationChunk] = []
+        while waiting and (end := at + len(waiting[0].message.content)) <= settled:
+            left.append(waiting.popleft())
+            at = end
+        if settled - at > _LONG:
+            chunk = waiting[0]
+            left.append(with_text(chunk, self._said[at:settled]))
+            waiting[0] = with_text(chunk, self._said[settled : at + len(chunk.message.content)])
+            at = settled
+        self._said, self._settled = self._said[at:], settled - at
+        return left
+
+
+_BARE = ChatGenerationChunk(message=AIMessageChunk(content=""))
+
+
+def with_message(chunk: ChatGenerationChunk, message: BaseMessage) -> ChatGenerationChunk:
+    """The chunk with another message."""
+    if message is chunk.message:
+        return chunk
+    text = message.content if isinstance(message.content, str) else message.text
+    return copied(chunk, {"message": message, "text": str(text)})
+
+
+def with_text(chunk: ChatGenerationChunk, text: str) -> ChatGenerationChunk:
+    """The chunk with another text."""
+    return with_message(chunk, copied(chunk.message, {"content": text}))
+
+
+def copied(model: M, update: dict[str, Any]) -> M:
+    """What `model_copy` gives, in a fifth of its time, since this happens at each token."""
+    new = object.__new__(type(model))
+    object.__setattr__(new, "__dict__", {**vars(model), **update})
+    object.__setattr__(new, "__pydantic_fields_set__", model.model_fields_set | update.keys())
+    object.__setattr__(new, "__pydantic_extra__", model.model_extra)
+    object.__setattr__(new, "__pydantic_private__", model.__pydantic_private__)
+    return new

@@ -1,0 +1,203 @@
+"""The one taxonomy of errors: which of them go away by themselves, which never will, which must not be passed over.
+
+What retries, records, routes, falls back or opens a circuit asks here, so that all of them mean the same:
+
+    RetryPolicy(retry_on=is_transient)
+"""
+
+from __future__ import annotations
+
+import builtins
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Literal, get_args
+
+from lg_prod_nodes.core.errors import ConfigurationError
+from lg_prod_nodes.core.provider_errors import (
+    causes,
+    codes_of,
+    retry_after_of,
+    sqlstate_of,
+    status_of,
+)
+
+__all__ = [
+    "CLASSES",
+    "Classify",
+    "ErrorClass",
+    "check_classes",
+    "check_classify",
+    "class_of",
+    "gravest",
+    "is_transient",
+    "retry_after_of",
+    "type_of",
+]
+
+ErrorClass = Literal[
+    "transient", "rate_limited", "unknown", "permanent", "bad_input", "rejected", "critical"
+]
+"""What an error means for whoever has to go on.
+
+| class | meaning |
+|---|---|
+| `"transient"` | goes away by itself: a lost connection, a timeout, a server's 5xx |
+| `"rate_limited"` | a provider asks to slow down: 429, throttling |
+| `"unknown"` | nothing is known of it |
+| `"permanent"` | stays however often one tries: no access, not found, a mistake in the code |
+| `"bad_input"` | stays as long as the input does: `ValueError`, a failed validation, 400 and 422 |
+| `"rejected"` | a policy refused the call: `CallRejected` |
+| `"critical"` | nothing may go on: a wrong set-up, no memory, a record that was tampered with |
+"""
+
+CLASSES: tuple[ErrorClass, ...] = get_args(ErrorClass)
+"""All classes; of several errors at once, the one that stands last here counts."""
+
+Classify = Mapping[type[BaseException], ErrorClass] | Callable[[BaseException], ErrorClass | None]
+"""A user's own classes, asked before the built-in ones: by type, or by a function that may give `None`."""
+
+_NAMES: Mapping[ErrorClass, str] = {
+    "transient": """
+        APIConnectionError BlockingIOError ChunkedEncodingError ClientConnectionError ClientPayloadError ConnectionError
+        HTTPClientError IncompleteRead InterruptedError NodeTimeoutError OperationalError ProtocolError RetryError
+        StoreUnavailable Timeout TimeoutError TransportError gaierror""",
+    "permanent": """
+        ArithmeticError AssertionError AttributeError FileExistsError FileNotFoundError ImportError InvalidUpdateError
+        IsADirectoryError LocalProtocolError LookupError NameError NoCredentialsError NotADirectoryError
+        NotImplementedError PermissionError RecursionError SyntaxError TypeError UnsupportedProtocol""",
+    "bad_input": "EmptyInputError ParamValidationError ValidationError ValueError",
+    "rejected": "CallRejected",
+    "critical": "ConfigurationError MemoryError SystemError VaultTampered",
+}
+_CODES: Mapping[ErrorClass, str] = {
+    "transient": """
+        ABORTED DEADLINE_EXCEEDED INTERNAL InternalServerException ModelErrorException ModelNotReadyException
+        ModelTimeoutException RequestTimeout RequestTimeoutException ServiceUnavailable ServiceUnavailableException
+        UNAVAILABLE api_error overloaded_error server_error timeout_error""",
+    "rate_limited": """
+        ProvisionedThroughputExceededException RESOURCE_EXHAUSTED RequestLimitExceeded SlowDown Throttling
+        ThrottlingException TooManyRequestsException rate_limit_error rate_limit_exceeded""",
+    "permanent": """
+        NOT_FOUND PERMISSION_DENIED UNAUTHENTICATED UNIMPLEMENTED authentication_error billing_error
+        insufficient_quota model_not_found not_found_error permission_error""",
+    "bad_input": """
+        INVALID_ARGUMENT OUT_OF_RANGE ValidationException context_length_exceeded invalid_request_error
+        request_too_large""",
+}
+_TRANSIENT_SQLSTATES = ("08", "40", "53", "55P03", "57")
+_BAD_INPUT = {400, 411, 413, 414, 415, 422, 431}
+_TRANSIENT = {408, 409, 425}
+_NEVER = {501, 505}
+
+
+def _table(words: Mapping[ErrorClass, str]) -> dict[str, ErrorClass]:
+    return {word: of for of, listed in words.items() for word in listed.split()}
+
+
+_BY_NAME, _BY_CODE = _table(_NAMES), _table(_CODES)
+
+
+def class_of(error: BaseException | str, classify: Classify | None = None) -> ErrorClass:
+    """What an error means.
+
+    Looks at what a provider's client says of it (its code, its status), at its type and those above it by name, and
+    where all that tells nothing, at what it was raised from. Of a group of errors the gravest counts.
+
+    Args:
+        error: The error; or the text of its `repr`, of which only the type's name is known.
+        classify: Asked first.
+    """
+    if isinstance(error, str):
+        built_in = getattr(builtins, type_of(error), None)
+        names = (
+            [c.__name__ for c in built_in.__mro__]
+            if isinstance(built_in, type)
+            else [type_of(error)]
+        )
+        return _of_names(names) or "unknown"
+    if (given := _given(error, classify)) is not None:
+        return given
+    if isinstance(error, BaseExceptionGroup):
+        return gravest(class_of(member, classify) for member in error.exceptions)
+    for link in causes(error):
+        known = _given(link, classify) or _said(link) or _named(link)
+        if known is not None:
+            return known
+    return "unknown"
+
+
+def type_of(error: BaseException | str) -> str:
+    """The name of an error's type; one that LangGraph has read back from a checkpoint is the text of its `repr`."""
+    if isinstance(error, str):
+        name = re.match(r"\w+", error)
+        return name[0] if name else "Exception"
+    return type(error).__name__
+
+
+def is_transient(error: BaseException, classify: Classify | None = None) -> bool:
+    """Whether a new try may succeed, for `RetryPolicy(retry_on=is_transient)`.
+
+    With classes of one's own: `retry_on=partial(is_transient, classify={MyError: "transient"})`.
+    """
+    return class_of(error, classify) in ("transient", "rate_limited")
+
+
+def gravest(classes: Iterable[ErrorClass]) -> ErrorClass:
+    """Of several classes the one that leaves the least to do: a new try helps only where it helps all."""
+    return max(classes, key=CLASSES.index)
+
+
+def check_classes(setting: str, given: Iterable[object]) -> None:
+    """Check that names are those of classes.
+
+    Raises:
+        ConfigurationError: One is not.
+    """
+    for name in given:
+        if name not in CLASSES:
+            raise ConfigurationError(f"{setting} has {name!r}; choose among {', '.join(CLASSES)}")
+
+
+def check_classify(classify: Classify | None) -> None:
+    """Check that a user's own classes are classes.
+
+    Raises:
+        ConfigurationError: One is not.
+    """
+    check_classes("classify", classify.values() if isinstance(classify, Mapping) else ())
+
+
+def _given(error: BaseException, classify: Classify | None) -> ErrorClass | None:
+    if classify is None:
+        return None
+    if callable(classify):
+        return classify(error)
+    return next((classify[cls] for cls in type(error).__mro__ if cls in classify), None)
+
+
+def _said(error: BaseException) -> ErrorClass | None:
+    for code in codes_of(error):
+        if code in _BY_CODE:
+            return _BY_CODE[code]
+    if sqlstate_of(error).startswith(_TRANSIENT_SQLSTATES):
+        return "transient"
+    status = status_of(error)
+    return None if status is None else _of_status(status)
+
+
+def _of_status(status: int) -> ErrorClass:
+    if status == 429:
+        return "rate_limited"
+    if status in _BAD_INPUT:
+        return "bad_input"
+    if status in _TRANSIENT or (status >= 500 and status not in _NEVER):
+        return "transient"
+    return "permanent"
+
+
+def _named(error: BaseException) -> ErrorClass | None:
+    return _of_names(cls.__name__ for cls in type(error).__mro__)
+
+
+def _of_names(names: Iterable[str]) -> ErrorClass | None:
+    return next((_BY_NAME[name] for name in names if name in _BY_NAME), None)

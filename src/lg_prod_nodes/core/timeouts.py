@@ -1,0 +1,81 @@
+"""Give up waiting for a call: an asynchronous one is cancelled, a synchronous one goes on in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from contextvars import copy_context
+from typing import Any, cast
+
+from lg_prod_nodes.core.call import Call, Handler
+from lg_prod_nodes.core.engine import drive
+
+
+class Cut(Exception):
+    """The time was over before the call was."""
+
+
+async def cut_off(seconds: float, call: Call, handler: Handler) -> Any:
+    """Do the call, for so many seconds at most.
+
+    Raises:
+        Cut: It has not ended by then. What a synchronous call still gives is discarded.
+    """
+    if call.blocking:
+        return _in_thread(seconds, cast("Coroutine[Any, Any, Any]", handler(call)))
+    task = asyncio.current_task()
+    assert task is not None
+    watch = _Watch(seconds, call, task)
+    try:
+        return await handler(call)
+    except asyncio.CancelledError:
+        if watch.end():
+            raise Cut from None
+        raise
+    finally:
+        watch.end()
+
+
+class _Watch:
+    """Cancels a task when its call's clock has gone on for so many seconds."""
+
+    def __init__(self, seconds: float, call: Call, task: asyncio.Task[Any]) -> None:
+        self._fired = False
+        self._watched, self._before = task, task.cancelling()
+        self._watching = asyncio.create_task(self._watch(seconds, call))
+
+    async def _watch(self, seconds: float, call: Call) -> None:
+        await call.clock.asleep(seconds)
+        self._fired = True
+        self._watched.cancel()
+
+    def end(self) -> bool:
+        """Watch no longer, and take a cancellation back; tells whether that was the only one."""
+        self._watching.cancel()
+        if not self._fired:
+            return False
+        self._fired = False
+        return self._watched.uncancel() <= self._before
+
+
+def _in_thread(seconds: float, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    context, ended = copy_context(), threading.Event()
+    results: list[Any] = []
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            results.append(context.run(drive, coroutine))
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            ended.set()
+
+    # A thread of a pool would hold up the end of the process.
+    threading.Thread(target=work, name="lg_prod_nodes cut off", daemon=True).start()
+    if not ended.wait(min(seconds, threading.TIMEOUT_MAX)):
+        raise Cut
+    if errors:
+        raise errors[0]
+    return results[0]

@@ -1,0 +1,206 @@
+"""Finds entities in texts: Presidio's recognizers and this library's, offline, in linear time.
+
+Presidio is imported when a text is first scanned, or by `Detector.warm_up`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING
+
+from lg_prod_nodes.core.errors import ConfigurationError
+from lg_prod_nodes.detectors.findings import Finding, apart
+from lg_prod_nodes.detectors.reading.folding import folded
+from lg_prod_nodes.detectors.reading.views import in_both_views
+from lg_prod_nodes.detectors.recognizers.catalogue import DEFAULT_ENTITIES, ENTITIES, recognizer
+from lg_prod_nodes.detectors.recognizers.names import NAME_ENTITIES, name_recognizers
+from lg_prod_nodes.detectors.scan.presidio_import import load_presidio
+
+if TYPE_CHECKING:
+    from presidio_analyzer import EntityRecognizer
+    from presidio_analyzer.nlp_engine import NlpEngine
+
+    from lg_prod_nodes.detectors.scan.scan import Scanner
+
+__all__ = ["DEFAULT_ENTITIES", "Detector", "Finding", "detector_of", "term_recognizers"]
+
+_REMEMBERED = 65_536
+"""How many texts and findings are remembered at most."""
+
+_QUICK = 8192
+"""The length in characters up to which a text is scanned at once."""
+
+
+class Detector:
+    """Finds entities in texts.
+
+    A text is looked at as it is written and as it is read: with invisible characters dropped, lookalikes taken for what
+    they look like, and the escapes of URLs, HTML and JSON resolved.
+
+    What was found in a text is remembered by a keyed digest of it, so that a history that comes back every turn is
+    not scanned again; the text itself is not kept.
+
+    Args:
+        entities: Names of entities, as in `detectors.recognizers.ENTITIES`; of names and places with an `nlp_engine`.
+        recognizers: The user's own recognizers, such as Presidio's `PatternRecognizer`; each takes the place of what
+            is built in for its entity.
+        threshold: The least score that counts, 0 to 1.
+        thresholds: The least score by entity, where it is another.
+        allow: Texts that are never findings, to the letter.
+        context: Words that count as standing near everything, for recognizers that are surer with such words.
+        nlp_engine: Finds names and places, as `detectors.names.load_nlp_engine` gives it.
+        timeout: Seconds in which a text has to be searched.
+
+    Raises:
+        ConfigurationError: An entity is not known, or a number is out of its range.
+    """
+
+    def __init__(
+        self,
+        entities: Iterable[str] = (),
+        *,
+        recognizers: Sequence[EntityRecognizer] = (),
+        threshold: float = 0.4,
+        thresholds: Mapping[str, float] | None = None,
+        allow: Sequence[str] = (),
+        context: Sequence[str] = (),
+        nlp_engine: NlpEngine | None = None,
+        timeout: float = 10.0,
+    ) -> None:
+        self._own = tuple(recognizers)
+        named = {entity for recognizer in self._own for entity in recognizer.supported_entities}
+        wanted = set(entities) - named
+        self._names = tuple(sorted(wanted.intersection(NAME_ENTITIES))) if nlp_engine else ()
+        self._built_in = tuple(sorted(wanted.difference(self._names)))
+        self._threshold, self._thresholds = threshold, dict(thresholds or {})
+        for words in (allow, context):
+            if isinstance(words, str):
+                raise ConfigurationError("a text was given where a list of texts is expected")
+        self._allow, self._context = frozenset(allow), tuple(context)
+        self._nlp_engine = nlp_engine
+        self._timeout = timeout
+        self._check()
+        self._key = os.urandom(32)
+        self._known: OrderedDict[bytes, tuple[Finding, ...]] = OrderedDict()
+        self._remembered = 0
+        self._lock = threading.Lock()
+
+    def _check(self) -> None:
+        if unknown := [entity for entity in self._built_in if entity not in ENTITIES]:
+            raise ConfigurationError(
+                f"no recognizer for {', '.join(unknown)}; known are {', '.join(ENTITIES)}, and with nlp_engine=... "
+                f"{', '.join(NAME_ENTITIES)}. Give your own with recognizers=[PatternRecognizer(...)]"
+            )
+        for score in (self._threshold, *self._thresholds.values()):
+            if not 0 <= score <= 1:
+                raise ConfigurationError(f"threshold is {score}; give a score from 0 to 1")
+        if not self._timeout > 0:
+            raise ConfigurationError(f"timeout is {self._timeout}; give seconds, more than 0")
+
+    def find(self, text: str) -> tuple[Finding, ...]:
+        """What stands where in a text, in order, no two findings overlapping.
+
+        Raises:
+            DetectionFailed: A recognizer failed or ran out of its time, so that nobody knows what the text holds.
+        """
+        if not text or text.isspace():
+            return ()
+        digest = self._digest(text)
+        with self._lock:
+            known = self._known.get(digest)
+        if known is None:
+            known = self._analyze(text)
+            self._remember(digest, known)
+        return known
+
+    def is_known(self, text: str) -> bool:
+        """Whether `find` answers at once: the text is short, or was searched before."""
+        return len(text) < _QUICK or self._digest(text) in self._known
+
+    def warm_up(self) -> None:
+        """Load what takes time before the first text comes."""
+        _ = self._scanner
+
+    def _digest(self, text: str) -> bytes:
+        encoded = text.encode(errors="surrogatepass")
+        return hashlib.blake2b(encoded, digest_size=16, key=self._key).digest()
+
+    def _remember(self, digest: bytes, findings: tuple[Finding, ...]) -> None:
+        with self._lock:
+            if digest in self._known:
+                return
+            self._known[digest] = findings
+            self._remembered += 1 + len(findings)
+            while self._remembered > _REMEMBERED:
+                _, forgotten = self._known.popitem(last=False)
+                self._remembered -= 1 + len(forgotten)
+
+    def _analyze(self, text: str) -> tuple[Finding, ...]:
+        from lg_prod_nodes.detectors.scan.patterns import Deadline
+
+        scanner, deadline = self._scanner, Deadline(self._timeout)
+
+        def scan(view: str) -> list[Finding]:
+            return [
+                Finding(raw.start, raw.end, raw.entity, raw.score)
+                for raw in scanner.scan(view, deadline)
+            ]
+
+        found = in_both_views(text, scan)
+        if self._allow:
+            found = (f for f in found if text[f.start : f.end] not in self._allow)
+        return apart(found)
+
+    @cached_property
+    def _scanner(self) -> Scanner:
+        load_presidio()
+        from lg_prod_nodes.detectors.reading.words import WordEngine
+        from lg_prod_nodes.detectors.scan.scan import Scanner
+
+        names = name_recognizers(self._nlp_engine, self._names) if self._nlp_engine else []
+        return Scanner(
+            [*map(recognizer, self._built_in), *names, *self._own],
+            nlp_engine=self._nlp_engine or WordEngine(),
+            threshold=self._threshold,
+            thresholds=self._thresholds,
+            allow=self._allow,
+            context=self._context,
+        )
+
+
+@lru_cache(maxsize=64)
+def detector_of(entities: tuple[str, ...], threshold: float) -> Detector:
+    """The detector of these entities, shared by the policies that look for them."""
+    return Detector(entities, threshold=threshold)
+
+
+def term_recognizers(terms: Mapping[str, Iterable[str]]) -> list[EntityRecognizer]:
+    """Recognizers of whole words and phrases, by the category that they stand for.
+
+    Upper and lower case are one, and so is any white space between the words of a phrase.
+    """
+    load_presidio()
+    from presidio_analyzer import Pattern, PatternRecognizer
+
+    def pattern(words: Iterable[str]) -> Pattern:
+        phrases = (r"\s+".join(map(re.escape, term.split())) for term in _spellings(words))
+        return Pattern("terms", rf"(?<!\w)(?:{'|'.join(phrases)})(?!\w)", 1.0)
+
+    return [
+        PatternRecognizer(supported_entity=category, patterns=[pattern(words)])
+        for category, words in terms.items()
+    ]
+
+
+def _spellings(terms: Iterable[str]) -> Iterable[str]:
+    """The terms as they are written and as they are read."""
+    for term in terms:
+        yield term
+        if reading := folded(term):
+            yield reading.text

@@ -1,0 +1,190 @@
+"""Texts as a reader takes them, for what hides in other spellings, as `ann%40example.com` and `ann&#64;example.com`.
+
+Characters that cannot be seen are dropped, those that look like ASCII become it, and the escapes of URLs, HTML and JSON
+are read. Each character keeps the place that it has in the original, an escape all of it.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from lg_prod_nodes.detectors.reading.lookalikes import LOOKALIKES
+
+_HEX = "[0-9A-Fa-f]"
+_PERCENT = "%(?:25)*"
+_NEXT_BYTE = f"{_PERCENT}[89ABab]{_HEX}"
+_ESCAPE: Final = re.compile(
+    rf"""(?P<json> (?<!\\)\\++ (?: u[Dd][89ABab]{_HEX}{{2}} \\++ u[Dd][C-Fc-f]{_HEX}{{2}} | u{_HEX}{{4}} | [nrt"'/] ) )
+    | (?P<url> {_PERCENT} (?: [0-7]{_HEX} | [CDcd]{_HEX}{_NEXT_BYTE} | [Ee]{_HEX}(?:{_NEXT_BYTE}){{2}}
+        | [Ff][0-7](?:{_NEXT_BYTE}){{3}} ) )
+    | & (?:amp;)* (?P<html> \#[0-9]{{1,7}};? | \#[Xx]{_HEX}{{1,6}};? | [A-Za-z][A-Za-z0-9]{{1,30}}; )
+    | (?P<run> [^\x00-\x7F]+ )""",
+    re.VERBOSE,
+)
+_JSON: Final = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "'": "'", "/": "/"}
+_LONGEST: Final = 4
+_BLANK_LETTERS: Final = frozenset("\u115f\u1160\u3164\uffa0\u2800")
+_KNOWN_CHARACTERS: Final = 1 << 16
+
+
+class Unit(NamedTuple):
+    """What is read as more or fewer characters than it is written with."""
+
+    start: int
+    end: int
+    is_json: bool
+
+
+class Folded:
+    """A text as it is read, and the places of its characters in the original.
+
+    Attributes:
+        text: What is read.
+    """
+
+    def __init__(self) -> None:
+        self.text = ""
+        # A text may have as many units as characters: no object for each of them.
+        self._starts, self._ends = array("q"), array("q")
+        self._read_starts, self._read_ends = array("q"), array("q")
+        self._are_json = bytearray()
+
+    def add(self, unit: Unit, start: int, length: int) -> None:
+        """Take a unit that is read as so many characters from `start` on; units come in order."""
+        self._starts.append(unit.start)
+        self._ends.append(unit.end)
+        self._read_starts.append(start)
+        self._read_ends.append(start + length)
+        self._are_json.append(unit.is_json)
+
+    def place(self, start: int, end: int) -> tuple[int, int]:
+        """Where in the original stands what is read from here to there."""
+        return self._character(start)[0], self._character(end - 1)[1]
+
+    def _character(self, at: int) -> tuple[int, int]:
+        index = bisect_right(self._read_starts, at) - 1
+        if index < 0:
+            return at, at + 1
+        if at < self._read_ends[index]:
+            return self._starts[index], self._ends[index]
+        place = self._ends[index] + at - self._read_ends[index]
+        return place, place + 1
+
+    def units_in(self, start: int, end: int) -> list[Unit]:
+        """The units in a part of the original, whole or in part."""
+        first = max(bisect_right(self._starts, start) - 1, 0)
+        last = bisect_left(self._starts, end)
+        return [
+            Unit(self._starts[at], self._ends[at], bool(self._are_json[at]))
+            for at in range(first, last)
+            if self._ends[at] > start
+        ]
+
+
+def folded(text: str) -> Folded | None:
+    """The text as it is read; nothing if that is how it is written."""
+    has_escapes = "%" in text or "&" in text or "\\" in text
+    if not has_escapes and text.isascii():
+        return None
+    readings = {ord(char): _CHARACTERS[char] for char in set(text) if not char.isascii()}
+    if not has_escapes and all(chr(code) == reading for code, reading in readings.items()):
+        return None
+    view = Folded()
+    if has_escapes or any(len(reading) != 1 for reading in readings.values()):
+        _read(text, view)
+    else:
+        view.text = text.translate(readings)
+    return None if view.text == text else view
+
+
+def _read(text: str, view: Folded) -> None:
+    parts: list[str] = []
+    at = length = 0
+    for unit, reading in _readings(text):
+        parts += text[at : unit.start], reading
+        length += unit.start - at
+        if not unit.end - unit.start == len(reading) == 1:
+            view.add(unit, length, len(reading))
+        length += len(reading)
+        at = unit.end
+    view.text = "".join((*parts, text[at:]))
+
+
+def _readings(text: str) -> Iterator[tuple[Unit, str]]:
+    for match in _ESCAPE.finditer(text):
+        if match["run"]:
+            yield from _of_run(match.start(), match["run"])
+            continue
+        reading = "".join(map(_CHARACTERS.__getitem__, _unescaped(match)))
+        if reading != match[0]:
+            yield Unit(*match.span(), match.lastgroup == "json"), reading
+
+
+def _of_run(start: int, run: str) -> Iterator[tuple[Unit, str]]:
+    readings = [_CHARACTERS[char] for char in run]
+    if not any(readings):
+        yield Unit(start, start + len(run), is_json=False), ""
+        return
+    for at, (char, reading) in enumerate(zip(run, readings, strict=True), start):
+        if char != reading:
+            yield Unit(at, at + 1, is_json=False), reading
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    if entity := match["html"]:
+        return html.unescape(f"&{entity}")
+    if escape := match["json"]:
+        return _of_json(escape.replace("\\", ""))
+    octets = bytes.fromhex(re.sub(_PERCENT, "", match["url"]))
+    return octets.decode(errors="ignore") or match[0]
+
+
+def _of_json(letters: str) -> str:
+    if letters in _JSON:
+        return _JSON[letters]
+    units = "".join(chr(int(code, 16)) for code in letters.split("u")[1:])
+    # Two of them are halves of one character.
+    return units.encode("utf-16", "surrogatepass").decode("utf-16") if len(units) > 1 else units
+
+
+class _Characters(dict[str, str]):
+    """How each character that was seen is read."""
+
+    def __missing__(self, char: str) -> str:
+        if len(self) > _KNOWN_CHARACTERS:
+            self.clear()
+        self[char] = reading = char if char.isascii() else _reading(char)
+        return reading
+
+
+_CHARACTERS: Final = _Characters()
+
+
+def _reading(char: str) -> str:
+    if (digit := unicodedata.digit(char, None)) is not None:
+        return str(digit)
+    compatible = unicodedata.normalize("NFKC", char)
+    if len(compatible) > _LONGEST:
+        return char
+    return "".join(map(_look, compatible))
+
+
+def _look(char: str) -> str:
+    if char.isascii():
+        return char
+    category = unicodedata.category(char)
+    if category in ("Cf", "Mn", "Me") or char in _BLANK_LETTERS:
+        return ""
+    if category == "Pd":
+        return "-"
+    if category == "Zs":
+        return " "
+    if (digit := unicodedata.digit(char, None)) is not None:
+        return str(digit)
+    return LOOKALIKES.get(char, char)

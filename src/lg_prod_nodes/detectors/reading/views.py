@@ -1,0 +1,57 @@
+"""What is found in a text as it is written and as it is read, put together."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from operator import attrgetter
+
+from lg_prod_nodes.detectors.findings import Finding, apart
+from lg_prod_nodes.detectors.reading.folding import Folded, folded
+
+Scan = Callable[[str], Iterable[Finding]]
+
+
+def in_both_views(text: str, scan: Scan) -> Iterator[Finding]:
+    """What a scan finds in a text as it is written, and in the text as it is read, by the places in the original."""
+    reading = folded(text)
+    if reading is None:
+        yield from scan(text)
+        return
+    read = [_placed(finding, reading) for finding in scan(reading.text)]
+    yield from read
+    yield from _adjusted(scan(text), read, reading)
+
+
+def _placed(finding: Finding, reading: Folded) -> Finding:
+    start, end = reading.place(finding.start, finding.end)
+    return replace(finding, start=start, end=end)
+
+
+def _adjusted(
+    written: Iterable[Finding], read: Iterable[Finding], reading: Folded
+) -> Iterator[Finding]:
+    r"""Findings in the text as it is written that take no part of an escape along.
+
+    The `n` of a JSON text's `\n` looks like the beginning of what follows: there, what is read tells more.
+    """
+    by_entity: dict[str, list[Finding]] = defaultdict(list)
+    for finding in read:
+        by_entity[finding.entity].append(finding)
+    known = {entity: apart(findings) for entity, findings in by_entity.items()}
+    for finding in written:
+        units = reading.units_in(finding.start, finding.end)
+        if any(unit.is_json for unit in units) and _overlaps(
+            finding, known.get(finding.entity, ())
+        ):
+            continue
+        start = min([finding.start, *(unit.start for unit in units[:1])])
+        end = max([finding.end, *(unit.end for unit in units[-1:])])
+        yield replace(finding, start=start, end=end)
+
+
+def _overlaps(finding: Finding, others: Sequence[Finding]) -> bool:
+    at = bisect_left(others, finding.end, key=attrgetter("start"))
+    return at > 0 and others[at - 1].end > finding.start

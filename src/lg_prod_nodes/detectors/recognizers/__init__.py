@@ -1,0 +1,1 @@
+"""What each entity looks like, one file each."""

@@ -1,0 +1,199 @@
+"""Which entities are known, and what finds each.
+
+Presidio's own recognizers find the entities of most countries. Those that chats, logs, code and tool calls are full of
+are found by recognizers of this library, which differ from Presidio's so:
+
+| entity | also found | not found |
+|---|---|---|
+| `URL` | ports, user names, IP and single-word hosts after a scheme | file names, attributes, versions, packages, the
+  quotes, commas and brackets around a URL, the host of an e-mail address |
+| `PHONE_NUMBER` | numbers of all countries after a plus, of fifty in their national form, extensions | bare digits
+  that do not begin with 0, without a word such as `call` or `phone` before; timestamps, dates, order numbers |
+| `IP_ADDRESS` | | versions, chapters, sections, longer dotted runs, slices and paths of code |
+| `MAC_ADDRESS` | | parts of longer fingerprints |
+| `CREDIT_CARD` | Mastercard's 2-series, 12 and 19 digits, further issuers | other prefixes, mixed marks, digits of
+  longer numbers and UUIDs |
+| `IBAN_CODE` | lower case, any text after it | |
+| `EMAIL_ADDRESS` | hosts such as `corp.internal`, `localhost` | escapes of line breaks before it, passwords in URLs |
+| `US_SSN` | sample numbers such as 123-45-6789 | numbers that begin with 9, without a word before |
+| `SECRET` | keys, tokens, passwords: `detectors/secrets.py`; Presidio has none | |
+
+All run in linear time and need no network. What a user passes in `recognizers=` takes the place of what is built in for
+the same entity, so Presidio's own is one import away:
+
+    from presidio_analyzer.predefined_recognizers import UrlRecognizer
+
+    Redact("URL", recognizers=[UrlRecognizer()])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, cast
+
+from lg_prod_nodes.core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from presidio_analyzer import EntityRecognizer
+
+DEFAULT_ENTITIES = (
+    "CREDIT_CARD",
+    "EMAIL_ADDRESS",
+    "IBAN_CODE",
+    "IP_ADDRESS",
+    "PHONE_NUMBER",
+    "SECRET",
+    "US_SSN",
+)
+"""What chat text can live with: found often, and seldom something else."""
+
+_OWN: Mapping[str, tuple[str, str]] = {
+    "CREDIT_CARD": ("_numbers.CreditCardRecognizer", "number of a payment card"),
+    "EMAIL_ADDRESS": ("_email.EmailRecognizer", "e-mail address"),
+    "IBAN_CODE": ("_iban.IbanRecognizer", "international bank account number"),
+    "IP_ADDRESS": ("_ip.IpRecognizer", "IP address, of version 4 or 6"),
+    "MAC_ADDRESS": ("_ip.MacRecognizer", "hardware address"),
+    "PHONE_NUMBER": ("_phone.PhoneRecognizer", "telephone number"),
+    "SECRET": ("secrets.SecretRecognizer", "API key, token, private key or password"),
+    "URL": ("_url.UrlRecognizer", "web address"),
+    "US_SSN": ("_numbers.SsnRecognizer", "US social security number"),
+}
+"""What is found by this library: module and class, and what it is."""
+
+_PRESIDIO: Mapping[str, tuple[str, str]] = {
+    "ABA_ROUTING_NUMBER": ("AbaRoutingRecognizer", "routing number of a US bank"),
+    "AU_ABN": ("AuAbnRecognizer", "Australian business number"),
+    "AU_ACN": ("AuAcnRecognizer", "Australian company number"),
+    "AU_MEDICARE": ("AuMedicareRecognizer", "Australian Medicare number"),
+    "AU_TFN": ("AuTfnRecognizer", "Australian tax file number"),
+    "CA_POSTAL_CODE": ("CaPostalCodeRecognizer", "Canadian postal code"),
+    "CA_SIN": ("CaSinRecognizer", "Canadian social insurance number"),
+    "CRYPTO": ("CryptoRecognizer", "address of a cryptocurrency wallet"),
+    "DATE_TIME": ("DateRecognizer", "date or time"),
+    "DE_BSNR": ("DeBsnrRecognizer", "German number of a medical practice"),
+    "DE_FUEHRERSCHEIN": ("DeFuehrerscheinRecognizer", "German driving licence"),
+    "DE_HANDELSREGISTER": ("DeHandelsregisterRecognizer", "German commercial register number"),
+    "DE_HEALTH_INSURANCE": ("DeHealthInsuranceRecognizer", "German health insurance number"),
+    "DE_ID_CARD": ("DeIdCardRecognizer", "German identity card"),
+    "DE_KFZ": ("DeKfzRecognizer", "German licence plate"),
+    "DE_LANR": ("DeLanrRecognizer", "German physician number"),
+    "DE_PASSPORT": ("DePassportRecognizer", "German passport"),
+    "DE_PLZ": ("DePlzRecognizer", "German postal code"),
+    "DE_SOCIAL_SECURITY": ("DeSocialSecurityRecognizer", "German social security number"),
+    "DE_TAX_ID": ("DeTaxIdRecognizer", "German tax identification number"),
+    "DE_TAX_NUMBER": ("DeTaxNumberRecognizer", "German tax number"),
+    "DE_VAT_ID": ("DeVatIdRecognizer", "German value added tax number"),
+    "ES_NIE": ("EsNieRecognizer", "Spanish number of a foreigner"),
+    "ES_NIF": ("EsNifRecognizer", "Spanish tax number"),
+    "ES_PASSPORT": ("EsPassportRecognizer", "Spanish passport"),
+    "FI_PERSONAL_IDENTITY_CODE": (
+        "FiPersonalIdentityCodeRecognizer",
+        "Finnish personal identity code",
+    ),
+    "IN_AADHAAR": ("InAadhaarRecognizer", "Indian Aadhaar number"),
+    "IN_GSTIN": ("InGstinRecognizer", "Indian goods and services tax number"),
+    "IN_PAN": ("InPanRecognizer", "Indian permanent account number"),
+    "IN_PASSPORT": ("InPassportRecognizer", "Indian passport"),
+    "IN_VEHICLE_REGISTRATION": ("InVehicleRegistrationRecognizer", "Indian vehicle registration"),
+    "IN_VOTER": ("InVoterRecognizer", "Indian voter identity"),
+    "IT_DRIVER_LICENSE": ("ItDriverLicenseRecognizer", "Italian driving licence"),
+    "IT_FISCAL_CODE": ("ItFiscalCodeRecognizer", "Italian fiscal code"),
+    "IT_IDENTITY_CARD": ("ItIdentityCardRecognizer", "Italian identity card"),
+    "IT_PASSPORT": ("ItPassportRecognizer", "Italian passport"),
+    "IT_VAT_CODE": ("ItVatCodeRecognizer", "Italian value added tax number"),
+    "KR_BRN": ("KrBrnRecognizer", "Korean business registration number"),
+    "KR_DRIVER_LICENSE": ("KrDriverLicenseRecognizer", "Korean driving licence"),
+    "KR_FRN": ("KrFrnRecognizer", "Korean number of a foreigner"),
+    "KR_PASSPORT": ("KrPassportRecognizer", "Korean passport"),
+    "KR_RRN": ("KrRrnRecognizer", "Korean resident registration number"),
+    "MEDICAL_LICENSE": ("MedicalLicenseRecognizer", "DEA number of a US practitioner"),
+    "NG_NIN": ("NgNinRecognizer", "Nigerian national identification number"),
+    "NG_VEHICLE_REGISTRATION": ("NgVehicleRegistrationRecognizer", "Nigerian vehicle registration"),
+    "PH_PASSPORT": ("PhPassportRecognizer", "Philippine passport"),
+    "PH_TIN": ("PhTinRecognizer", "Philippine taxpayer number"),
+    "PH_UMID": ("PhUmidRecognizer", "Philippine unified identity number"),
+    "PL_PESEL": ("PlPeselRecognizer", "Polish identification number"),
+    "SE_ORGANISATIONSNUMMER": ("SeOrganisationsnummerRecognizer", "Swedish organisation number"),
+    "SE_PERSONNUMMER": ("SePersonnummerRecognizer", "Swedish personal identity number"),
+    "SG_NRIC_FIN": ("SgFinRecognizer", "Singaporean identity number"),
+    "SG_UEN": ("SgUenRecognizer", "Singaporean number of an organisation"),
+    "TH_TNIN": ("ThTninRecognizer", "Thai national identity number"),
+    "TR_LICENSE_PLATE": ("TrLicensePlateRecognizer", "Turkish licence plate"),
+    "TR_NATIONAL_ID": ("TrNationalIdRecognizer", "Turkish identification number"),
+    "UK_DRIVING_LICENCE": ("UkDrivingLicenceRecognizer", "British driving licence"),
+    "UK_NHS": ("NhsRecognizer", "British health service number"),
+    "UK_NINO": ("UkNinoRecognizer", "British national insurance number"),
+    "UK_PASSPORT": ("UkPassportRecognizer", "British passport"),
+    "UK_POSTCODE": ("UkPostcodeRecognizer", "British postcode"),
+    "UK_VEHICLE_REGISTRATION": ("UkVehicleRegistrationRecognizer", "British vehicle registration"),
+    "US_BANK_NUMBER": ("UsBankRecognizer", "account at a US bank"),
+    "US_CLAIM_NUMBER": ("UsClaimNumberRecognizer", "US healthcare claim"),
+    "US_DRIVER_LICENSE": ("UsLicenseRecognizer", "US driving licence"),
+    "US_HEALTH_INSURANCE_MEMBER_ID": (
+        "UsHealthInsuranceMemberIdRecognizer",
+        "US health insurance member",
+    ),
+    "US_ITIN": ("UsItinRecognizer", "US individual taxpayer number"),
+    "US_MBI": ("UsMbiRecognizer", "US Medicare beneficiary"),
+    "US_NPI": ("UsNpiRecognizer", "US national provider identifier"),
+    "US_PASSPORT": ("UsPassportRecognizer", "US passport"),
+    "US_PRESCRIPTION_NUMBER": ("UsPrescriptionNumberRecognizer", "US prescription"),
+    "US_PRIOR_AUTHORIZATION_NUMBER": (
+        "UsPriorAuthorizationNumberRecognizer",
+        "US healthcare prior authorization",
+    ),
+    "US_PROVIDER_TAX_ID": ("UsProviderTaxIdRecognizer", "tax number of a US healthcare provider"),
+    "US_REFERRAL_NUMBER": ("UsReferralNumberRecognizer", "US healthcare referral"),
+    "UUID": (
+        "UuidRecognizer",
+        "universally unique identifier, such as the ids of runs and threads",
+    ),
+    "ZA_COMPANY_REGISTRATION": (
+        "ZaCompanyRegistrationRecognizer",
+        "South African company registration",
+    ),
+    "ZA_DRIVER_LICENSE": ("ZaDriverLicenseRecognizer", "South African driving licence"),
+    "ZA_ID_NUMBER": ("ZaIdNumberRecognizer", "South African identity number"),
+    "ZA_INCOME_TAX_NUMBER": ("ZaIncomeTaxNumberRecognizer", "South African income tax number"),
+    "ZA_LICENSE_PLATE": ("ZaLicensePlateRecognizer", "South African licence plate"),
+    "ZA_PASSPORT": ("ZaPassportRecognizer", "South African passport"),
+    "ZA_TRAFFIC_REGISTER_NUMBER": (
+        "ZaTrafficRegisterNumberRecognizer",
+        "South African traffic register number",
+    ),
+    "ZA_VAT_NUMBER": ("ZaVatNumberRecognizer", "South African value added tax number"),
+}
+"""What is found by Presidio: its class, and what it is."""
+
+ENTITIES: Mapping[str, str] = {
+    entity: what for entity, (_, what) in sorted({**_OWN, **_PRESIDIO}.items())
+}
+"""Every entity that is known, and what it is."""
+
+
+def recognizer(entity: str) -> EntityRecognizer:
+    """A new recognizer of an entity. Presidio is loaded when this is first called.
+
+    Raises:
+        ConfigurationError: The entity is not known, or not to the version of Presidio that is installed.
+    """
+    if entity in _OWN:
+        module, _, name = _OWN[entity][0].rpartition(".")
+        made = getattr(import_module(f"{__package__}.{module}"), name)()
+    elif entity in _PRESIDIO:
+        made = _presidio(_PRESIDIO[entity][0])
+    else:
+        raise ConfigurationError(
+            f"no recognizer for {entity}; known are {', '.join(ENTITIES)}. "
+            "Give your own with recognizers=[PatternRecognizer(...)]"
+        )
+    return cast("EntityRecognizer", made)
+
+
+def _presidio(name: str) -> EntityRecognizer:
+    from presidio_analyzer import predefined_recognizers
+
+    if (made := getattr(predefined_recognizers, name, None)) is None:
+        raise ConfigurationError(f"this version of presidio-analyzer has no {name}; update it")
+    return cast("EntityRecognizer", made(supported_language="en"))

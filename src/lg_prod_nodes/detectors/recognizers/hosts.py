@@ -1,0 +1,42 @@
+"""Names of hosts: which end in a public suffix, by the list that is bundled with tldextract."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+from lg_prod_nodes.detectors.recognizers.checked import words
+
+if TYPE_CHECKING:
+    from tldextract import TLDExtract
+
+PRIVATE_ENDINGS = words(
+    "corp example home internal intranet invalid lan local localdomain localhost private test"
+)
+"""Endings of names inside of a company or a home, and those that RFC 2606 and RFC 6762 keep for such use."""
+
+
+@cache
+def bundled_suffixes() -> TLDExtract:
+    """What tells the parts of a host by the list that is bundled; nothing is fetched, and nothing kept on disk."""
+    import tldextract
+
+    return tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)
+
+
+@cache
+def public_suffixes() -> frozenset[str]:
+    """The public suffixes, such as `com` and `co.uk`."""
+    return frozenset(bundled_suffixes().tlds)
+
+
+@cache
+def top_level_domains() -> frozenset[str]:
+    """The last parts of the public suffixes."""
+    return frozenset(suffix.rpartition(".")[2] for suffix in public_suffixes())
+
+
+def is_top_level(label: str) -> bool:
+    """Whether a label is a top-level domain; those of other scripts may be encoded."""
+    label = label.lower()
+    return label in top_level_domains() or label.startswith("xn--")

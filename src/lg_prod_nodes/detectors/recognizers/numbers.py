@@ -1,0 +1,168 @@
+"""Numbers of payment cards, and US social security numbers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from lg_prod_nodes.detectors.recognizers.checked import (
+    CERTAIN,
+    CheckedRecognizer,
+    Span,
+    char_at,
+    ends_apart,
+    is_escape,
+    is_fraction,
+    is_word,
+    line_before,
+    luhn,
+    starts_apart,
+    words,
+)
+from lg_prod_nodes.detectors.recognizers.iban import is_in_account
+from lg_prod_nodes.detectors.recognizers.phone_words import Lead
+
+_SAID, _FORM = 0.85, 0.5
+
+_RUN = re.compile(r"[0-9](?=[0-9 \u00a0.-]{11})[0-9]*(?:[ \u00a0.-][0-9]+)*")
+_GROUP = re.compile(r"[0-9]+")
+_LEAST_DIGITS, _MOST_DIGITS = 12, 19
+
+_CARDS = re.compile(
+    r"4(?:\d{12}|\d{15}|\d{18})"  # Visa
+    r"|(?:5[1-5]\d{2}|222[1-9]|22[3-9]\d|2[3-6]\d{2}|27[01]\d|2720)\d{12}"  # Mastercard
+    r"|220[0-4]\d{12,15}"  # Mir
+    r"|3[47]\d{13}"  # American Express
+    r"|3(?:0[0-5]|095|[689]\d)\d{11,16}"  # Diners Club
+    r"|35\d{14,17}|(?:2131|1800)\d{11}"  # JCB
+    r"|6\d{15,18}"  # Discover, UnionPay, RuPay, Maestro
+    r"|(?:50(?:18|20|38)|5[6-8]\d{2}|6304|6390|67\d{2}|0604)\d{8,15}"  # Maestro
+    r"|8[12]\d{14,17}|9792\d{12}"  # UnionPay and RuPay, Troy
+)
+"""Issuers and lengths, ISO/IEC 7812 and https://en.wikipedia.org/wiki/Payment_card_number."""
+
+_SSN = re.compile(r"[0-9][0-9]{2}(?:([ .-]?)[0-9]{2}\1[0-9]{4}|[0-9]{2}-[0-9]{4}|-[0-9]{6})")
+_SOCIAL = words("social socsec ssn ssns ss")
+_SAYS_SO = 6
+"""How many words before bare digits may say that they are a social security number."""
+
+
+class CreditCardRecognizer(CheckedRecognizer):
+    """Numbers of payment cards of every issuer, 12 to 19 digits, checked by Luhn's sum."""
+
+    ENTITY = "CREDIT_CARD"
+    GATES = ("[0-9](?:[ .\u00a0-]?[0-9]){11}",)
+
+    def find(self, text: str) -> Iterator[Span]:
+        """Cards in runs of digits: whole groups, joined by one kind of mark."""
+        for run in _RUN.finditer(text):
+            cards = list(_cards(text, *run.span()))
+            if cards and not is_in_account(text, run.start()):
+                yield from cards
+
+
+class SsnRecognizer(CheckedRecognizer):
+    """US social security numbers; without marks between the groups only after a word that says so."""
+
+    ENTITY = "US_SSN"
+    GATES = (r"[0-9]{3}[ .-]?[0-9]{2}[ .-]?[0-9]{4}", r"[0-9]{3}-[0-9]{6}")
+
+    def find(self, text: str) -> Iterator[Span]:
+        """Numbers by their groups or by what stands before them."""
+        for found in _SSN.finditer(text):
+            start, end = found.span()
+            if not _is_bounded(text, start, end) or not _is_issued(re.sub(r"\D", "", found[0])):
+                continue
+            if not _SOCIAL.isdisjoint(line_before(text, start)[-_SAYS_SO:]):
+                yield Span(start, end, _SAID)
+            elif certainty := _by_form(found, Lead(text, start)):
+                yield Span(start, end, certainty)
+
+
+def _by_form(number: re.Match[str], lead: Lead) -> float:
+    """How certain a number is by its groups; 0 where it is called something else.
+
+    What may lead to a telephone number, as `text` does, may be a field's name too.
+    """
+    mark = number[1]
+    if not mark or number[0].startswith("9") or lead.names_phone() or lead.names_other():
+        return 0.0
+    return _SAID if mark == "-" and not lead.speaks_of_phone() else _FORM
+
+
+def _cards(text: str, start: int, end: int) -> Iterator[Span]:
+    """Cards in a run of digits."""
+    groups = [group.span() for group in _GROUP.finditer(text, start, end)]
+    first = 0
+    if end - start - len(groups) + 1 < _LEAST_DIGITS:
+        return
+    while first < len(groups) and end - groups[first][0] >= _LEAST_DIGITS:
+        last = _last_group(text, groups, first)
+        if last is not None:
+            yield Span(groups[first][0], groups[last][1], CERTAIN)
+        first = first + 1 if last is None else last + 1
+
+
+def _last_group(text: str, groups: list[tuple[int, int]], first: int) -> int | None:
+    """The last group of the longest card that begins with a group."""
+    if not starts_apart(text, groups[first][0]) or is_fraction(text, groups[first][0]):
+        return None
+    best, mark, digits = None, "", ""
+    for at in range(first, min(first + 8, len(groups))):
+        start, end = groups[at]
+        if at > first:
+            mark = mark or text[start - 1]
+            if text[start - 1] != mark:
+                break
+        digits += text[start:end]
+        if len(digits) > _MOST_DIGITS:
+            break
+        if (
+            len(digits) >= _LEAST_DIGITS
+            and _is_card(digits, groups[first : at + 1])
+            and _card_ends(text, groups, at)
+        ):
+            best = at
+    return best
+
+
+def _is_card(digits: str, groups: list[tuple[int, int]]) -> bool:
+    if not (_CARDS.fullmatch(digits) and luhn(digits) and len(set(digits)) > 1):
+        return False
+    lengths = [end - start for start, end in groups]
+    is_even = all(2 < length < 8 for length in lengths) or len(digits) == 13
+    return len(lengths) == 1 or (lengths[0] == 4 and is_even)
+
+
+def _card_ends(text: str, groups: list[tuple[int, int]], at: int) -> bool:
+    end = groups[at][1]
+    following = char_at(text, end)
+    if following == "." and at + 1 < len(groups) and groups[at + 1][0] == end + 1:
+        return False
+    return ends_apart(text, end) and not (following == "-" and is_word(char_at(text, end + 1)))
+
+
+def _is_issued(digits: str) -> bool:
+    return (
+        digits[:3] not in ("000", "666")
+        and digits[3:5] != "00"
+        and digits[5:] != "0000"
+        and len(set(digits)) > 1
+    )
+
+
+def _is_bounded(text: str, start: int, end: int) -> bool:
+    previous, following = char_at(text, start - 1), char_at(text, end)
+    if not starts_apart(text, start) or not ends_apart(text, end):
+        return False
+    if (
+        previous
+        and previous in ".-/#$+"
+        and (previous in "#$+" or is_word(char_at(text, start - 2)))
+    ):
+        return is_escape(text, start)
+    if previous == " " and char_at(text, start - 2).isdigit() and char_at(text, start + 3) == " ":
+        return False  # more groups of digits
+    if following == " " and char_at(text, end + 1).isdigit() and char_at(text, start + 3) == " ":
+        return False
+    return not (following and following in ".-/" and is_word(char_at(text, end + 1)))

@@ -1,0 +1,172 @@
+"""Telephone numbers of all countries, told from the other numbers of a text by their form and the words before them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from lg_prod_nodes.detectors.recognizers.checked import (
+    CheckedRecognizer,
+    Span,
+    char_at,
+    is_escape,
+    is_word,
+)
+from lg_prod_nodes.detectors.recognizers.phone_scores import (
+    MOST_DIGITS,
+    Budget,
+    Candidate,
+    Groups,
+    is_inside,
+    score,
+)
+from lg_prod_nodes.detectors.recognizers.phone_words import Lead
+
+_MARKS = " \u00a0\u202f.()/\u2010\u2011\u2012\u2013-"
+_RUN = re.compile(rf"[0-9](?=[0-9{_MARKS}]{{6}})[0-9]*(?:[{_MARKS}]{{1,3}}[0-9]+)*")
+_GROUP = re.compile(r"[0-9]+")
+_EXTENSION = re.compile(
+    r"(?:[ ,]{0,2}(?:x|ext\.?|extension)[ :.]{0,2})[0-9]{1,6}(?![0-9A-Za-z])", re.IGNORECASE
+)
+_NEVER_BEFORE = frozenset("#$€£%@^~./-)")
+"""What goes before no number, but for the last four marks where they do not follow a word."""
+_BEFORE_EXTENSION = tuple(" ,xXeE")
+_MOST_GROUPS, _MOST_SINGLES = 8, 3
+_LEAST_DIGITS = 7
+_CHECKS = 400
+"""How many numbers of a text are checked by their country's plan; after that, their form decides alone."""
+
+
+class PhoneRecognizer(CheckedRecognizer):
+    """Telephone numbers: international ones, national ones by their form, and bare digits only where words say so."""
+
+    ENTITY = "PHONE_NUMBER"
+    GATES = (rf"[0-9](?:[{_MARKS}]{{0,3}}[0-9]){{6}}",)
+
+    def find(self, text: str) -> Iterator[Span]:
+        """Numbers in runs of digits, the longest first."""
+        budget = Budget(_CHECKS)
+        for run in _RUN.finditer(text):
+            start, end = run.span()
+            if end - start >= _LEAST_DIGITS:
+                groups = [group.span() for group in _GROUP.finditer(text, start, end)]
+                yield from _numbers_of(text, groups, budget)
+
+
+def _numbers_of(text: str, groups: Groups, budget: Budget) -> Iterator[Span]:
+    """The numbers of a run of digits."""
+    first, end = 0, groups[-1][1]
+    taken = _start_of_run(text, groups[0][0])
+    while first < len(groups) and end - groups[first][0] >= _LEAST_DIGITS:
+        if found := _longest(text, taken, groups, first, budget):
+            span, first = found
+            taken = span.end
+            yield span
+        else:
+            first += 1
+
+
+def _start_of_run(text: str, digits: int) -> int:
+    """Where a run of digits begins, with the signs before it."""
+    start = digits
+    while start > max(0, digits - 2) and text[start - 1] in "+(":
+        start -= 1
+    return start
+
+
+def _longest(
+    text: str, taken: int, groups: Groups, first: int, budget: Budget
+) -> tuple[Span, int] | None:
+    """The longest number that begins with a group, and the group after it."""
+    start = _start(text, groups[first - 1][1] if first else taken, groups[first][0])
+    if not _begins(text, start):
+        return None
+    if start == groups[first][0] and is_inside(text, taken, start):
+        return None
+    lead = Lead(text, start)
+    for last in _last_groups(text, groups, first):
+        end = groups[last][1]
+        if not _ends(text, end) or _goes_on(text, start, groups, first, last):
+            continue
+        candidate = Candidate(lead, text, taken, start, groups[first : last + 1])
+        if certainty := score(candidate, budget):
+            extension = _extension(text, end)
+            return Span(start, extension.end() if extension else end, certainty), last + 1
+    return None
+
+
+def _last_groups(text: str, groups: Groups, first: int) -> list[int]:
+    """The groups that may be the last of a number that begins with one, the last first."""
+    found = list[int]()
+    digits = singles = 0
+    has_plus = char_at(text, groups[first][0] - 1) == "+"
+    for at in range(first, min(first + _MOST_GROUPS, len(groups))):
+        size = groups[at][1] - groups[at][0]
+        digits += size
+        singles += size == 1
+        if digits > MOST_DIGITS or singles > _MOST_SINGLES:
+            break
+        if digits >= _LEAST_DIGITS and (has_plus or not _repeats(text, groups, first, at)):
+            found.append(at)
+    return found[::-1]
+
+
+def _repeats(text: str, groups: Groups, first: int, at: int) -> bool:
+    """Whether a short group follows over the same mark that stands before a group that is not the first."""
+    if not first < at < len(groups) - 1:
+        return False
+    (_, before), (start, end), (following, last) = groups[at - 1 : at + 2]
+    return last - following < _LEAST_DIGITS and text[before:start] == text[end:following]
+
+
+def _start(text: str, least: int, digits: int) -> int:
+    """Where a number begins: a plus or an opening bracket before its digits belongs to it."""
+    start = digits
+    while start > least and text[start - 1] in "+(":
+        start -= 1
+    if text[start] == "(" and ")" not in text[digits : digits + 7]:
+        return start + 1
+    return start
+
+
+def _begins(text: str, start: int) -> bool:
+    previous = char_at(text, start - 1)
+    if is_word(previous):
+        return is_escape(text, start)
+    if previous not in _NEVER_BEFORE:
+        return True
+    earlier = char_at(text, start - 2)
+    if previous == "/" and earlier.isdigit():
+        return True  # the next of a list
+    return previous in "./-)" and not is_word(earlier)
+
+
+def _ends(text: str, end: int) -> bool:
+    following = char_at(text, end)
+    if not following or _extension(text, end):
+        return True
+    later = char_at(text, end + 1)
+    if following == "/" and (later.isdigit() or later in "+("):
+        return True
+    if is_word(following) or following in "%@°€$£":
+        return False
+    return not (following in "./:-" and is_word(later))
+
+
+def _extension(text: str, end: int) -> re.Match[str] | None:
+    return _EXTENSION.match(text, end) if char_at(text, end) in _BEFORE_EXTENSION else None
+
+
+def _goes_on(text: str, start: int, groups: Groups, first: int, last: int) -> bool:
+    """Whether the group of digits after the last belongs to the same number, as far as marks tell."""
+    if last + 1 == len(groups):
+        return False
+    end, following = groups[last][1], groups[last + 1]
+    between = text[end : following[0]]
+    if between == "/":
+        return "/" in text[start:end]
+    if between.strip(" \u00a0("):
+        return True
+    if text[start] == "+" or following[1] - following[0] >= _LEAST_DIGITS:
+        return False
+    return any(text[groups[at][1] : groups[at + 1][0]] == between for at in range(first, last))

@@ -1,0 +1,135 @@
+"""API keys, tokens, private keys and passwords: by the formats that their issuers publish, else by where they stand."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Callable, Collection, Iterator
+from functools import cache
+
+from lg_prod_nodes.detectors.recognizers.checked import (
+    CERTAIN,
+    CheckedRecognizer,
+    Span,
+    before,
+    starts_apart,
+)
+from lg_prod_nodes.detectors.recognizers.issuers import FORMATS, Format
+from lg_prod_nodes.detectors.recognizers.passwords import (
+    assigned,
+    entropy,
+    has_letters_and_digits,
+    of_headers,
+    of_options,
+    of_urls,
+)
+
+_TEXT = r"A-Za-z0-9_\-"
+
+_WEB_TOKEN = re.compile(rf"eyJ[{_TEXT}]{{8,1000}}\.[{_TEXT}]{{2,8000}}\.[{_TEXT}]{{0,2000}}")
+"""A JSON Web Token, RFC 7519; the last part is empty where it is not signed."""
+
+_BLOCK = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
+_BLOCK_END = re.compile(r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
+"""A private key, RFC 7468; without its end, all that follows."""
+
+
+@cache
+def _compiled(form: Format) -> tuple[re.Pattern[str], re.Pattern[str] | None]:
+    near = re.compile(rf"(?:{form.near})[^\n]{{0,40}}$", re.IGNORECASE) if form.near else None
+    apart = rf"(?:(?<![{_TEXT}])|(?<=[^A-Za-z0-9][_-])|(?<=\\[nrt]))"
+    return re.compile(rf"{apart}(?:{form.pattern})(?![A-Za-z0-9])"), near
+
+
+def _of_issuer(form: Format, text: str) -> Iterator[Span]:
+    if form.begins not in text:
+        return
+    pattern, near = _compiled(form)
+    for found in pattern.finditer(text):
+        if near and not (
+            near.search(before(text, found.start())) and has_letters_and_digits(found[0])
+        ):
+            continue
+        if _is_random(found[0]):
+            yield Span(*found.span(), CERTAIN)
+
+
+def _is_random(value: str) -> bool:
+    """Whether it is no example such as `sk-xxxxxxxxxxxx` or `sk-your-api-key-goes-here`."""
+    return len(set(value)) > 6 and (any(char.isdigit() for char in value) or entropy(value) > 3.5)
+
+
+def _web_tokens(text: str) -> Iterator[Span]:
+    if "eyJ" not in text:
+        return
+    for found in _WEB_TOKEN.finditer(text):
+        if starts_apart(text, found.start()) and _is_header(found[0].partition(".")[0]):
+            yield Span(*found.span(), CERTAIN)
+
+
+def _is_header(part: str) -> bool:
+    try:
+        header = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+    except (binascii.Error, ValueError):
+        return False
+    return isinstance(header, dict) and ("alg" in header or "enc" in header)
+
+
+def _blocks(text: str) -> Iterator[Span]:
+    at = 0
+    while found := _BLOCK.search(text, at):
+        end = _BLOCK_END.search(text, found.end())
+        at = end.end() if end else len(text)
+        yield Span(found.start(), at, CERTAIN)
+
+
+_KINDS: tuple[tuple[str, Callable[[str], Iterator[Span]]], ...] = (
+    (rf"eyJ[{_TEXT}]{{8}}", _web_tokens),
+    (r"-{5}BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY", _blocks),
+    (r"://[^ \t\r\n/]{0,200}@", of_urls),
+    (r"(?:[Bb]earer|BEARER|[Aa]pi[Kk]ey|[Tt]oken|[Bb]asic)\s", of_headers),
+    (r"\s-(?:u|-user)[ =]", of_options),
+    (
+        r"(?i:pass|pwd|contrase|secret|token|jwt|credential|key).{0,40}(?:[:=,]|(?i:is))",
+        assigned,
+    ),
+)
+"""Secrets that have no issuer: what a text with one holds, and what finds it."""
+
+
+def _gate(form: Format) -> str:
+    """What a text with a secret of this format holds."""
+    if not form.begins:
+        return f"(?i:{form.near})"
+    return re.sub(r"\{(\d+),\d+\}", r"{\1,}", form.pattern)
+
+
+class SecretRecognizer(CheckedRecognizer):
+    """API keys and tokens of some sixty issuers, JSON Web Tokens, private keys, and passwords where they are set."""
+
+    ENTITY = "SECRET"
+    GATES = (*map(_gate, FORMATS), *(gate for gate, _ in _KINDS))
+
+    def find(self, text: str) -> Iterator[Span]:
+        """Secrets by their format, then by what stands before them."""
+        return self.find_behind(range(len(self.GATES)), text)
+
+    def find_behind(self, gates: Collection[int], text: str) -> Iterator[Span]:
+        """Secrets of the formats and kinds whose gates these are."""
+        found = {span for gate in gates for span in _behind(gate, text)}
+        end = 0
+        for span in sorted(found):
+            if span.start >= end:
+                yield span
+                end = span.end
+            elif span.end > end:  # what overlaps is one
+                yield Span(end, span.end, span.score)
+                end = span.end
+
+
+def _behind(gate: int, text: str) -> Iterator[Span]:
+    if gate < len(FORMATS):
+        return _of_issuer(FORMATS[gate], text)
+    return _KINDS[gate - len(FORMATS)][1](text)

@@ -1,0 +1,212 @@
+"""Where a regular expression matches: by google-re2 in linear time where it can, else by the `regex` module."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import re2
+import regex
+
+from lg_prod_nodes.detectors.scan import alphabet as _alphabet
+from lg_prod_nodes.detectors.scan import syntax as _syntax
+
+if TYPE_CHECKING:
+    from presidio_analyzer.nlp_engine import NlpArtifacts, NlpEngine
+
+_END = b"\xff"
+"""A byte that stands for no character."""
+
+_MEMORY = 32 << 20
+"""The most bytes that re2 keeps of what it has worked out of one expression, or of all in one set."""
+
+
+class OutOfTime(Exception):
+    """The time of a scan is up."""
+
+
+class Deadline:
+    """When a scan has to end.
+
+    Args:
+        seconds: From now on.
+        clock: Gives the time in seconds.
+    """
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._end = clock() + seconds
+
+    def left(self) -> float:
+        """The seconds that are left.
+
+        Raises:
+            OutOfTime: There are none.
+        """
+        if (left := self._end - self._clock()) <= 0:
+            raise OutOfTime
+        return left
+
+
+class View:
+    """A text in the forms that recognizers look at.
+
+    Args:
+        text: The text.
+        nlp_engine: Splits it into words.
+    """
+
+    def __init__(self, text: str, nlp_engine: NlpEngine) -> None:
+        self.text = text
+        self.narrow = _alphabet.narrow(text)
+        self._nlp_engine = nlp_engine
+
+    @cached_property
+    def artifacts(self) -> NlpArtifacts:
+        """What the NLP engine makes of it."""
+        return self._nlp_engine.process_text(self.text, "en")
+
+    @cached_property
+    def has_plain_words(self) -> bool:
+        """Whether re2 can tell the words of the text from one byte a character."""
+        return not _alphabet.has_foreign_words(self.narrow)
+
+    @cached_property
+    def wide(self) -> bytes:
+        """Three bytes for each character, from which re2 can tell the words of any text."""
+        return _alphabet.wide(self.narrow)
+
+
+class Expression:
+    """One regular expression of the `regex` module, and its reading in re2.
+
+    Attributes:
+        ways: What re2 finds, one of these, in every text in which this matches; nothing if it may match any text.
+    """
+
+    def __init__(self, pattern: str, flags: int) -> None:
+        self._pattern, self._flags = pattern, flags
+        needed = _syntax.needed(pattern, flags)
+        self.ways = (needed,) if needed else None
+
+    def spans(self, view: View, deadline: Deadline) -> Iterator[tuple[int, int]]:
+        """Where it matches, as `regex.finditer` tells it, but for matches of nothing.
+
+        Raises:
+            OutOfTime: The time is up.
+        """
+        if self._narrow is None:
+            return self._by_regex(view.text, deadline)
+        if not self._has_boundaries or view.has_plain_words:
+            return self._by_re2(self._narrow, view.narrow, 1, deadline)
+        if self._wide is None:
+            return self._by_regex(view.text, deadline)
+        return self._by_re2(self._wide, view.wide, 3, deadline)
+
+    def matches(self, text: str, deadline: Deadline) -> Iterator[regex.Match[str]]:
+        """What `regex.finditer` gives.
+
+        Raises:
+            OutOfTime: The time is up.
+        """
+        try:
+            yield from self._compiled.finditer(text, timeout=deadline.left())
+        except TimeoutError:
+            is_out_of_time = True
+        else:
+            is_out_of_time = False
+        if is_out_of_time:
+            raise OutOfTime
+
+    def _by_regex(self, text: str, deadline: Deadline) -> Iterator[tuple[int, int]]:
+        for match in self.matches(text, deadline):
+            if match.start() < match.end():
+                yield match.span()
+
+    @staticmethod
+    def _by_re2(
+        compiled: Any, text: bytes, width: int, deadline: Deadline
+    ) -> Iterator[tuple[int, int]]:
+        for match in compiled.finditer(text):
+            deadline.left()
+            start, end = match.span()
+            yield start // width, end // width
+
+    @cached_property
+    def _compiled(self) -> regex.Pattern[str]:
+        return regex.compile(self._pattern, flags=self._flags)
+
+    @cached_property
+    def _narrow(self) -> Any:
+        return _compiled(_syntax.exact(self._pattern, self._flags))
+
+    @cached_property
+    def _wide(self) -> Any:
+        return _compiled(_syntax.exact(self._pattern, self._flags, is_wide=True))
+
+    @cached_property
+    def _has_boundaries(self) -> bool:
+        return _syntax.has_boundaries(_syntax.exact(self._pattern, self._flags) or "")
+
+
+class Prefilter:
+    """One search that tells which expressions can match a text at all.
+
+    Args:
+        needed: What each of them needs, one of these; nothing if it may match any text.
+    """
+
+    def __init__(self, needed: Sequence[Sequence[str] | None]) -> None:
+        self._always = {at for at, ways in enumerate(needed) if ways is None}
+        self._all = set(range(len(needed)))
+        self._owners: list[int] = []
+        self._set = re2.Set.SearchSet(re2_options())
+        self._set.Add(_END)
+        for at, ways in enumerate(needed):
+            self._add(at, ways or ())
+        self._is_whole = _compiles(self._set)
+
+    def _add(self, at: int, ways: Sequence[str]) -> None:
+        try:
+            for way in ways:
+                self._set.Add(way.encode("latin-1"))
+                self._owners.append(at)
+        except re2.error:  # too large for re2
+            self._always.add(at)
+
+    def candidates(self, view: View) -> set[int]:
+        """The numbers of those that may match."""
+        found = self._set.Match(view.narrow + _END) if self._is_whole else None
+        # Out of memory, re2 finds nothing, not even the end.
+        if not found or 0 not in found:
+            return self._all
+        return self._always.union(self._owners[at - 1] for at in found if at)
+
+
+def _compiles(made: Any) -> bool:
+    try:
+        made.Compile()
+    except re2.error:  # all together too large
+        return False
+    return True
+
+
+def re2_options() -> Any:
+    """Bytes in, places out, and nothing about them in a log."""
+    options = re2.Options()
+    options.encoding = re2.Options.Encoding.LATIN1
+    options.never_capture = True
+    options.log_errors = False
+    options.max_mem = _MEMORY
+    return options
+
+
+def _compiled(expression: str | None) -> Any:
+    if expression is None:
+        return None
+    try:
+        return re2.compile(expression.encode("latin-1"), re2_options())
+    except re2.error:  # too large for re2
+        return None

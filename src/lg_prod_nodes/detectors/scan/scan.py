@@ -1,0 +1,100 @@
+"""One pass over a text by many recognizers: what Presidio's `AnalyzerEngine` finds with them, in linear time.
+
+Presidio runs each expression of each recognizer over each text. Here one search by google-re2 tells which of them can
+match at all; of most texts, none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from lg_prod_nodes.core.errors import DetectionFailed
+from lg_prod_nodes.detectors.scan.context import Surroundings
+from lg_prod_nodes.detectors.scan.patterns import Deadline, OutOfTime, Prefilter, View
+from lg_prod_nodes.detectors.scan.raws import Raw, without_duplicates
+from lg_prod_nodes.detectors.scan.searches import Search, search_of
+
+if TYPE_CHECKING:
+    from presidio_analyzer import EntityRecognizer
+    from presidio_analyzer.nlp_engine import NlpEngine
+
+
+class Scanner:
+    """Finds what a set of recognizers finds.
+
+    Args:
+        recognizers: The recognizers.
+        nlp_engine: Gives recognizers of names and places what they look at.
+        threshold: The least score that counts.
+        thresholds: The least score by entity, where it is another.
+        allow: Texts that are no findings.
+        context: Words that count as standing near everything.
+    """
+
+    def __init__(
+        self,
+        recognizers: Iterable[EntityRecognizer],
+        *,
+        nlp_engine: NlpEngine,
+        threshold: float,
+        thresholds: Mapping[str, float],
+        allow: Collection[str] = (),
+        context: Sequence[str] = (),
+    ) -> None:
+        self._nlp_engine = nlp_engine
+        self._threshold, self._thresholds = threshold, thresholds
+        self._allow, self._context = frozenset(allow), context
+        searches = [search_of(recognizer) for recognizer in recognizers]
+        self._parts = [
+            (search, number) for search in searches for number in range(len(search.parts))
+        ]
+        self._prefilter = Prefilter([search.parts[number].needed for search, number in self._parts])
+
+    def scan(self, text: str, deadline: Deadline) -> list[Raw]:
+        """What stands where, the surest first.
+
+        Raises:
+            DetectionFailed: A recognizer failed, or the time is up.
+        """
+        view = View(text, self._nlp_engine)
+        candidates = self._prefilter.candidates(view)
+        if not candidates:
+            return []
+        parts = map(self._parts.__getitem__, sorted(candidates))
+        found = [
+            (search, _run(search, [number for _, number in group], view, deadline))
+            for search, group in groupby(parts, lambda part: part[0])
+        ]
+        kept = without_duplicates(filter(self._counts, self._enhanced(found, view)))
+        if not self._allow:
+            return kept
+        return [raw for raw in kept if text[raw.start : raw.end] not in self._allow]
+
+    def _enhanced(self, found: list[tuple[Search, list[Raw]]], view: View) -> Iterable[Raw]:
+        surroundings = Surroundings(view.text, self._context)
+        for search, own in found:
+            raws = own
+            if search.enhances:
+                others = [raw for other, theirs in found if other is not search for raw in theirs]
+                raws = search.enhanced(own, others, view, self._context)
+            for raw in raws:
+                score = raw.score
+                if search.words and not raw.is_final:
+                    score = surroundings.score(raw.start, raw.score, search.words)
+                yield raw if score == raw.score else raw._replace(score=score)
+
+    def _counts(self, raw: Raw) -> bool:
+        return raw.score >= self._thresholds.get(raw.entity, self._threshold)
+
+
+def _run(search: Search, numbers: list[int], view: View, deadline: Deadline) -> list[Raw]:
+    try:
+        return search.run(numbers, view, deadline)
+    except OutOfTime:
+        reason = "ran out of its time"
+    except Exception as error:
+        reason = f"failed with {type(error).__name__}"
+    # Raised out here, the error has no context that could quote the text.
+    raise DetectionFailed(f"the recognizer {search.name} {reason}; the text was not searched")

@@ -1,7 +1,0 @@
-"""Whether a process is alive, and whether what its graphs lean on is there."""
-
-from lg_prod_nodes.health._app import health_app
-from lg_prod_nodes.health._checks import Check, CheckResult, Status
-from lg_prod_nodes.health._health import Health, HealthReport
-
-__all__ = ["Check", "CheckResult", "Health", "HealthReport", "Status", "health_app"]

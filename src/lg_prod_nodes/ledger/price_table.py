@@ -1,0 +1,85 @@
+"""What a call costs: by a function, or by a table of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from decimal import Decimal
+
+from lg_prod_nodes.core.errors import ConfigurationError
+from lg_prod_nodes.core.run import Usage
+
+_MILLION = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelPrice:
+    """US dollars for a million tokens of a model.
+
+    Args:
+        input: Tokens sent.
+        output: Tokens received.
+        cache_read: Of those sent, the ones that the provider read from its cache; as `input` by default.
+        cache_write: Of those sent, the ones that the provider wrote to its cache; as `input` by default.
+
+    Raises:
+        ConfigurationError: A price is below 0 or no number.
+    """
+
+    input: Decimal | float
+    output: Decimal | float
+    cache_read: Decimal | float | None = None
+    cache_write: Decimal | float | None = None
+
+    def __post_init__(self) -> None:
+        for price in fields(self):
+            given = getattr(self, price.name)
+            if given is not None and not (isinstance(given, (int, float, Decimal)) and given >= 0):
+                raise ConfigurationError(
+                    f"{price.name} is {given!r}; give US dollars for a million tokens, 0 or more"
+                )
+
+    def of(self, usage: Usage) -> Decimal:
+        """The price of a usage."""
+        read, written = usage.cache_read_tokens, usage.cache_write_tokens
+        dollars = (
+            _exact(self.input) * (usage.input_tokens - read - written)
+            + _exact(self.input if self.cache_read is None else self.cache_read) * read
+            + _exact(self.input if self.cache_write is None else self.cache_write) * written
+            + _exact(self.output) * usage.output_tokens
+        )
+        return dollars / _MILLION
+
+
+Price = Callable[[str, Usage], Decimal | None]
+"""Gives the price of a model's usage in US dollars, `None` where it is not known."""
+
+PriceTable = Mapping[str, ModelPrice]
+"""The prices of models, by the names that providers report."""
+
+
+def pricing(price: Price | PriceTable | None) -> Price:
+    """A price as a function.
+
+    Raises:
+        ConfigurationError: It is neither a function nor a table of `ModelPrice`s.
+    """
+    if price is None:
+        return _unpriced
+    if callable(price):
+        return price
+    if not (isinstance(price, Mapping) and all(isinstance(p, ModelPrice) for p in price.values())):
+        raise ConfigurationError(
+            f"price is a {type(price).__name__} that prices nothing; give a function of the model's name and a Usage, "
+            "such as lg_prod_nodes.ledger.prices.list_price, or {'my-model': ModelPrice(input=0.15, output=0.6)}"
+        )
+    table = dict(price)
+    return lambda model, usage: table[model].of(usage) if model in table else None
+
+
+def _unpriced(model: str, usage: Usage) -> Decimal | None:
+    return None
+
+
+def _exact(dollars: Decimal | float) -> Decimal:
+    return dollars if isinstance(dollars, Decimal) else Decimal(str(dollars))

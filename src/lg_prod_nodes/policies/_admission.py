@@ -1,0 +1,89 @@
+"""What policies that admit or refuse calls have in common: whom a call counts for, where that is kept, the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, ClassVar, Protocol
+
+from pydantic import SecretStr
+
+from lg_prod_nodes.core.errors import ConfigurationError
+from lg_prod_nodes.core.keys import Key, together
+from lg_prod_nodes.core.policy import Policy, Role
+from lg_prod_nodes.core.secret import Secret, hidden
+
+
+class Store(Protocol):
+    """Where a policy keeps what it counts."""
+
+    def keep_in(self, database: Secret) -> None:
+        """Keep it in a Postgres, unless another place was given."""
+        ...
+
+    def close(self) -> None:
+        """Close the connections; the next use opens new ones."""
+        ...
+
+
+@dataclass(frozen=True)
+class Admission(Policy):
+    """Counts calls in a store, and refuses or answers those for which there is no room.
+
+    Attributes:
+        store_type: What the store is, apart from the URL of one.
+        while_down: What can be done while the store cannot be reached.
+    """
+
+    role: ClassVar[Role | None] = "admit"
+    store_type: ClassVar[Callable[[Secret | None], Store]]
+    while_down: ClassVar[tuple[str, ...]] = ("raise", "admit")
+
+    by: Key = field(default=together, kw_only=True)
+    store: Any = field(default=None, kw_only=True, repr=False)
+    reply: str | Callable[[Any], Any] | None = field(default=None, kw_only=True)
+    name: str = field(default="Admission", kw_only=True)
+    store_down: str = field(default="raise", kw_only=True)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.store, str):
+            object.__setattr__(self, "store", hidden(self.store))
+        for problem in self.problems():
+            raise ConfigurationError(problem)
+        _ = self.kept
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong with the settings: what was given, and what is allowed."""
+        if not callable(self.by):
+            yield f"by is {self.by!r}; give a function of the call, such as by_user"
+        kind: Any = type(self).store_type
+        if not (self.store is None or isinstance(self.store, (SecretStr, kind))):
+            yield f"store is neither a URL nor of the type {kind.__name__}; give 'memory://'"
+        if not (self.reply is None or isinstance(self.reply, str) or callable(self.reply)):
+            yield f"reply is {self.reply!r}; give a text or a function"
+        if not (self.name and isinstance(self.name, str)):
+            yield f"name is {self.name!r}; give a text"
+        if self.store_down not in self.while_down:
+            *most, last = map(repr, self.while_down)
+            yield f"store_down is {self.store_down!r}; choose {', '.join(most)} or {last}"
+
+    @cached_property
+    def kept(self) -> Any:
+        """The store."""
+        is_url = self.store is None or isinstance(self.store, SecretStr)
+        return type(self).store_type(self.store) if is_url else self.store
+
+    @property
+    def writes(self) -> frozenset[str]:
+        """`messages`, for a reply that is a text and takes a run's place, not a model's."""
+        is_written = isinstance(self.reply, str) and "run" in self.kinds
+        return frozenset({"messages"} if is_written else ())
+
+    def keep_in(self, database: Secret) -> None:
+        """Keep what is counted in a Postgres, unless a store was given."""
+        self.kept.keep_in(database)
+
+    def close(self) -> None:
+        """Close the store's connections; the next call opens new ones."""
+        self.kept.close()

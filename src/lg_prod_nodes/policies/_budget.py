@@ -1,0 +1,243 @@
+"""What every budget does: reserve before a model call, settle after it, and ask a person for more."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from functools import cached_property
+from itertools import count
+from typing import Any, ClassVar, Literal
+
+from langchain_core.language_models.chat_model_stream import AsyncChatModelStream, ChatModelStream
+from langgraph.types import interrupt
+
+from lg_prod_nodes.core.call import Call, Handler, Kind
+from lg_prod_nodes.core.errors import BudgetExceeded, ConfigurationError, StoreUnavailable
+from lg_prod_nodes.core.keys import by_run
+from lg_prod_nodes.core.run import Usage
+from lg_prod_nodes.core.secret import Secret
+from lg_prod_nodes.core.tokens import estimated_tokens
+from lg_prod_nodes.policies._admission import Admission
+from lg_prod_nodes.stores.accounts.periods import Allowance, parse_allowance
+from lg_prod_nodes.stores.accounts.store import Account, AccountStore, Reservation
+
+_AN_HOUR, _A_DAY, _A_MONTH = 3600.0, 24 * 3600.0, 30 * 24 * 3600.0
+_EVENTS = (ChatModelStream, AsyncChatModelStream)
+_MOST = 2**53  # that every store counts exactly
+_LONGEST_ANSWER = 4096  # tokens of one that nobody bounds
+
+Reply = str | Callable[[BudgetExceeded], Any]
+
+
+@dataclass(frozen=True)
+class Budget(Admission):
+    """What is the same for every budget; amounts are whole numbers of the smallest unit."""
+
+    kinds: ClassVar[frozenset[Kind]] = frozenset({"model"})
+    store_type = AccountStore
+    unit: ClassVar[str]
+    scale: ClassVar[int]
+
+    budget: str
+    store: Secret | AccountStore | None = field(default=None, kw_only=True, repr=False)
+    max_output: int | None = field(default=None, kw_only=True)
+    counting: Literal["once", "each"] = field(default="once", kw_only=True)
+    reply: Reply | None = field(default=None, kw_only=True)
+    ask: bool = field(default=False, kw_only=True)
+    lease: float = field(default=30.0, kw_only=True)
+    name: str = field(default="Budget", kw_only=True)
+    store_down: Literal["raise", "admit"] = field(default="raise", kw_only=True)
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong with the settings."""
+        if not 0 < self._limit <= _MOST:
+            yield f"the budget {self.budget!r} cannot be counted; give from 1 to {_MOST} {self.unit}"
+        if self.max_output is not None and self.max_output < 0:
+            yield f"max_output is {self.max_output}; give tokens, 0 or more"
+        if self.counting not in ("once", "each"):
+            yield f"counting is {self.counting!r}; choose 'once' or 'each'"
+        if not self.lease > 0:
+            yield f"lease is {self.lease}; give seconds, more than 0"
+        yield from super().problems()
+
+    def amount(self, call: Call, usage: Usage) -> Decimal:
+        """What a usage costs, in the unit of the budget."""
+        raise NotImplementedError
+
+    @cached_property
+    def _allowance(self) -> Allowance:
+        return parse_allowance(self.budget, "budget")
+
+    @cached_property
+    def _limit(self) -> int:
+        return int(self._allowance.amount * self.scale)
+
+    async def wrap(self, call: Call, handler: Handler) -> Any:
+        """Reserve what the call may spend, and settle what it has spent."""
+        account = self._account(call)
+        try:
+            reservation = await self._admit(call, account)
+        except StoreUnavailable:
+            call.emit("store_unavailable", policy=self.name)
+            if self.store_down == "raise":
+                raise
+            return await handler(call)
+        self._tell(call, "budget_checked", reservation.available)
+        if not reservation.granted:
+            self._check_answers(call)
+            return await call.refuse(self._exceeded(call, reservation), self.reply)
+        result = None
+        try:
+            result = await handler(call)
+            return result
+        finally:
+            await self._settle(call, reservation, result)
+
+    async def _admit(self, call: Call, account: Account) -> Reservation:
+        charge = call.charge(f"{self.name}|{self._allowance.period}|{self._whom(call)}")
+        wanted = self._whole(self._expected(call))
+        if self.ask and charge is not None:
+            return await self._ask(call, account, charge, wanted)
+        return await self._reserve(call, account, charge, wanted)
+
+    async def _reserve(
+        self, call: Call, account: Account, charge: str | None, wanted: int
+    ) -> Reservation:
+        reservation: Reservation = await self.kept.reserve(
+            account,
+            wanted,
+            charge=charge if self.counting == "once" else None,
+            lease=self.lease,
+            blocking=call.blocking,
+        )
+        return reservation
+
+    async def _ask(self, call: Call, account: Account, charge: str, wanted: int) -> Reservation:
+        """Reserve, and ask a person for more as long as there is no room and they grant some.
+
+        LangGraph tells the interrupts of a node apart by their order. So each later execution of a task asks as often
+        at the same call as the one before, room or not, and gets the answers that were given; and a call that was let
+        through never asks again, but goes on with what there is room for.
+        """
+        asked, was_admitted = divmod(await self._noted(call, charge), 2)
+        for number in count(1):
+            if number > asked:
+                reservation = await self._reserve(call, account, charge, wanted)
+                if reservation.granted:
+                    await self._note(call, charge, 2 * number - 1)
+                    return reservation
+                if was_admitted:
+                    return await self._reserve(call, account, charge, reservation.available)
+                await self._note(call, charge, 2 * number)
+            more = self._more(interrupt(await self._question(call, account, wanted)))
+            if not more:
+                break
+            await self.kept.grant(account, more, id=f"{charge}:{number}", blocking=call.blocking)
+        return await self._reserve(call, account, charge, wanted)
+
+    async def _noted(self, call: Call, charge: str) -> int:
+        """Twice the number of times that a call has asked, and one more if it was let through then."""
+        return await self.kept.granted(_asks(charge), "asked", blocking=call.blocking) or 0
+
+    async def _note(self, call: Call, charge: str, asked: int) -> None:
+        await self.kept.grant(_asks(charge), asked, id="asked", blocking=call.blocking)
+
+    async def _settle(self, call: Call, reservation: Reservation, result: Any) -> None:
+        actual = reservation.amount  # should the price fail
+        try:
+            actual = self._used(call, reservation, result)
+        finally:
+            try:
+                left = await self.kept.settle(reservation, actual, blocking=call.blocking)
+            except StoreUnavailable:
+                call.emit("store_unavailable", policy=self.name)
+            else:
+                self._tell(call, "budget_settled", left, amount=self._shown(actual))
+
+    def _used(self, call: Call, reservation: Reservation, result: Any) -> int:
+        """What a call is charged. One that has spent nothing leaves what an earlier execution of its task did.
+
+        A stream of events is still to be read by whoever asked for it. What that spends is never told here, so all
+        that was reserved is paid.
+        """
+        spent = sum(self._whole(self.amount(call, usage)) for usage in call.spent)
+        unread = reservation.amount if isinstance(result, _EVENTS) else 0
+        return spent or unread or reservation.earlier
+
+    def _tell(self, call: Call, fact: str, left: int, **data: float) -> None:
+        available = self._shown(left)
+        call.emit(fact, policy=self.name, budget=self.name, available=available, **data)
+
+    async def _question(self, call: Call, account: Account, wanted: int) -> dict[str, Any]:
+        balance = await self.kept.balance(account, blocking=call.blocking)
+        available = account.limit + balance.granted - balance.spent - balance.reserved
+        return {
+            "policy": self.name,
+            "budget": self._words,
+            "needed": self._shown(wanted),
+            "available": self._shown(max(available, 0)),
+        }
+
+    def _more(self, answer: Any) -> int:
+        """What a person grants: a number, or one under `grant`."""
+        more = answer.get("grant") if isinstance(answer, Mapping) else answer
+        if isinstance(more, bool) or not isinstance(more, (int, float)) or not more > 0:
+            return 0
+        return self._whole(Decimal(str(min(more, _MOST // self.scale))))
+
+    def _account(self, call: Call) -> Account:
+        time = call.clock.time()
+        span, end = self._allowance.span(time)
+        lasts = None if end is None else end - time + _AN_HOUR  # the clocks of workers differ
+        if self.by is by_run:
+            lasts = _A_DAY
+        return Account(f"{self.name}|{span}|{self._whom(call)}", self._limit, lasts)
+
+    def _whom(self, call: Call) -> str:
+        whom = self.by(call)
+        return "*" if whom is None else f"={whom}"
+
+    def _exceeded(self, call: Call, reservation: Reservation) -> BudgetExceeded:
+        time = call.clock.time()
+        _, end = self._allowance.span(time)
+        never = end is None or reservation.amount > reservation.account.limit
+        return BudgetExceeded(
+            self._words,
+            available=self._shown(reservation.available),
+            policy=self.name,
+            retry_after=None if never or end is None else end - time,
+        )
+
+    def _expected(self, call: Call) -> Decimal:
+        input_tokens = estimated_tokens(call.input, call.schemas)
+        told = self._told_output(call)
+        return self.amount(call, Usage(1, input_tokens, _LONGEST_ANSWER if told is None else told))
+
+    def _told_output(self, call: Call) -> int | None:
+        return self.max_output if call.max_output_tokens is None else call.max_output_tokens
+
+    def _check_answers(self, call: Call) -> None:
+        """Refuse settings by which no call would ever be let through: nobody says how long an answer is."""
+        if self.ask or self._told_output(call) is not None:
+            return
+        if self._whole(self.amount(call, Usage(1, 0, _LONGEST_ANSWER))) > self._limit:
+            raise ConfigurationError(
+                f"{self.name} reserves {_LONGEST_ANSWER} tokens for the answer of a model that is told no max_tokens, "
+                f"more than the whole budget of {self._words}; tell the model, or give {self.name} max_output"
+            )
+
+    @property
+    def _words(self) -> str:
+        return f"{self._allowance.amount} {self.unit}{self._allowance.a_period}"
+
+    def _whole(self, amount: Decimal) -> int:
+        return math.ceil(amount * self.scale)
+
+    def _shown(self, whole: int) -> float:
+        return whole if self.scale == 1 else whole / self.scale
+
+
+def _asks(charge: str) -> Account:
+    return Account(f"asks|{charge}", 0, _A_MONTH)

@@ -1,0 +1,1 @@
+"""Where we meet LangGraph and LangChain."""

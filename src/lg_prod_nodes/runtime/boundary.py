@@ -1,0 +1,298 @@
+"""The boundary of a hardened graph: every run and every update of its state passes here.
+
+Every public entry point of a compiled graph ends in `stream`, `astream`, `bulk_update_state` or `abulk_update_state`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, closing
+from contextvars import ContextVar
+from copy import copy
+from functools import cache
+from typing import Any, cast
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.constants import START
+from langgraph.errors import GraphDrained
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.types import Command
+
+from lg_prod_nodes.content.config import with_settings, without_content
+from lg_prod_nodes.core.call import Call, PausedThread, Unrecoverable, outcome_of
+from lg_prod_nodes.core.engine import Chunk, act, drive, drive_astream, drive_stream
+from lg_prod_nodes.core.errors import ShuttingDown
+from lg_prod_nodes.core.policy import as_update
+from lg_prod_nodes.core.run import Run, run_of
+from lg_prod_nodes.runtime.callbacks import watched
+from lg_prod_nodes.runtime.events import filtered_events, tell_of
+from lg_prod_nodes.runtime.in_flight import IN_FLIGHT
+from lg_prod_nodes.runtime.langgraph import ensure_config, is_served, runtime_in, without_defaults
+from lg_prod_nodes.runtime.placement import Hardening
+
+_REPLY_NODE = "__reply__"
+_REPLY: ContextVar[Any] = ContextVar("reply")
+
+
+def set_boundary(graph: Any, hardening: Hardening, *, plain: Any) -> None:
+    """Make a compiled graph's runs pass through its policies.
+
+    Args:
+        graph: A compiled graph of one's own, which is changed.
+        hardening: Its policies.
+        plain: The graph as it was before, which drawings show.
+    """
+    vars(graph).update(_hardening=hardening, _plain=plain)
+    graph.__class__ = _bounded(cast(Any, type(graph)))
+
+
+def hardening_of(graph: object) -> Hardening | None:
+    """The policies of a hardened graph or builder, `None` for any other."""
+    return vars(graph).get("_hardening")
+
+
+@cache
+def _bounded(cls: Any) -> type[Any]:
+    # The class derives from the graph's own alone: with a mixin before it the object's layout would differ, and
+    # `graph.__class__ = ...` would be refused. So the methods are taken from a class that is no base.
+    methods = {name: method for name, method in vars(_Boundary).items() if callable(method)}
+    return type(cls.__name__, (cls,), {**methods, "__module__": cls.__module__, "_native": cls})
+
+
+class _Boundary:
+    """The methods that a hardened graph has in place of its class's own."""
+
+    _native: Any
+    _hardening: Hardening
+    _plain: Any
+
+    def stream(
+        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> Iterator[Any]:
+        if not self._hardening.guards_runs:
+            return cast(Iterator[Any], self._native.stream(self, input, config, **kwargs))
+        return drive_stream(lambda: Passage(self, input, config, kwargs, blocking=True).run())
+
+    def astream(
+        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> AsyncIterator[Any]:
+        if not self._hardening.guards_runs:
+            return cast(AsyncIterator[Any], self._native.astream(self, input, config, **kwargs))
+        return drive_astream(lambda: Passage(self, input, config, kwargs, blocking=False).run())
+
+    def astream_events(
+        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> Any:
+        if not self._hardening.guards_runs or kwargs.get("version") == "v3":  # a stream like others
+            return self._native.astream_events(self, input, config, **kwargs)
+        return filtered_events(self._native.astream_events, self, input, config, kwargs)
+
+    def astream_log(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        if not self._hardening.guards_runs:
+            return self._native.astream_log(self, input, config, **kwargs)
+        return filtered_events(self._native.astream_log, self, input, config, kwargs)
+
+    def bulk_update_state(self, config: RunnableConfig, supersteps: Any) -> Any:
+        async def handler(call: Call) -> Any:
+            return self._native.bulk_update_state(self, call.config, call.input)
+
+        return drive(Passage(self, supersteps, config, {}, blocking=True).update(handler))
+
+    async def abulk_update_state(self, config: RunnableConfig, supersteps: Any) -> Any:
+        async def handler(call: Call) -> Any:
+            return await self._native.abulk_update_state(self, call.config, call.input)
+
+        return await Passage(self, supersteps, config, {}, blocking=False).update(handler)
+
+    def copy(self, update: dict[str, Any] | None = None) -> Any:
+        clone = self._native.copy(self, update)
+        for name in ("_hardening", "_plain"):
+            vars(clone)[name] = vars(self)[name]
+        return clone
+
+    def get_graph(self, *args: Any, **kwargs: Any) -> Any:
+        drawn = copy(self)
+        vars(drawn)["nodes"] = self._plain.nodes
+        return self._native.get_graph(drawn, *args, **kwargs)
+
+    async def aget_graph(self, *args: Any, **kwargs: Any) -> Any:
+        drawn = copy(self)
+        vars(drawn)["nodes"] = self._plain.nodes
+        return await self._native.aget_graph(drawn, *args, **kwargs)
+
+
+class Passage:
+    """One run, or one update of state, on its way through the boundary."""
+
+    def __init__(
+        self,
+        graph: Any,
+        input: Any,
+        config: RunnableConfig | None,
+        kwargs: dict[str, Any],
+        *,
+        blocking: bool,
+    ) -> None:
+        self._graph = graph
+        self._server, self._native = graph, graph._native
+        self._stack = graph._hardening.run
+        full = ensure_config(graph.config, config)
+        runtime = runtime_in(full)
+        outer = run_of(runtime)
+        given = kwargs.get("control")
+        self._is_root = outer is None or (isinstance(given, Run) and given is not outer)
+        self._run = outer if outer and not self._is_root else self._begin(full, **kwargs)
+        self._call = Call(
+            kind="run",
+            name=graph.get_name(),
+            input=input,
+            run=self._run,
+            config=full,
+            runtime=runtime,
+            resumed=_goes_on(input, full),
+            blocking=blocking,
+            clock=self._stack.clock,
+            observers=self._stack.observers,
+            answer_with=self._answer if isinstance(graph, CompiledStateGraph) else None,
+        )
+        watches = self._is_root or self._stack.watches_models
+        self._given = config
+        self._config = watched(config, self._call) if watches else config
+        self._kwargs = {**kwargs, "control": self._run} if self._is_root else kwargs
+
+    def _begin(
+        self, config: RunnableConfig, *, context: Any = None, control: Any = None, **_: Any
+    ) -> Run:
+        run = control if isinstance(control, Run) else Run(control)
+        run.start(self._graph.get_name(), config, context=context)
+        run.saver = id(self._graph.checkpointer) if self._graph.checkpointer else None
+        run.observers = self._stack.observers
+        return run
+
+    async def run(self) -> None:
+        """Send a run through the policies, and note how it ended."""
+        error: BaseException | None = None
+        try:
+            await self._counted() if self._is_root else await self._go()
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            if self._is_root:
+                self._run.report.outcome = self._run.outcome(outcome_of(error))
+
+    async def _counted(self) -> None:
+        """Go on, unless the process is about to end."""
+        with IN_FLIGHT.held(self._run, self._graph._hardening) as may_begin:
+            if not may_begin:
+                await self._turned_away()
+            try:
+                await self._go()
+            except GraphDrained:
+                if is_served() and IN_FLIGHT.is_draining:
+                    # What the server's queue takes for a worker that is gone: it gives the run to another one.
+                    raise asyncio.CancelledError from None
+                raise
+
+    async def _turned_away(self) -> None:
+        if not self._call.is_outermost:  # it is a step of a run that goes on, and stops with that
+            self._run.request_drain()
+        elif is_served() and not self._call.blocking:  # until the server cancels its queue
+            await asyncio.get_running_loop().create_future()
+        else:
+            await self._call.refuse(ShuttingDown())
+
+    async def _go(self) -> None:
+        await act(self._stack.wraps("run"), self._call, self._serve)
+
+    async def update(self, handler: Any) -> Any:
+        """Send an update of state through the policies."""
+        config = None  # what comes back is the thread's new place, no content for the policies
+
+        async def kept(call: Call) -> None:
+            nonlocal config
+            cleaned = without_content(self._given or RunnableConfig(), call)
+            config = with_settings(await handler(call.replace(config=cleaned)), cleaned)
+
+        call = self._call.replace(kind="update", answer_with=None)
+        await act(self._stack.wraps("update"), call, kept)
+        return config
+
+    async def _serve(self, call: Call) -> None:
+        config = self._config
+        if call.filters:
+            config = without_content(config or RunnableConfig(), call)
+            if self._is_root:
+                self._run.filters = call.filters
+            tell_of(self._run)
+        arguments = (self._server, call.input, config)
+        try:
+            if call.blocking:
+                with closing(self._native.stream(*arguments, **self._kwargs)) as chunks:
+                    for chunk in chunks:
+                        await Chunk(chunk)
+            else:
+                async with aclosing(self._native.astream(*arguments, **self._kwargs)) as chunks:
+                    async for chunk in chunks:
+                        await Chunk(chunk)
+        except Unrecoverable as carried:
+            raise carried.error from carried.error.__cause__
+
+    async def _answer(self, call: Call, reply: Any) -> None:
+        """Serve the reply in the run's stead, as a run of the same thread: its input and the reply land in state."""
+        has_messages = "messages" in self._graph.channels
+        if (isinstance(reply, str) and not has_messages) or await self._is_paused(call):
+            raise PausedThread
+        self._run.answered = self._run.answered or self._is_root
+        self._server, self._native = _reply_graph(self._graph), cast(Any, CompiledStateGraph)
+        for name in ("interrupt_before", "interrupt_after"):
+            self._kwargs.pop(name, None)
+        token = _REPLY.set(await as_update(call, reply))
+        if isinstance(call.input, Command):
+            call = call.replace(input=Command(update=call.input.update, goto=_REPLY_NODE))
+        try:
+            await act(self._stack.wraps("run", role="content"), call, self._serve)
+        finally:
+            _REPLY.reset(token)
+
+    async def _is_paused(self, call: Call) -> bool:
+        configurable = call.config.get("configurable", {})
+        if not (self._is_root and self._graph.checkpointer and "thread_id" in configurable):
+            return False
+        if call.blocking:
+            state = self._graph.get_state(call.config)
+        else:
+            state = await self._graph.aget_state(call.config)
+        breaks = self._graph.interrupt_before_nodes or self._graph.interrupt_after_nodes
+        return bool(state.interrupts) or bool(breaks and state.next)
+
+
+def _goes_on(input: Any, config: RunnableConfig) -> bool:
+    """Whether a run only goes on with earlier work: from a named checkpoint, or with an update or goto, it is new."""
+    if config.get("configurable", {}).get("checkpoint_id"):
+        return False
+    if isinstance(input, Command):
+        return input.resume is not None and not input.update and not input.goto
+    return input is None
+
+
+def _reply_graph(graph: Any) -> Any:
+    """A graph of the same channels that has one node, which replies; none of the user's is ever reached."""
+    if "_replying" not in vars(graph):
+        builder = without_defaults(graph.builder)
+        builder.edges = {(start, end) for start, end in builder.edges if start != START}
+        builder.branches.pop(START, None)
+        builder.add_node(_REPLY_NODE, cast(Any, _reply))
+        builder.add_edge(START, _REPLY_NODE)
+        compiled = builder.compile(name=graph.name)
+        compiled.nodes = {name: compiled.nodes[name] for name in (START, _REPLY_NODE)}
+        vars(graph)["_replying"] = compiled.validate()
+    replying = copy(vars(graph)["_replying"])
+    replying.checkpointer, replying.store = graph.checkpointer, graph.store
+    replying.config = graph.config
+    return replying
+
+
+def _reply(_: Any) -> Any:
+    return _REPLY.get()

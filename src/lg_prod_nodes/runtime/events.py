@@ -1,0 +1,158 @@
+"""Events of callbacks, `astream_events` and `astream_log`: they tell what nodes do, and not only what they return."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import aclosing
+from contextvars import ContextVar
+from typing import Any, cast
+
+from langchain_core.runnables import RunnableConfig
+from langchain_core.tracers.log_stream import RunLog, RunLogPatch
+
+from lg_prod_nodes.content.payload_stream import PayloadStream
+from lg_prod_nodes.content.walk import rewrite
+from lg_prod_nodes.core.run import Run
+
+_TOLD: ContextVar[list[Run] | None] = ContextVar("told", default=None)
+"""Where the run that events are told of makes itself known."""
+
+_END = object()
+
+
+def tell_of(run: Run) -> None:
+    """Make a run known to whoever reads its events."""
+    if (told := _TOLD.get()) is not None:
+        told.append(run)
+
+
+async def filtered_events(
+    events: Any, graph: Any, input: Any, config: RunnableConfig | None, kwargs: dict[str, Any]
+) -> AsyncIterator[Any]:
+    """The events of a run, as its policies let them leave."""
+    runs: list[Run] = []
+    filtered: _Events | _Log | None = None
+    async with aclosing(events(graph, input, config, **kwargs)) as told:
+        token = _TOLD.set(runs)  # for the task that the first step starts
+        try:
+            event: Any = await anext(told, _END)
+        finally:
+            _TOLD.reset(token)
+        while event is not _END:
+            if filtered is None and runs:
+                filtered = (_Log if isinstance(event, RunLogPatch) else _Events)(runs[0])
+            for passed in [event] if filtered is None else filtered.feed(event):
+                yield passed
+            event = await anext(told, _END)
+    for passed in filtered.flush() if filtered else ():
+        yield passed
+
+
+class _Events:
+    """Events, as they may leave; what models say is filtered where they say it."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._pieces = _Pieces(run)
+
+    def feed(self, event: Any) -> list[Any]:
+        """The events that may leave, given the next one."""
+        if _is_piece(event):
+            key = (event["run_id"], event["event"], event["name"])
+            return self._pieces.feed(key, event, "data")
+        ended = event["event"].endswith(("_end", "_error"))
+        before = self._pieces.end(event["run_id"]) if ended else []
+        return [*before, rewrite(event, self._run.filtered)]
+
+    def flush(self) -> list[Any]:
+        """The events that wait: nothing follows."""
+        return self._pieces.flush()
+
+
+class _Log:
+    """Patches of a log, or the log as it grows, as they may leave."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._pieces = _Pieces(run)
+        self._whole: RunLog | None = None
+        self._taken = 0
+
+    def feed(self, event: RunLogPatch) -> list[RunLogPatch]:
+        """The patches that may leave, given the next one."""
+        if not isinstance(event, RunLog):
+            return list(self._told(self._patches(event.ops)))
+        new, self._taken = event.ops[self._taken :], len(event.ops)
+        self._whole = self._whole or RunLog(state=cast("Any", None))
+        return list(self._told(self._patches(new)))
+
+    def flush(self) -> list[RunLogPatch]:
+        """The patches that wait: nothing follows."""
+        return list(self._told([op] for op in self._pieces.flush()))
+
+    def _patches(self, ops: list[Any]) -> list[list[Any]]:
+        if len(ops) == 1 and ops[0]["path"].endswith(_OUTPUT) and isinstance(ops[0]["value"], str):
+            source = ops[0]["path"].removesuffix(_OUTPUT)
+            return [[op] for op in self._pieces.feed((source,), ops[0], "value")]
+        ended = (op["path"].removesuffix(_FINAL) for op in ops if op["path"].endswith(_FINAL))
+        before = [[op] for source in ended for op in self._pieces.end(source)]
+        return [*before, rewrite(ops, self._run.filtered)]
+
+    def _told(self, patches: Iterable[list[Any]]) -> Iterator[RunLogPatch]:
+        for ops in patches:
+            patch = RunLogPatch(*ops)
+            if self._whole is not None:
+                patch = self._whole = self._whole + patch
+            yield patch
+
+
+_OUTPUT, _FINAL = "/streamed_output/-", "/final_output"
+
+
+def _is_piece(event: Any) -> bool:
+    name, data = event["event"], event["data"]
+    return name == "on_custom_event" or (
+        name.endswith("_stream") and isinstance(data, dict) and isinstance(data.get("chunk"), str)
+    )
+
+
+class _Pieces:
+    """What tells of a text piece by piece, which waits as payloads of the custom stream do."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._open: dict[tuple[Any, ...], tuple[PayloadStream, deque[Any]]] = {}
+        self._left: list[Any] = []
+
+    def feed(self, key: tuple[Any, ...], told: Any, field: str) -> list[Any]:
+        """What may leave, given the next piece of a source, which is the first of the key."""
+        if key not in self._open:
+            self._open[key] = self._opened(field)
+        stream, waiting = self._open[key]
+        waiting.append(told)
+        stream(told[field])
+        return self._taken()
+
+    def end(self, source: Any) -> list[Any]:
+        """What may leave, given that nothing more comes from a source."""
+        for key in [key for key in self._open if key[0] == source]:
+            self._open.pop(key)[0].flush()
+        return self._taken()
+
+    def flush(self) -> list[Any]:
+        """What waits: nothing follows."""
+        return [left for source, *_ in list(self._open) for left in self.end(source)]
+
+    def _opened(self, field: str) -> tuple[PayloadStream, deque[Any]]:
+        waiting: deque[Any] = deque()
+
+        def write(value: Any) -> None:
+            told = rewrite({**waiting.popleft(), field: None}, self._run.filtered)
+            self._left.append({**told, field: value})
+
+        return PayloadStream(write, self._run.filters), waiting
+
+    def _taken(self) -> list[Any]:
+        left, self._left = self._left, []
+        return left

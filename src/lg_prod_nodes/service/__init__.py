@@ -1,0 +1,1 @@
+"""A graph as a service: its database, its settings, its shutdown, its health."""

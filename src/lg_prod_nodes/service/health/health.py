@@ -1,0 +1,218 @@
+"""`Health`: whether a process lives, and whether it can serve, by checks that are bounded in time."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent import futures
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from pydantic import SecretStr
+
+from lg_prod_nodes.core.call import SYSTEM_CLOCK, Clock
+from lg_prod_nodes.core.errors import ConfigurationError
+from lg_prod_nodes.core.secret import Secret
+from lg_prod_nodes.runtime.in_flight import IN_FLIGHT
+from lg_prod_nodes.service.health.checks import Check, CheckResult, Status, worst
+from lg_prod_nodes.service.health.found import Found, HasApp, Leaning, found_in
+from lg_prod_nodes.service.health.probe import Pace, Probe, Question
+from lg_prod_nodes.service.health.process import LoopLag, check_memory
+from lg_prod_nodes.service.health.servers import server_at
+
+SHUTDOWN = "shutdown"
+"""The check of whether the process is about to end."""
+
+
+@dataclass(frozen=True)
+class HealthReport:
+    """What all checks have found.
+
+    Attributes:
+        checks: Each by its name.
+    """
+
+    checks: Mapping[str, CheckResult]
+
+    @property
+    def status(self) -> Status:
+        """That of the worst check."""
+        return worst(result.status for result in self.checks.values())
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as it is written in JSON."""
+        checks = {
+            name: {"status": r.status, "seconds": round(r.seconds, 4), "detail": r.detail}
+            for name, r in self.checks.items()
+        }
+        return {"status": self.status, "checks": checks}
+
+
+_DRAINING = HealthReport({SHUTDOWN: CheckResult("down", "the process is ending")})
+
+
+class Health:
+    """Says whether this process lives (`live`), and whether it can serve (`ready`).
+
+    `live` looks at the process alone, its event loop and its memory: a database that is down must not restart it.
+    `ready` looks at what the process leans on as well, and is down from the moment on at which the process is asked to
+    end. Each check runs in a thread of its own, at most once at a time, and its answer is given again for a while: any
+    number of probes asks a dependency as often as one would.
+
+    A store is asked for something that is not there. What a policy does without it decides what its failure means:
+    with `store_down="raise"` calls fail, so the service is down; else it is degraded, as it is without the database of
+    a ledger or a failure log.
+
+    Args:
+        *leans_on: What to look at. A `Production` or a hardened graph stands for all that it leans on: checkpointer,
+            and stores, vaults and ledgers of its policies. Also policies, stores, and URLs of Postgres, Redis and
+            Valkey.
+        checks: One's own, by name, see `Check`; a function is critical.
+        timeout: Seconds after which a check that has not answered is down.
+        slow: Seconds after which one that answers is degraded.
+        max_age: Seconds for which an answer is given again.
+        max_lag: Seconds that the event loop may have been late in the last half minute before it is degraded. It is
+            watched from the first question by `alive` or `aready` on.
+        max_memory: The share of the container's memory, else the machine's, above which it is degraded.
+        clock: Where the time comes from.
+
+    Raises:
+        ConfigurationError: A setting cannot work, or nothing is known of what was given.
+
+    Example:
+        ```python
+        production = Production(builder, policies, postgres=DSN)
+        health = Health(production, checks={"search": search_client.ping})
+        api.mount("", health_app(health))
+        ```
+    """
+
+    def __init__(
+        self,
+        *leans_on: Leaning | Secret,
+        checks: Mapping[str, Check | Callable[[], Any]] | None = None,
+        timeout: float = 2.0,
+        slow: float = 0.5,
+        max_age: float = 5.0,
+        max_lag: float = 0.5,
+        max_memory: float = 0.9,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        _check_settings(timeout=timeout, slow=slow, max_age=max_age, max_lag=max_lag)
+        if not 0 < max_memory <= 1:
+            raise ConfigurationError(f"max_memory is {max_memory!r}; give a share, such as 0.9")
+        self.max_age = max_age
+        self._pace = Pace(timeout, slow, max_age, clock)
+        self._servers = [server_at(t, timeout) for t in leans_on if isinstance(t, (str, SecretStr))]
+        things = [thing for thing in leans_on if not isinstance(thing, (str, SecretStr))]
+        self._leans_on: tuple[Leaning, ...] = (*things, *self._servers)
+        self._lag = LoopLag(max_lag, clock)
+        self._process = {
+            "event_loop": self._probe(Check(self._lag.check)),
+            "memory": self._probe(Check(partial(check_memory, max_memory))),
+        }
+        self._own = {name: self._probe(_own(name, check)) for name, check in (checks or {}).items()}
+        self._lock = threading.Lock()
+        self._seen: list[object] = []
+        self._found: dict[str, Probe] = {}
+        self._dependencies()
+
+    def live(self) -> HealthReport:
+        """Whether the process works. Down means: restart it."""
+        return self._told(self._process)
+
+    async def alive(self) -> HealthReport:
+        """Like `live`."""
+        return await self._atold(self._process)
+
+    def ready(self) -> HealthReport:
+        """Whether the process can serve. Down means: send it no requests."""
+        if IN_FLIGHT.is_draining:
+            return _DRAINING
+        return self._told(self._process | self._dependencies())
+
+    async def aready(self) -> HealthReport:
+        """Like `ready`."""
+        if IN_FLIGHT.is_draining:
+            return _DRAINING
+        return await self._atold(self._process | self._dependencies())
+
+    def close(self) -> None:
+        """Close the connections of one's own, to what was given by its URL; the next check opens new ones."""
+        for server in self._servers:
+            server.close()
+
+    def _told(self, probes: Mapping[str, Probe]) -> HealthReport:
+        asked = {name: probe.ask() for name, probe in probes.items()}
+        for question in asked.values():
+            futures.wait([question.answer], question.seconds_left())
+        return _report(asked)
+
+    async def _atold(self, probes: Mapping[str, Probe]) -> HealthReport:
+        loop = asyncio.get_running_loop()
+        self._lag.watch(loop)
+        asked = {name: probe.ask(loop) for name, probe in probes.items()}
+        for question in asked.values():
+            answer = asyncio.wrap_future(question.answer)
+            await asyncio.wait([answer], timeout=question.seconds_left())
+            answer.cancel()
+        return _report(asked)
+
+    def _dependencies(self) -> dict[str, Probe]:
+        """The probes of what this process leans on now: a `Production` has a graph only while it is open."""
+        with self._lock:
+            seen: list[object] = [t.app if isinstance(t, HasApp) else t for t in self._leans_on]
+            if not self._found or any(a is not b for a, b in zip(seen, self._seen, strict=True)):
+                named = _named(_merged(self._leans_on), taken={*self._process, *self._own})
+                self._found = {name: self._probe(check) for name, check in named}
+                self._seen = seen
+            return self._own | self._found
+
+    def _probe(self, check: Check) -> Probe:
+        return Probe(check, self._pace)
+
+
+def _merged(things: Iterable[Leaning]) -> Iterator[Found]:
+    """The checks of all things; one where several lean on the same, critical if it is for any."""
+    found: dict[int, Found] = {}
+    for thing in things:
+        for name, asked, check in found_in(thing):
+            known = found[id(asked)][2] if id(asked) in found else check
+            merged = replace(check, critical=check.critical or known.critical)
+            found[id(asked)] = (name, asked, merged)
+    yield from found.values()
+
+
+def _named(found: Iterable[Found], taken: set[str]) -> Iterator[tuple[str, Check]]:
+    """The checks by names that nothing else has."""
+    for name, _, check in found:
+        own, number = name, 1
+        while own in taken:
+            number += 1
+            own = f"{name}-{number}"
+        taken.add(own)
+        yield own, check
+
+
+def _report(asked: Mapping[str, Question]) -> HealthReport:
+    return HealthReport({name: question.result() for name, question in asked.items()})
+
+
+def _own(name: str, check: Check | Callable[[], Any]) -> Check:
+    if name in ("event_loop", "memory", SHUTDOWN) or not (name and isinstance(name, str)):
+        raise ConfigurationError(f"a check cannot be called {name!r}; choose another name")
+    if not isinstance(check, Check):
+        if not callable(check):
+            raise ConfigurationError(
+                f"the check {name!r} is a {type(check).__name__}; give a function, or a Check of one"
+            )
+        check = Check(check)
+    return check
+
+
+def _check_settings(**settings: float) -> None:
+    for name, seconds in settings.items():
+        if not seconds > 0:
+            raise ConfigurationError(f"{name} is {seconds!r}; give seconds, more than 0")

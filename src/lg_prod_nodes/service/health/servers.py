@@ -1,0 +1,85 @@
+"""Servers that are given by their URL: asked by a connection of the check's own."""
+
+from __future__ import annotations
+
+from lg_prod_nodes.core.errors import ConfigurationError
+from lg_prod_nodes.core.secret import Secret, scheme_of
+from lg_prod_nodes.databases.timings import POOLS, Pool
+from lg_prod_nodes.service.health.checks import CheckResult
+
+
+def server_at(url: Secret, timeout: float) -> PostgresServer | RedisServer:
+    """The server at a URL.
+
+    Raises:
+        ConfigurationError: No check is known for such a server, its URL cannot be read, or an extra is missing.
+    """
+    match scheme_of(url):
+        case "postgresql" | "postgres":
+            return PostgresServer(url, timeout)
+        case "redis" | "rediss" | "valkey" | "valkeys":
+            return RedisServer(url, timeout)
+        case scheme:
+            given = f"{scheme}://" if scheme else "what is no URL"
+            raise ConfigurationError(
+                f"Health cannot check {given}; give postgresql://, redis:// or valkey://, and what is yours as "
+                "checks={name: function}"
+            )
+
+
+class PostgresServer:
+    """A Postgres, and the pools that this process has for the same database."""
+
+    name = "postgres"
+
+    def __init__(self, dsn: Secret, timeout: float) -> None:
+        from lg_prod_nodes.databases.postgres import Postgres
+
+        self._server = Postgres(dsn, tables={}, timeout=timeout)
+
+    def check(self) -> CheckResult:
+        """Ask for a constant."""
+        self._server.rows("SELECT 1")
+        return of_pools([pool for pool in list(POOLS) if self._serves(pool)])
+
+    def close(self) -> None:
+        """Close the connection; the next check opens a new one."""
+        self._server.close()
+
+    def _serves(self, pool: Pool) -> bool:
+        from lg_prod_nodes.databases.postgres import database_of
+
+        dsn = getattr(pool, "conninfo", None)
+        return isinstance(dsn, str) and database_of(dsn) == self._server.database
+
+
+class RedisServer:
+    """A Redis or Valkey."""
+
+    def __init__(self, url: Secret, timeout: float) -> None:
+        from lg_prod_nodes.databases.redis import Redis
+
+        self.name = "redis" if scheme_of(url).startswith("redis") else "valkey"
+        self._server = Redis(url, timeout, holds="health")
+
+    def check(self) -> CheckResult:
+        """Ping it."""
+        self._server.told(self._server.client.ping)
+        return CheckResult()
+
+    def close(self) -> None:
+        """Close the connection; the next check opens a new one."""
+        self._server.close()
+
+
+def of_pools(pools: list[Pool]) -> CheckResult:
+    """How pools of connections to a database are doing."""
+    if not pools:
+        return CheckResult()
+    stats = [pool.get_stats() for pool in pools]
+    most, size, idle, waiting = (
+        sum(each.get(name, 0) for each in stats)
+        for name in ("pool_max", "pool_size", "pool_available", "requests_waiting")
+    )
+    detail = f"{size - idle} of {most} connections in use, {waiting} requests wait"
+    return CheckResult("degraded" if waiting >= max(most, 1) else "ok", detail)

@@ -1,0 +1,55 @@
+"""What a web service tells its clients of rate limits: the fields of draft-ietf-httpapi-ratelimit-headers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from math import ceil
+
+from lg_prod_nodes.core.errors import CallRejected, RateLimitExceeded
+from lg_prod_nodes.core.run import LimitState, RunReport
+
+
+def rate_limit_headers(told: RunReport | CallRejected) -> dict[str, str]:
+    """The header fields for a response.
+
+    Args:
+        told: The report of a run, or the refusal of a call.
+
+    Returns:
+        `RateLimit-Policy` and `RateLimit`, with an item for each limit, where limits were asked; `Retry-After` in
+        whole seconds for a refusal that says when to try again.
+
+    Example:
+        ```python
+        try:
+            result = await graph.ainvoke(inputs, config, control=run)
+        except CallRejected as refusal:
+            return JSONResponse({"error": str(refusal)}, 429, headers=rate_limit_headers(refusal))
+        return JSONResponse(result, headers=rate_limit_headers(run.report))
+        ```
+    """
+    headers: dict[str, str] = {}
+    if isinstance(told, (RunReport, RateLimitExceeded)) and told.limits:
+        named = list(zip(_names(told.limits), told.limits, strict=True))
+        headers["RateLimit-Policy"] = ", ".join(f"{n};q={s.quota};w={s.window}" for n, s in named)
+        headers["RateLimit"] = ", ".join(f"{n};r={s.remaining};t={ceil(s.reset)}" for n, s in named)
+    if isinstance(told, CallRejected) and told.retry_after is not None:
+        headers["Retry-After"] = str(ceil(told.retry_after))
+    return headers
+
+
+def _names(limits: Sequence[LimitState]) -> list[str]:
+    """A name for each limit: its policy's, with a number where that has several."""
+    total, seen, names = Counter(limit.policy for limit in limits), Counter[str](), list[str]()
+    for limit in limits:
+        seen[limit.policy] += 1
+        number = f"-{seen[limit.policy]}" if total[limit.policy] > 1 else ""
+        names.append(_quoted(f"{limit.policy}{number}"))
+    return names
+
+
+def _quoted(text: str) -> str:
+    """A string of a structured field, which has printable ASCII only."""
+    plain = "".join(c if c.isprintable() else "?" for c in text.encode("ascii", "replace").decode())
+    return '"{}"'.format(plain.replace("\\", "\\\\").replace('"', '\\"'))

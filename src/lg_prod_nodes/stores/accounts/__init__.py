@@ -1,0 +1,1 @@
+"""Accounts of budgets: reserve, settle, balance."""

@@ -1,0 +1,1 @@
+"""Circuits shared by all callers of a dependency."""

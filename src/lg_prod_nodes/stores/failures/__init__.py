@@ -1,0 +1,1 @@
+"""Failed runs, by names alone."""

@@ -1,0 +1,158 @@
+"""Runs that failed, by names alone: to be looked at, tried again, and done with."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from pydantic import SecretStr
+
+from lg_prod_nodes.core.errors import ConfigurationError, ProductionError, UnknownFailure
+from lg_prod_nodes.core.secret import Secret, hidden
+from lg_prod_nodes.stores.failures.failure import Failure, Place
+from lg_prod_nodes.stores.failures.memory import MemoryFailures
+
+__all__ = ["Failure", "FailureLog"]
+
+
+class FailureLog:
+    """Keeps runs that failed: `CaptureErrors(failures=FailureLog(dsn))` writes them.
+
+    Args:
+        dsn: The Postgres to keep them in, made ready at first use; without one they are kept in this process.
+        timeout: Seconds to wait at most for a connection, and for a statement; twice as long for a silent server.
+        retention: How long after its last run a failure is kept.
+
+    Raises:
+        ConfigurationError: A setting cannot work, or the DSN cannot be read.
+        StoreUnavailable: From the methods: the database cannot be reached in time.
+
+    Example:
+        ```python
+        log = FailureLog("postgresql://localhost/app")
+        graph = harden(builder, [CaptureErrors(failures=log)]).compile(checkpointer)
+        for failure in log.list():
+            log.retry(failure.id, graph)
+        ```
+    """
+
+    def __init__(
+        self,
+        dsn: Secret | None = None,
+        *,
+        timeout: float = 5.0,
+        retention: timedelta = timedelta(days=90),
+    ) -> None:
+        if not timeout > 0:
+            raise ConfigurationError(f"timeout is {timeout}; give seconds, more than 0")
+        if not retention > timedelta(0):
+            raise ConfigurationError(f"retention is {retention}; give a timedelta above 0")
+        self._retention = retention
+        self._place = _place(None if dsn is None else hidden(dsn), timeout)
+        weakref.finalize(self, self._place.close)
+
+    def add(self, failure: Failure) -> None:
+        """Keep a failure; one that is known counts one more, and is open again."""
+        self._place.add(failure, forget=failure.last - self._retention)
+
+    def list(
+        self, *, graph: str | None = None, resolved: bool = False, limit: int = 100
+    ) -> Sequence[Failure]:
+        """Failures, the latest first.
+
+        Args:
+            graph: Those of this graph alone.
+            resolved: Those that are done with, rather than those that are not.
+            limit: So many at most.
+        """
+        return self._place.find(graph, resolved=resolved, limit=limit)
+
+    def show(self, id: str) -> Failure:
+        """A failure by its id.
+
+        Raises:
+            UnknownFailure: There is none.
+        """
+        failure = self._place.read(id)
+        if failure is None:
+            raise UnknownFailure(id)
+        return failure
+
+    def resolve(self, id: str) -> None:
+        """Note that a failure is done with."""
+        self._place.resolve(id, datetime.now(UTC))
+
+    def retry(self, id: str, graph: Any, *, fork: bool = False, **options: Any) -> Any:
+        """Run a failed run again from where it failed, and note that it is done with when it ends.
+
+        What other nodes of the failed superstep wrote is kept; the node that failed is called again.
+
+        Args:
+            id: The failure's id.
+            graph: The compiled graph, with the checkpointer of then.
+            fork: Whether to go back to the checkpoint of the failure where the thread has gone on since.
+            **options: Handed to `graph.invoke`.
+
+        Returns:
+            The run's result.
+
+        Raises:
+            UnknownFailure: There is no such failure.
+            ProductionError: It had no thread, its thread has gone on since, or has nothing to go on with.
+        """
+        failure = self.show(id)
+        thread = _thread_of(failure)
+        config = _config(failure, graph.get_state(thread), fork=fork)
+        result = graph.invoke(None, config, **options)
+        self.resolve(id)
+        return result
+
+    async def aretry(self, id: str, graph: Any, *, fork: bool = False, **options: Any) -> Any:
+        """Run a failed run again, see `retry`."""
+        failure = await asyncio.to_thread(self.show, id)
+        thread = _thread_of(failure)
+        config = _config(failure, await graph.aget_state(thread), fork=fork)
+        result = await graph.ainvoke(None, config, **options)
+        await asyncio.to_thread(self.resolve, id)
+        return result
+
+    def close(self) -> None:
+        """Close the connections; the next use opens new ones."""
+        self._place.close()
+
+
+def _thread_of(failure: Failure) -> RunnableConfig:
+    if failure.thread_id is None:
+        raise ProductionError(
+            f"failure {failure.id} had no thread to go on from; compile the graph with a checkpointer"
+        )
+    return {"configurable": {"thread_id": failure.thread_id}}
+
+
+def _config(failure: Failure, state: Any, *, fork: bool) -> RunnableConfig:
+    config = _thread_of(failure)
+    present = state.config.get("configurable", {}).get("checkpoint_id")
+    if failure.checkpoint_id is None and not state.next:
+        raise ProductionError(
+            f"failure {failure.id} left its thread nothing to go on with; give the graph its input again"
+        )
+    if failure.checkpoint_id in (None, present):
+        return config
+    if not fork:
+        raise ProductionError(
+            f"the thread of failure {failure.id} has gone on since; give fork=True to go back to where it failed"
+        )
+    place = {"thread_id": failure.thread_id, "checkpoint_id": failure.checkpoint_id}
+    return {"configurable": place}
+
+
+def _place(dsn: SecretStr | None, timeout: float) -> Place:
+    if dsn is None:
+        return MemoryFailures()
+    from lg_prod_nodes.stores.failures.postgres import PostgresFailures
+
+    return PostgresFailures(dsn, timeout)

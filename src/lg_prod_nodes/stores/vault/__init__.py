@@ -1,0 +1,1 @@
+"""Stand-ins for personal values, and the way back."""
