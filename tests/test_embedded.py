@@ -105,9 +105,7 @@ def processes_of(folder: Path) -> list[psutil.Process]:
 
 def keeper_of(folder: Path) -> psutil.Process:
     return next(
-        one
-        for one in processes_of(folder)
-        if "_postgres_keeper.py" in " ".join(one.info["cmdline"])
+        one for one in processes_of(folder) if "embedded/keeper.py" in " ".join(one.info["cmdline"])
     )
 
 

@@ -298,7 +298,7 @@ def test_a_blocked_value_is_told_as_a_refusal() -> None:
 
     with pytest.raises(ContentBlocked):
         graph.invoke(*CALLS[1], control=run)
-    assert (run.report.outcome, run.report.facts["call_rejected"]) == ("rejected", 1)
+    assert (run.report.outcome, run.report.events["call_rejected"]) == ("rejected", 1)
 
 
 def test_a_blocked_message_of_before_is_kept_from_the_model_and_blocks_nothing() -> None:

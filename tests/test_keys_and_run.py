@@ -26,8 +26,8 @@ from lg_prod_nodes import (
     current_run,
     harden,
 )
+from lg_prod_nodes.core.caller import tenant_of, user_of
 from lg_prod_nodes.core.keys import together
-from lg_prod_nodes.core.run import tenant_of, user_of
 
 RUN_ID = "0e9e5154-fa59-4c41-bd86-7f1abee47549"
 
@@ -208,8 +208,8 @@ def test_facts_fold_into_the_report() -> None:
     assert [(limit.remaining, limit.reset) for limit in report.limits] == [(0, 9.0), (1, 0.0)]
     assert report.found == {"US_SSN": 3}
     assert report.usage == spent
-    assert report.facts["content_found"] == 2
-    assert report.facts["slow_call"] == 1
+    assert report.events["content_found"] == 2
+    assert report.events["slow_call"] == 1
 
 
 def test_a_fact_is_heard_once_where_it_says_so() -> None:
@@ -219,7 +219,7 @@ def test_a_fact_is_heard_once_where_it_says_so() -> None:
         list(threads.map(lambda _: call.emit("seen", once="one"), range(100)))
     call.emit("seen", once="two")
 
-    assert call.run.report.facts["seen"] == 2
+    assert call.run.report.events["seen"] == 2
 
 
 def test_an_authenticated_user_without_a_tenant_has_none_and_can_claim_none() -> None:

@@ -132,7 +132,7 @@ def test_the_latest_database_is_the_one_that_counts(dsn: str, other_dsn: str, ma
 def test_a_call_that_goes_on_meanwhile_counts_once(dsn: str, make: Make) -> None:
     ledger = make().ledger
     ledger.begin(ENTRY)
-    ledger.keep_in(dsn)
+    ledger.open(dsn)
     ledger.add(ENTRY)
     ledger.add(replace(ENTRY, id="call-2"))
 
@@ -145,7 +145,7 @@ def test_a_task_that_is_done_again_replaces_the_earlier_execution(dsn: str, make
     earlier = replace(ENTRY, task="task", execution="1:1")
     ledger.add(earlier)
     ledger.keep("task", "1:1", earlier.at)
-    ledger.keep_in(dsn)
+    ledger.open(dsn)
     ledger.add(replace(earlier, id="call-2", execution="2:1"))
     ledger.keep("task", "2:1", earlier.at + timedelta(seconds=1))
 
@@ -155,7 +155,7 @@ def test_a_task_that_is_done_again_replaces_the_earlier_execution(dsn: str, make
 def test_calls_in_doubt_are_settled_where_they_are(dsn: str, make: Make) -> None:
     ledger = make().ledger
     ledger.begin(ENTRY)
-    ledger.keep_in(dsn)
+    ledger.open(dsn)
     ledger.begin(replace(ENTRY, id="call-2"))
     assert calls(ledger) == (0, 0, 2)
 

@@ -27,18 +27,18 @@ from typing_extensions import TypedDict
 
 from lg_prod_nodes import (
     Bulkhead,
-    Call,
     CaptureErrors,
     ConfigurationError,
     GracefulShutdown,
-    Handler,
     Policy,
     RateLimit,
     Run,
     ShuttingDown,
     harden,
 )
-from lg_prod_nodes.runtime.in_flight import IN_FLIGHT, Bell
+from lg_prod_nodes.core.clock import Bell
+from lg_prod_nodes.core.resource import Resource
+from lg_prod_nodes.runtime.in_flight import IN_FLIGHT
 
 THREAD: RunnableConfig = {"configurable": {"thread_id": "1"}}
 PATIENT = 60.0
@@ -101,7 +101,7 @@ def test_no_run_begins_while_others_end() -> None:
         IN_FLIGHT.reopen()
     assert refused.value.retry_after == 1.0
     assert run.report.outcome == "rejected"
-    assert run.report.facts["call_rejected"] == 1
+    assert run.report.events["call_rejected"] == 1
     assert not steps.begun.is_set()
     assert graph.get_state(THREAD).values == {}
     steps.may_end.set()
@@ -358,15 +358,25 @@ def test_who_waits_for_a_place_stops_and_leaves_it_to_others() -> None:
         assert first.result()["said"][-1] == "second"
 
 
-@dataclass(frozen=True)
-class Closed(Policy):
-    closed: list[str] = field(default_factory=list)
-
-    async def wrap(self, call: Call, handler: Handler) -> Any:
-        return await handler(call)
+class Closes(Resource):
+    def __init__(self) -> None:
+        self.closed: list[str] = []
 
     def close(self) -> None:
         self.closed.append("closed")
+
+
+@dataclass(frozen=True)
+class Closed(Policy):
+    client: Closes = field(default_factory=Closes)
+
+    @property
+    def resources(self) -> tuple[Resource, ...]:
+        return (self.client,)
+
+    @property
+    def closed(self) -> list[str]:
+        return self.client.closed
 
 
 def test_policies_are_closed_when_the_runs_have_stopped() -> None:

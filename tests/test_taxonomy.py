@@ -29,13 +29,13 @@ from lg_prod_nodes import (
     StoreUnavailable,
 )
 from lg_prod_nodes.core.error_class import (
-    CLASSES,
     check_classes,
     class_of,
     gravest,
     is_transient,
     retry_after_of,
 )
+from lg_prod_nodes.core.report import CLASSES
 
 REQUEST = httpx.Request("POST", "https://model.example")
 QUOTA = {"code": "insufficient_quota", "type": "insufficient_quota"}

@@ -25,7 +25,7 @@ from lg_prod_nodes import (
     harden,
 )
 from lg_prod_nodes.core.engine import drive
-from lg_prod_nodes.core.tokens import estimated_tokens
+from lg_prod_nodes.core.usage import estimated_tokens
 from lg_prod_nodes.stores.accounts.store import Account, AccountStore
 
 HI = HumanMessage("hi", id="1")
@@ -145,5 +145,5 @@ def test_middleware_knows_the_tools_and_the_longest_answer() -> None:
     create_agent(Told(), [look_up], middleware=[as_middleware(sees)]).invoke(ASKED)
 
     (call,) = sees.calls
-    assert call.max_output_tokens == 77
-    assert estimated_tokens([], call.schemas) == OF_SCHEMA
+    assert call.request.max_output_tokens == 77
+    assert estimated_tokens([], call.request.schemas) == OF_SCHEMA

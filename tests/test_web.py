@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from lg_prod_nodes import Busy, RateLimitExceeded, RunReport
-from lg_prod_nodes.core.run import LimitState
+from lg_prod_nodes.core.report import LimitState
 from lg_prod_nodes.service.web import rate_limit_headers
 
 BURST = LimitState("desk", "10 per 1 second", 10, 1, 7, 0.2)

@@ -10,7 +10,7 @@ from typing import Any
 from langchain_core.callbacks import BaseCallbackHandler
 from prometheus_client import CollectorRegistry
 
-from lg_prod_nodes import Call, Fact, Handler, Ledger, Policy, Run
+from lg_prod_nodes import Call, Event, Handler, Ledger, Policy, Run
 from lg_prod_nodes.ledger.prices import list_price
 
 
@@ -36,11 +36,11 @@ class Diary(Policy):
         finally:
             self.seconds[call.node or "run"].append(call.now() - start)
 
-    def observe(self, fact: Fact) -> None:
-        policy = fact.data.get("policy", "")
-        self.told[f"{policy} {fact.name}".strip()] += 1
-        if fact.name == "content_found":
-            self.found[policy].update(fact.data["found"])
+    def observe(self, event: Event) -> None:
+        policy = event.data.get("policy", "")
+        self.told[f"{policy} {event.name}".strip()] += 1
+        if event.name == "content_found":
+            self.found[policy].update(event.data["found"])
 
 
 class Wire(BaseCallbackHandler):

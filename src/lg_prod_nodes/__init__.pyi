@@ -2,12 +2,11 @@
 
 from .attach.as_middleware import as_middleware as as_middleware
 from .attach.as_node import as_node as as_node
+from .attach.guard import guard as guard
 from .attach.harden import harden as harden
 from .core.call import Call as Call
-from .core.call import Clock as Clock
-from .core.call import Fact as Fact
 from .core.call import Handler as Handler
-from .core.error_class import ErrorClass as ErrorClass
+from .core.clock import Clock as Clock
 from .core.error_class import class_of as class_of
 from .core.error_class import is_transient as is_transient
 from .core.error_class import retry_after_of as retry_after_of
@@ -69,24 +68,25 @@ from .core.keys import by_tenant as by_tenant
 from .core.keys import by_thread as by_thread
 from .core.keys import by_user as by_user
 from .core.policy import Policy as Policy
-from .core.policy import guard as guard
-from .core.run import (
+from .core.report import (
     CapturedError as CapturedError,
 )
-from .core.run import (
+from .core.report import ErrorClass as ErrorClass
+from .core.report import Event as Event
+from .core.report import (
     LimitState as LimitState,
+)
+from .core.report import (
+    RunReport as RunReport,
 )
 from .core.run import (
     Run as Run,
 )
 from .core.run import (
-    RunReport as RunReport,
-)
-from .core.run import (
-    Usage as Usage,
-)
-from .core.run import (
     current_run as current_run,
+)
+from .core.usage import (
+    Usage as Usage,
 )
 from .ledger import Ledger as Ledger
 from .policies.budgets import CostBudget as CostBudget
@@ -96,6 +96,7 @@ from .policies.capture_errors import CaptureErrors as CaptureErrors
 from .policies.circuit_breaker import CircuitBreaker as CircuitBreaker
 from .policies.content_filter import ContentFilter as ContentFilter
 from .policies.deadline import Deadline as Deadline
+from .policies.deadline import Timeout as Timeout
 from .policies.fallback import Fallback as Fallback
 from .policies.metrics import Metrics as Metrics
 from .policies.rate_limit import RateLimit as RateLimit
@@ -103,16 +104,19 @@ from .policies.rate_limit import by_tokens as by_tokens
 from .policies.redact import Redact as Redact
 from .policies.retry_budget import RetryBudget as RetryBudget
 from .policies.run_budget import RunBudget as RunBudget
-from .policies.timeout import Timeout as Timeout
 from .policies.token_usage import TokenUsage as TokenUsage
 from .policies.tracing import Tracing as Tracing
 from .policies.tracing import trace_headers as trace_headers
+from .runtime.patches import install as install
+from .runtime.patches import uninstall as uninstall
 from .service.health import Check as Check
 from .service.health import CheckResult as CheckResult
 from .service.health import Health as Health
 from .service.health import HealthReport as HealthReport
 from .service.health import health_app as health_app
 from .service.logs import configure_logging as configure_logging
+from .service.persistence import checkpointer as checkpointer
+from .service.persistence import store as store
 from .service.production import Production as Production
 from .service.settings import Settings as Settings
 from .service.shutdown import GracefulShutdown as GracefulShutdown
@@ -150,7 +154,7 @@ __all__ = [
     "DeadlineExceeded",
     "DetectionFailed",
     "ErrorClass",
-    "Fact",
+    "Event",
     "Failure",
     "FailureLog",
     "Fallback",
@@ -195,15 +199,19 @@ __all__ = [
     "by_thread",
     "by_tokens",
     "by_user",
+    "checkpointer",
     "class_of",
     "configure_logging",
     "current_run",
     "guard",
     "harden",
     "health_app",
+    "install",
     "is_transient",
     "metrics_text",
     "rate_limit_headers",
     "retry_after_of",
+    "store",
     "trace_headers",
+    "uninstall",
 ]

@@ -16,8 +16,8 @@ from lg_prod_nodes.content import walk as content
 from lg_prod_nodes.content.clean import Trust
 from lg_prod_nodes.content.functions import adapted
 from lg_prod_nodes.content.walk import rewrite
-from lg_prod_nodes.core import policy
-from lg_prod_nodes.runtime.models import _Told
+from lg_prod_nodes.runtime import placement
+from lg_prod_nodes.runtime.model_shell import _Told
 
 Patch = pytest.MonkeyPatch
 Disable = Callable[[Patch], None]
@@ -90,8 +90,12 @@ class RawWriter:
 
 
 def unreached_graphs(patch: Patch) -> None:
-    place = policy.Place
-    patch.setattr(policy, "Place", lambda call, **kw: place(call, **{**kw, "content": ()}))
+    native = placement.InnerPolicies
+
+    def without(*args: Any, **kwargs: Any) -> Any:
+        return native(*args, **{**kwargs, "content": ()})
+
+    patch.setattr(placement, "InnerPolicies", without)
 
 
 def unreached_subgraphs(patch: Patch) -> None:
@@ -140,7 +144,7 @@ def raw_task(patch: Patch) -> None:
     def guarded(function: Any, given: Any, call: Any) -> Any:
         return function, given
 
-    patch.setattr("lg_prod_nodes.runtime.exits._guarded_task", guarded)
+    patch.setattr("lg_prod_nodes.runtime.scope._guarded_task", guarded)
 
 
 def raw_function(patch: Patch, module: str) -> None:
@@ -184,8 +188,8 @@ def settling_at_once(patch: Patch) -> None:
 
 
 def branch_as_it_is(patch: Patch) -> None:
-    patch.setattr("lg_prod_nodes.attach.harden.guarded_branch", lambda branch, *args: branch)
+    patch.setattr("lg_prod_nodes.runtime.graph.guarded_branch", lambda branch, *args: branch)
 
 
 def subgraph_as_it_is(patch: Patch) -> None:
-    patch.setattr("lg_prod_nodes.attach.harden._subgraph", lambda graph, *args: graph)
+    patch.setattr("lg_prod_nodes.runtime.graph._subgraph", lambda graph, *args: graph)

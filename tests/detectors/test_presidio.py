@@ -23,7 +23,6 @@ from lg_prod_nodes.detectors import (
     Detector,
     Finding,
     detector_of,
-    presidio,
     term_recognizers,
 )
 from lg_prod_nodes.detectors.reading.words import WordEngine
@@ -228,7 +227,9 @@ def test_a_text_that_comes_again_is_not_scanned_again(monkeypatch: pytest.Monkey
         return (Finding(0, 1, "X", 1.0),)
 
     monkeypatch.setattr(detector, "_analyze", analyze)
-    monkeypatch.setattr(presidio, "_REMEMBERED", 4)  # two texts, with a finding each
+    monkeypatch.setattr(
+        "lg_prod_nodes.detectors.detector._REMEMBERED", 4
+    )  # two texts, with a finding each
     for text in ("one", "one", "two", "three", "one"):
         detector.find(text)
 
@@ -279,7 +280,7 @@ def test_needs_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", ["presidio-analyzer", "decision_process"])
 def test_logs_nothing_of_a_text(caplog: pytest.LogCaptureFixture, name: str) -> None:
-    DEFAULT.warm_up()
+    DEFAULT.open()
     caplog.set_level(logging.DEBUG)
     caplog.set_level(logging.DEBUG, logger=name)
 

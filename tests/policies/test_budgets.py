@@ -39,7 +39,7 @@ from lg_prod_nodes import (
 )
 from lg_prod_nodes.core.engine import drive
 from lg_prod_nodes.core.keys import by_run
-from lg_prod_nodes.core.tokens import estimated_tokens
+from lg_prod_nodes.core.usage import estimated_tokens
 from lg_prod_nodes.stores.accounts.store import Account, AccountStore, Balance
 
 HI: Any = {"messages": [HumanMessage("hi", id="1")]}
@@ -86,7 +86,7 @@ async def test_reserves_before_a_call_and_settles_to_what_was_spent(
     assert during == [Balance(reserved=WANTED)]
     assert stands(store) == Balance(spent=SPENT)
     assert told.report.budgets == {"TokenBudget": 100 - SPENT}
-    assert told.report.facts["budget_checked"] == told.report.facts["budget_settled"] == 1
+    assert told.report.events["budget_checked"] == told.report.events["budget_settled"] == 1
 
 
 async def test_refuses_what_has_no_room_until_the_period_ends(
@@ -513,7 +513,7 @@ async def test_a_store_that_is_down_does_what_was_chosen(
     else:
         with pytest.raises(StoreUnavailable, match="valkey"):
             await run(graph, HI, control=told)
-    assert told.report.facts["store_unavailable"] == 1
+    assert told.report.events["store_unavailable"] == 1
 
 
 async def test_a_store_that_goes_down_during_a_call_fails_no_call(
@@ -527,7 +527,7 @@ async def test_a_store_that_goes_down_during_a_call_fails_no_call(
     graph = hardened(one(asks(FakeModel())), budget("100", store)).compile()
 
     assert said(await run(graph, HI, control=told))[-1] == "hello there"
-    assert told.report.facts["store_unavailable"] == 1
+    assert told.report.events["store_unavailable"] == 1
 
 
 @pytest.mark.parametrize(

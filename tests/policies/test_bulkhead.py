@@ -191,7 +191,7 @@ async def test_who_comes_first_is_served_first(store: AccountStore, clock: Trave
     )
 
     assert order == [str(at) for at in range(8)]
-    assert [run.report.facts["call_delayed"] for run in told] == [0] * 2 + [1] * 6
+    assert [run.report.events["call_delayed"] for run in told] == [0] * 2 + [1] * 6
     assert held(store) == 0
     assert not store._lines
 
@@ -304,7 +304,7 @@ async def test_a_store_that_is_down_does_what_was_chosen(
     else:
         with pytest.raises(StoreUnavailable, match="valkey"):
             await run(graph, {"log": []}, control=told)
-    assert told.report.facts["store_unavailable"] == facts
+    assert told.report.events["store_unavailable"] == facts
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ from lg_prod_nodes import (
     Run,
     harden,
 )
-from lg_prod_nodes.core.error_class import ErrorClass, is_transient
+from lg_prod_nodes.core.error_class import is_transient
+from lg_prod_nodes.core.report import ErrorClass
 
 pytestmark = pytest.mark.usefixtures("logged")
 

@@ -29,7 +29,8 @@ from lg_prod_nodes import (
     UnknownFailure,
     harden,
 )
-from lg_prod_nodes.core.call import Call, Handler, Kind
+from lg_prod_nodes.core.call import Call, Handler
+from lg_prod_nodes.core.report import Kind
 
 pytestmark = pytest.mark.usefixtures("logged")
 
@@ -227,7 +228,7 @@ async def test_a_log_that_is_down_takes_nothing_from_the_error(
 ) -> None:
     log, told = FailureLog("postgresql://127.0.0.1:1/app", timeout=0.2), Run()
     await failing(run, graph_of(service, log), {"log": []}, THREAD, control=told)
-    assert told.report.facts["store_unavailable"] == 1
+    assert told.report.events["store_unavailable"] == 1
     with pytest.raises(StoreUnavailable):
         log.list()
     log.close()

@@ -115,8 +115,8 @@ async def test_says_what_is_open_and_until_when(run: Runner, clock: FakeClock) -
         await run(graph, {"log": []}, control=second)
 
     assert (refusal.value.circuit, refusal.value.retry_after) == ("node", 20.0)
-    assert first.report.facts["circuit_opened"] == 1
-    assert (second.report.facts["call_rejected"], second.report.outcome) == (1, "rejected")
+    assert first.report.events["circuit_opened"] == 1
+    assert (second.report.events["call_rejected"], second.report.outcome) == (1, "rejected")
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ async def test_a_limit_delays_the_next_attempt_and_opens_nothing(
 
     assert said(await run(graph, HELLO, control=told)) == ["hi", "hello there"]
     assert clock.slept == [4.0]
-    facts = told.report.facts
+    facts = told.report.events
     assert (facts["provider_limited"], facts["call_delayed"], facts["circuit_opened"]) == (1, 1, 0)
 
 

@@ -102,7 +102,7 @@ async def test_no_node_begins_when_the_time_is_over(run: Runner, clock: Clock) -
         await run(graph, {"log": []}, control=told)
 
     assert (refusal.value.seconds, refusal.value.policy) == (10.0, "Deadline")
-    assert (told.report.outcome, told.report.facts["call_rejected"]) == ("rejected", 1)
+    assert (told.report.outcome, told.report.events["call_rejected"]) == ("rejected", 1)
 
 
 async def test_nor_in_a_subgraph_whose_own_deadline_is_later(run: Runner, clock: Clock) -> None:

@@ -77,7 +77,7 @@ async def test_another_model_answers(run: Runner) -> None:
     result = await run(answers(TokenUsage(), Fallback(model=other)), HELLO, control=told)
 
     assert said(result) == ["hi", "instead"]
-    assert (told.report.facts["fell_back"], told.report.usage.calls) == (1, 1)
+    assert (told.report.events["fell_back"], told.report.usage.calls) == (1, 1)
     assert other.asked == ["hi"]
 
 
@@ -217,7 +217,7 @@ async def test_a_fixed_answer_takes_over_from_a_node_after_its_retries(run: Runn
         result = await run(graph, HELLO, control=told)
         assert said(result) == expected
         assert result["log"][-1] == "next"
-    assert (len(tries), told.report.facts["fell_back"], told.report.outcome) == (6, 2, "ok")
+    assert (len(tries), told.report.events["fell_back"], told.report.outcome) == (6, 2, "ok")
 
 
 async def test_another_function_takes_over_with_all_that_a_node_has(run: Runner) -> None:

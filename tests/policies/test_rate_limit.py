@@ -128,7 +128,7 @@ async def test_waits_for_room(run: Runner, clock: TravellingClock) -> None:
 
     assert ran(await run(graph, {"text": "3"}, control=told)) == ["ran"]
     assert sum(clock.slept) == pytest.approx(1, abs=0.01)
-    assert told.report.facts["call_delayed"] == 1
+    assert told.report.events["call_delayed"] == 1
 
 
 async def test_does_not_begin_a_wait_that_would_be_in_vain(
@@ -308,7 +308,7 @@ async def test_a_shadow_tells_what_it_would_refuse(
     for one_run in told:
         assert ran(await run(graph, {"text": "1"}, control=one_run)) == ["ran"]
 
-    assert [one_run.report.facts["call_would_be_rejected"] for one_run in told] == [0, 1]
+    assert [one_run.report.events["call_would_be_rejected"] for one_run in told] == [0, 1]
     assert told[1].report.outcome == "ok"
     assert told[1].report.limits[0].remaining == 0
     assert clock.slept == []
@@ -320,7 +320,7 @@ async def test_a_shadow_stops_nobody_while_its_store_is_down(run: Runner) -> Non
     told = Run()
 
     assert ran(await run(graph, {"text": "1"}, control=told)) == ["ran"]
-    assert told.report.facts["store_unavailable"] == 1
+    assert told.report.events["store_unavailable"] == 1
     store.close()
 
 

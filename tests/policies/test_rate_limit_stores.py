@@ -34,7 +34,7 @@ async def test_a_store_that_is_down_refuses(run: Runner, nowhere: str) -> None:
 
     with pytest.raises(StoreUnavailable, match="valkey"):
         await run(graph, {"text": "1"}, control=told)
-    assert told.report.facts["store_unavailable"] == 1
+    assert told.report.events["store_unavailable"] == 1
 
 
 async def test_a_store_that_is_down_admits_where_that_was_chosen(run: Runner, nowhere: str) -> None:
@@ -56,7 +56,7 @@ async def test_a_store_that_is_down_leaves_each_worker_its_share(run: Runner, no
         await run(graph, {"text": "1"}, control=told)
 
     assert refused.value.limit == "3 per 1 hour"
-    assert told.report.facts["store_unavailable"] == 4
+    assert told.report.events["store_unavailable"] == 4
 
 
 def test_each_worker_s_share_is_at_least_one(nowhere: str) -> None:
@@ -114,7 +114,7 @@ def test_a_correction_that_cannot_be_stored_fails_no_call(
     store.close()
 
     assert result["messages"][-1].text == "hello there"
-    assert told.report.facts["store_unavailable"] == 1
+    assert told.report.events["store_unavailable"] == 1
 
 
 def _down(*_: Any, **__: Any) -> Any:

@@ -20,8 +20,7 @@ from lg_prod_nodes import (
     harden,
 )
 from lg_prod_nodes.core.call import Call
-from lg_prod_nodes.core.run import Usage
-from lg_prod_nodes.core.tokens import estimated_tokens
+from lg_prod_nodes.core.usage import Usage, estimated_tokens
 
 HELLO = {"messages": [("user", "hello " * 20)]}
 ESTIMATE = estimated_tokens([HumanMessage("hello " * 20)])  # of a call that spends 7
@@ -121,7 +120,7 @@ def test_tokens_are_estimated_before_a_call_and_known_after_it() -> None:
     call = call_of(max_output_tokens=500)
 
     assert by_tokens(call) == ESTIMATE + 500
-    call.spent.append(Usage(calls=1, input_tokens=40, output_tokens=2))
+    call.request.spent.append(Usage(calls=1, input_tokens=40, output_tokens=2))
     assert by_tokens(call) == 42
 
 
@@ -130,7 +129,7 @@ async def test_a_call_that_spent_more_is_counted_beyond_the_limit(blocking: bool
     limit = RateLimit("100/minute", cost=by_tokens, store=LimitStore())
 
     async def handler(call: Call) -> str:
-        call.spent.append(Usage(calls=1, input_tokens=400))
+        call.request.spent.append(Usage(calls=1, input_tokens=400))
         return "said"
 
     call = call_of(blocking=blocking)

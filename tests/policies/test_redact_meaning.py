@@ -178,7 +178,7 @@ def test_a_number_in_streamed_arguments_gets_quotes() -> None:
 
 @pytest.mark.parametrize("policy", [Redact(), ContentFilter(["pipe bomb"])])
 def test_a_policy_can_be_copied_and_pickled(policy: Any) -> None:
-    policy.warm_up()
+    policy.detector.open()
 
     for again in (copy.deepcopy(policy), pickle.loads(pickle.dumps(policy))):
         assert again == policy

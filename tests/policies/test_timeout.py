@@ -49,7 +49,7 @@ async def test_a_synchronous_node_is_given_up_and_what_it_returns_is_discarded(r
     assert gate.ended.wait(10)
 
     assert graph.get_state(THREAD).values["log"] == []
-    assert told.report.facts["node_timed_out"] == 1
+    assert told.report.events["node_timed_out"] == 1
 
 
 async def test_it_is_tried_again_as_langgraph_s_own(run: Runner) -> None:

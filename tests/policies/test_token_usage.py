@@ -313,7 +313,7 @@ def test_a_call_that_fails_before_an_answer_is_no_call(usage: TokenUsage) -> Non
 
     (entry,) = usage.ledger.entries()
     assert entry.usage == told.report.usage == Usage()
-    assert (entry.state, told.report.facts["model_failed"]) == ("ended", 1)
+    assert (entry.state, told.report.events["model_failed"]) == ("ended", 1)
 
 
 @pytest.mark.parametrize("error", [TimeoutError, KeyboardInterrupt])
@@ -364,7 +364,7 @@ async def test_an_answer_from_langchain_s_cache_is_not_spent(
 
     assert usage.ledger.usage()[0].spent == told.report.usage == Usage()
     assert usage.ledger.entries(in_doubt=True) == ()
-    assert told.report.facts["model_cached"] == 1
+    assert told.report.events["model_cached"] == 1
 
 
 def test_calls_of_a_model_of_texts_are_counted(usage: TokenUsage) -> None:
@@ -411,7 +411,7 @@ def test_what_fails_in_the_ledger_does_not_fail_the_run(model: FakeModel) -> Non
     harden(one(asks(model)), [TokenUsage(ledger=Full())]).compile().invoke(HI, control=told)
 
     assert told.report.outcome == "ok"
-    assert told.report.facts["observer_failed"] >= 2
+    assert told.report.events["observer_failed"] >= 2
 
 
 def test_no_callback_is_left_behind(model: FakeModel, usage: TokenUsage) -> None:

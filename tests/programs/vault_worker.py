@@ -15,14 +15,14 @@ class Worker:
         self.sessions: dict[str, Session] = {}
 
     def token(self, subject: str, value: str) -> str:
-        session = self.sessions.setdefault(subject, self.vault.open(subject))
+        session = self.sessions.setdefault(subject, self.vault.session(subject))
         return session.token("EMAIL_ADDRESS", value)
 
     def keep(self, subject: str) -> bool:
         return self.vault.keep(self.sessions[subject])
 
     def tokenize(self, subject: str, value: str) -> str:
-        session = self.vault.open(subject)
+        session = self.vault.session(subject)
         while True:
             token = session.token("EMAIL_ADDRESS", value)
             if self.vault.keep(session):

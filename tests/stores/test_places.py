@@ -14,7 +14,7 @@ from lg_prod_nodes import CircuitStore, LimitStore
 @pytest.mark.parametrize("kind", [CircuitStore, LimitStore])
 def test_a_place_that_a_store_has_left_is_forgotten(kind: Any, dsn: str) -> None:
     store = kind()
-    store.keep_in(dsn)
+    store.open(dsn)
     left = weakref.ref(store._place)
 
     store.close()

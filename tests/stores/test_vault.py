@@ -40,7 +40,7 @@ def vault(request: pytest.FixtureRequest) -> Iterator[Vault]:
 
 def tokenize(vault: Vault, subject: str, *values: str, entity: str = EMAIL) -> list[str]:
     """Give values their tokens, as a policy does."""
-    return walked(vault, vault.open(subject), *values, entity=entity)
+    return walked(vault, vault.session(subject), *values, entity=entity)
 
 
 def walked(vault: Vault, session: Session, *values: str, entity: str = EMAIL) -> list[str]:
@@ -135,7 +135,7 @@ def test_ordinary_brackets_are_no_tokens(text: str) -> None:
 @SAME_DATABASE
 @given(st.lists(st.tuples(ANY_TEXT, st.sampled_from([EMAIL, NAME, "X"]), ANY_TEXT), max_size=6))
 def test_restoring_undoes_tokenizing(vault: Vault, pieces: list[tuple[str, str, str]]) -> None:
-    session = vault.open(subject := uuid4().hex)
+    session = vault.session(subject := uuid4().hex)
     while True:
         tokenized = [text + session.token(entity, value) for text, entity, value in pieces]
         if vault.keep(session):
@@ -221,7 +221,7 @@ def test_many_texts_are_restored_with_one_read(vault: Vault) -> None:
 def test_a_session_asks_only_when_it_must(vault: Vault) -> None:
     tokenize(vault, "bob", "a")
     spy = Spy(vault)
-    session = vault.open("ada")
+    session = vault.session("ada")
     assert vault.keep(session)
     assert vault.restore("ada", "no [token]") == "no [token]"
     assert spy.asked == []
@@ -240,7 +240,7 @@ def test_a_session_asks_only_when_it_must(vault: Vault) -> None:
 
 
 def test_nothing_leaves_that_could_not_be_stored(vault: Vault) -> None:
-    session = vault.open("ada")
+    session = vault.session("ada")
     walked(vault, session, "a")
     spy = Spy(vault)
     token = session.token(EMAIL, "b")
@@ -270,7 +270,7 @@ def test_forgetting_makes_every_token_meaningless(vault: Vault) -> None:
 
 @pytest.mark.parametrize("known", [True, False])
 def test_a_session_of_a_forgotten_subject_goes_on_with_a_new_key(vault: Vault, known: bool) -> None:
-    session = vault.open("ada")
+    session = vault.session("ada")
     (old,) = walked(vault, session, "ada@example.org")
     vault.forget("ada")
 
@@ -284,7 +284,7 @@ def test_a_session_of_a_forgotten_subject_goes_on_with_a_new_key(vault: Vault, k
 def test_a_session_open_since_before_a_subject_came_back_does_not_use_its_old_key(
     vault: Vault,
 ) -> None:
-    session = vault.open("ada")
+    session = vault.session("ada")
     walked(vault, session, "a")
     vault.forget("ada")
     (new,) = tokenize(vault, "ada", "a")
@@ -312,7 +312,7 @@ def test_threads_that_open_a_new_subject_at_once_agree(vault: Vault) -> None:
 def test_a_policy_keeps_and_resolves_in_any_event_loop(vault: Vault, blocking: bool) -> None:
     async def turn() -> dict[str, str]:
         call = Call(kind="run", name="graph", input=None, run=Run(), blocking=blocking)
-        session = vault.open("ada")
+        session = vault.session("ada")
         while True:
             token = session.token(EMAIL, "ada@example.org")
             if await call.run_blocking(vault.keep, session):
@@ -344,7 +344,7 @@ def test_only_so_many_keys_are_remembered(vault: Vault, monkeypatch: pytest.Monk
 
 
 def test_nothing_shows_what_is_kept(vault: Vault) -> None:
-    session = vault.open("ada")
+    session = vault.session("ada")
     walked(vault, session, "ada@example.org")
     session.token(EMAIL, "bob@example.org")
     shown = f"{vault!r} {vault} {session!r} {session.key!r} {vault._root!r} {vault._keys!r}"

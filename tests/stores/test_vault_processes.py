@@ -86,7 +86,7 @@ def admin(dsn: str, vault: Vault) -> Iterator[psycopg.Connection[Any]]:
 
 
 def tokenize(vault: Vault, subject: str, *values: str) -> list[str]:
-    return walked(vault, vault.open(subject), *values)
+    return walked(vault, vault.session(subject), *values)
 
 
 def walked(vault: Vault, session: Session, *values: str) -> list[str]:
@@ -182,7 +182,7 @@ def test_no_table_shows_a_value_a_subject_or_a_key(
     vault: Vault, admin: psycopg.Connection[Any]
 ) -> None:
     (token,) = tokenize(vault, "subject-ada", ADA)
-    root, key = vault._root, vault.open("subject-ada").key
+    root, key = vault._root, vault.session("subject-ada").key
     assert root
     assert key
     (subject,) = admin.execute("SELECT subject_hash FROM lg_prod_nodes_vault_keys").fetchall()
@@ -238,7 +238,7 @@ def test_what_was_tampered_with_is_refused(
     assert admin.execute(CHANGES[change]).rowcount > 0
 
     with Vault(dsn, key=KEY) as fresh:
-        session = fresh.open("ada")
+        session = fresh.session("ada")
         with pytest.raises(VaultTampered) as error:
             fresh.resolve("ada", tokens)
         with pytest.raises(VaultTampered):
@@ -290,7 +290,7 @@ def test_a_new_master_key_takes_the_place_of_an_old_one(dsn: str, vault: Vault) 
 def test_keeping_waits_for_a_forgetting_that_is_under_way(
     dsn: str, vault: Vault, admin: psycopg.Connection[Any]
 ) -> None:
-    session = vault.open("ada")
+    session = vault.session("ada")
     (old,) = walked(vault, session, ADA)
     session.token(EMAIL, ADA)
     with psycopg.connect(dsn) as other, ThreadPoolExecutor() as pool:
@@ -313,7 +313,7 @@ def test_two_that_give_one_token_at_once_find_out(
     monkeypatch: pytest.MonkeyPatch,
     same: bool,
 ) -> None:
-    session = vault.open("ada")
+    session = vault.session("ada")
     walked(vault, session, "first")
     assert session.key
     monkeypatch.setattr(
@@ -341,7 +341,7 @@ def test_two_that_open_a_subject_at_once_take_one_key(
     row = admin.execute("TABLE lg_prod_nodes_vault_keys").fetchone()
     assert row
     vault.forget("ada")
-    session = vault.open("ada")
+    session = vault.session("ada")
     session.token(EMAIL, ADA)
     with psycopg.connect(dsn) as other, ThreadPoolExecutor() as pool:
         other.execute("INSERT INTO lg_prod_nodes_vault_keys VALUES (%s, %s, %s, %s)", row)
@@ -417,7 +417,7 @@ def test_an_unreachable_database_is_told_by_its_host_alone() -> None:
         nobody.bind(("127.0.0.1", 0))
         dsn = f"postgresql://me:hush@127.0.0.1:{nobody.getsockname()[1]}/hidden"
         vault = Vault(dsn, key=KEY)
-        session = vault.open("subject-ada")
+        session = vault.session("subject-ada")
         assert session.token(EMAIL, ADA) == "[EMAIL_ADDRESS]"
         with pytest.raises(StoreUnavailable) as error:
             vault.keep(session)
@@ -434,7 +434,7 @@ def test_a_slow_database_is_not_waited_for(
     (token,) = tokenize(vault, "ada", ADA)
     with Vault(dsn, key=KEY, timeout=1) as hasty, psycopg.connect(dsn) as other:
         assert hasty.restore("ada", token) == ADA
-        session = hasty.open("ada")
+        session = hasty.session("ada")
         session.token(EMAIL, "new")
         other.execute("LOCK lg_prod_nodes_vault")
         start = time.monotonic()

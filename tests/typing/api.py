@@ -42,7 +42,7 @@ from lg_prod_nodes import (
     health_app,
     is_transient,
 )
-from lg_prod_nodes.core.call import Kind
+from lg_prod_nodes.core.report import Kind
 
 
 class State(TypedDict):

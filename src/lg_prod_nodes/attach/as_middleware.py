@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager
 from typing import Any, cast
 
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, SystemMessage, ToolMessage
 from langgraph.types import Command
 
-from lg_prod_nodes.core.call import SYSTEM_CLOCK, Call, Clock, Kind
-from lg_prod_nodes.core.engine import act, drive
+from lg_prod_nodes.content.history import as_update
+from lg_prod_nodes.core.call import Call
+from lg_prod_nodes.core.clock import SYSTEM_CLOCK, Clock
+from lg_prod_nodes.core.engine import Wrap, act, drive
 from lg_prod_nodes.core.errors import ConfigurationError
-from lg_prod_nodes.core.policy import Policy, Stack, as_update
-from lg_prod_nodes.runtime.calls import Place, reaching
-from lg_prod_nodes.runtime.exits import filtered_exits
-from lg_prod_nodes.runtime.models import most_output
+from lg_prod_nodes.core.policy import Policy
+from lg_prod_nodes.core.report import Kind
+from lg_prod_nodes.core.usage import CallRequest, most_output
+from lg_prod_nodes.runtime.callbacks import metering
+from lg_prod_nodes.runtime.patches import install_once
+from lg_prod_nodes.runtime.placement import Stack
+from lg_prod_nodes.runtime.scope import InnerPolicies, current_scope, scope
 
 try:
     from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
@@ -27,35 +31,39 @@ except ImportError as error:  # pragma: no cover - the extra is installed where 
 
 
 def as_middleware(
-    policy: Policy, *, name: str | None = None, clock: Clock = SYSTEM_CLOCK
+    *policies: Policy, name: str | None = None, clock: Clock = SYSTEM_CLOCK
 ) -> AgentMiddleware[Any, Any, Any]:
-    """Make a middleware for `create_agent(middleware=[...])` of a policy.
+    """Make a middleware for `create_agent(middleware=[...])` of policies, the first outermost.
 
     What acts on runs acts before the agent's first step; the rest on each call of its model and tools. What middleware
     sees has passed the agent's first checkpoint already: to keep the input itself out of the database, harden the
     agent with `harden(create_agent(...), policies)`.
 
     Args:
-        policy: What to apply.
-        name: Tells two policies of a kind in one agent apart; the kind's name by default.
+        *policies: What to apply. Those that observe stand outermost.
+        name: The middleware's name, unique within an agent; by default those of the policies' kinds.
         clock: Where the policy takes the time from.
 
     Raises:
-        ConfigurationError: The policy cannot be middleware.
+        ConfigurationError: A policy cannot be middleware, or none was given.
 
     Example:
         ```python
         create_agent(model, tools, middleware=[as_middleware(RateLimit("10/minute", reply="Slow down."))])
         ```
     """
-    if policy.recovers:
-        raise ConfigurationError(
-            f"{type(policy).__name__} recovers from the errors of nodes, which middleware cannot; "
-            "use harden(create_agent(...), [...])"
-        )
-    stack = Stack.at("agent", [policy], clock)
+    for policy in policies:
+        if isinstance(policy, Policy) and policy.recovery is not None:
+            raise ConfigurationError(
+                f"{type(policy).__name__} recovers from the errors of nodes, which middleware cannot; "
+                "use harden(create_agent(...), [...])"
+            )
+    if not policies:
+        raise ConfigurationError("as_middleware was given no policy; give at least one")
+    stack = Stack.at("agent", policies, clock)
+    install_once()
     kind = _RunMiddleware if stack.wraps("run") else _CallMiddleware
-    return kind(name or type(policy).__name__, stack)
+    return kind(name or "+".join(type(policy).__name__ for policy in policies), stack)
 
 
 class _CallMiddleware(AgentMiddleware[Any, Any, Any]):
@@ -76,10 +84,15 @@ class _CallMiddleware(AgentMiddleware[Any, Any, Any]):
         call = self._stack.ambient_call(name, input, blocking=blocking)
         return call.replace(kind=kind, answer_with=answer)
 
-    def _reach(self, call: Call, *, models: bool = False) -> AbstractContextManager[None]:
-        """Filter what is called inside, and put the policy around the models that a tool calls."""
-        wraps = self._stack.wraps("model") if models else ()
-        return reaching(Place(call, wraps, changing=len(wraps), filters=call.filters))
+    def _scope(self, call: Call, models: tuple[Wrap, ...]) -> scope:
+        """The scope of what is called inside: its policies stand within those of the graph, if that is hardened."""
+        graph = current_scope()
+        around = InnerPolicies() if graph is None else graph.policies
+        inner = around.around(InnerPolicies(models, changing=len(models)))
+        return scope(call, inner, call.config, call.texts)
+
+    def __repr__(self) -> str:
+        return f"<middleware {self._stack!r}>"
 
     def wrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
@@ -102,15 +115,16 @@ class _CallMiddleware(AgentMiddleware[Any, Any, Any]):
             return ModelResponse(result=[AIMessage(reply) if isinstance(reply, str) else reply])
 
         async def serve(call: Call) -> Any:
-            with self._stack.watch(call), self._reach(call):
+            with metering(call), self._scope(call, ()):
                 served = handler(_with_messages(request, call.input))
                 return served if call.blocking else await served
 
         call = self._call(
             "model", _model_name(request), _messages(request), blocking=blocking, answer=answer
         ).replace(
-            max_output_tokens=most_output(request.model, request.model_settings),
-            schemas=tuple(request.tools),
+            request=CallRequest(
+                most_output(request.model, request.model_settings), tuple(request.tools)
+            )
         )
         response: ModelResponse[Any] = await act(self._stack.wraps("model"), call, serve)
         return response
@@ -144,8 +158,7 @@ class _CallMiddleware(AgentMiddleware[Any, Any, Any]):
             )
 
         async def serve(call: Call) -> Any:
-            exits = filtered_exits(call, call.config)
-            with self._stack.watch(call), exits, self._reach(call, models=True):
+            with self._scope(call, self._stack.wraps("model")):
                 served = handler(request.override(tool_call=call.input))
                 return served if call.blocking else await served
 

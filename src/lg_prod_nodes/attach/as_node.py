@@ -10,10 +10,13 @@ from langchain_core.messages import BaseMessage
 from langgraph.types import Command
 from pydantic import BaseModel
 
-from lg_prod_nodes.core.call import SYSTEM_CLOCK, Call, Clock
+from lg_prod_nodes.content.history import as_update
+from lg_prod_nodes.core.call import Call
+from lg_prod_nodes.core.clock import SYSTEM_CLOCK, Clock
 from lg_prod_nodes.core.engine import act, drive
 from lg_prod_nodes.core.errors import ConfigurationError
-from lg_prod_nodes.core.policy import Policy, Stack, as_update
+from lg_prod_nodes.core.policy import Policy
+from lg_prod_nodes.runtime.placement import Stack
 
 
 class PrebuiltNode(Protocol):
@@ -57,7 +60,7 @@ def as_node(
         raise ConfigurationError(
             "otherwise=... needs then=...: a node that chooses its way must name both"
         )
-    if policy.recovers:
+    if policy.recovery is not None:
         raise ConfigurationError(
             f"{type(policy).__name__} recovers from the errors of other nodes; attach it with harden(builder, [...])"
         )
@@ -74,7 +77,7 @@ def as_node(
         async def passed(call: Call) -> Any:
             return call.input
 
-        state = await act((policy.visit,), call.replace(answer_with=answer), passed)
+        state = await act((policy.wrap,), call.replace(answer_with=answer, prebuilt=True), passed)
         update = answers[0] if answers else _changes(call.input, state)
         goto = otherwise if answers and otherwise is not None else then
         return update if goto is None else Command(update=update, goto=goto)

@@ -13,7 +13,7 @@ from typing import Any
 
 from lg_prod_nodes.cli.arguments import TIMEOUT, add_dsn, dsn_of
 from lg_prod_nodes.core.errors import ConfigurationError
-from lg_prod_nodes.core.run import Usage
+from lg_prod_nodes.core.usage import Usage
 from lg_prod_nodes.ledger import DIMENSIONS, Ledger, UsageRow
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from lg_prod_nodes.content.finality import CONTEXT
 from lg_prod_nodes.content.text_stream import Path, Streams, stream_through
-from lg_prod_nodes.core.call import TextFilter, through
+from lg_prod_nodes.core.filters import TextFilter, through
 
 Piece = tuple[Path, str]
 """A text that may leave, and where it stands."""

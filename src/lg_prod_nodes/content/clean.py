@@ -49,8 +49,8 @@ class Trust:
             self._forget(call)  # an earlier checkpoint may be older than the policy
         elif call.kind == "run":
             guard = (policy, node_path(call.config.get("metadata") or {}) or "")
-            if guard not in call.run.guards:
-                call.run.guards.append(guard)
+            if guard not in call.run.content.guards:
+                call.run.content.guards.append(guard)
 
     def _remember(self, thread: bytes, node: str) -> None:
         with self._lock:
@@ -66,7 +66,7 @@ class Trust:
     def _thread(self, call: Call, thread: Any) -> bytes | None:
         if thread is None:
             return None
-        name = f"{call.run.saver}:{thread}".encode(errors="surrogatepass")
+        name = f"{call.run.content.saver}:{thread}".encode(errors="surrogatepass")
         return hashlib.blake2b(name, digest_size=16, key=self._key).digest()
 
 
@@ -80,7 +80,7 @@ def _is_guarded(call: Call, policy: object) -> bool:
     node = call.node or ""
     return any(
         guard == policy and (not path or node.startswith(f"{path}/"))
-        for guard, path in call.run.guards
+        for guard, path in call.run.content.guards
     )
 
 

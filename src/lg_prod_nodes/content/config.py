@@ -37,14 +37,14 @@ def without_content(config: RunnableConfig, call: Call) -> RunnableConfig:
         if isinstance(value, (str, int, dict, list, tuple))
         and name not in _PLACES
         and not name.startswith("__")
-        and rewrite({name: value}, call.filtered)[name] is not value
+        and rewrite({name: value}, call.texts.filtered)[name] is not value
     }
     cleaned = cast(dict[str, Any], config.copy())
     for name in ("metadata", "tags", "run_name"):
         if value := cleaned.get(name):
-            cleaned[name] = rewrite(value, call.filtered)
+            cleaned[name] = rewrite(value, call.texts.filtered)
     if settings:
-        kept = {_KEPT: _Kept(settings), **rewrite(settings, call.filtered)}
+        kept = {_KEPT: _Kept(settings), **rewrite(settings, call.texts.filtered)}
         cleaned["configurable"] = {**cleaned.get("configurable", {}), **kept}
     return cast(RunnableConfig, cleaned)
 

@@ -54,8 +54,8 @@ def filtered_function(function: Callable[..., Any], call: Call, **adaptions: Any
 
     @contextmanager
     def inside() -> Generator[None]:
-        with cleaned_errors(call.filtered), context():
+        with cleaned_errors(call.texts.filtered), context():
             yield
 
-    adaptions.setdefault("after", lambda result: rewrite(result, call.filtered))
+    adaptions.setdefault("after", lambda result: rewrite(result, call.texts.filtered))
     return adapted(function, inside=inside, **adaptions)

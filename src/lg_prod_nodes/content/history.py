@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
+from lg_prod_nodes.core.call import Call
+
 
 def replies(
     input: object, text: str, *, status: Literal["success", "error"] = "success"
@@ -54,3 +56,10 @@ def _messages_of(input: Any) -> list[Any] | None:
         input.get("messages") if isinstance(input, Mapping) else getattr(input, "messages", input)
     )
     return found if isinstance(found, list) else None
+
+
+async def as_update(call: Call, reply: Any) -> Any:
+    """How a run or node is answered: a text as a message in `messages`, anything else as the update that it is."""
+    if not isinstance(reply, str):
+        return reply
+    return {"messages": replies(call.input if call.kind == "node" else None, reply)}

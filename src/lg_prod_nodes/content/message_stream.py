@@ -15,7 +15,7 @@ from langchain_core.outputs import ChatGenerationChunk
 from lg_prod_nodes.content.block_stream import Blocks, Piece
 from lg_prod_nodes.content.text_stream import Path, Streams, TextChunks, copied, with_message
 from lg_prod_nodes.content.walk import rewrite
-from lg_prod_nodes.core.call import TextFilter, through
+from lg_prod_nodes.core.filters import TextFilter, through
 
 _DELTAS = frozenset(
     {

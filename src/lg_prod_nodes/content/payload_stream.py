@@ -10,7 +10,7 @@ from langchain_core.messages import BaseMessage
 
 from lg_prod_nodes.content.finality import HELD_BACK
 from lg_prod_nodes.content.walk import rewrite
-from lg_prod_nodes.core.call import TextFilter, through
+from lg_prod_nodes.core.filters import TextFilter, through
 
 _Path = tuple[Hashable, ...]
 _PLACES = 64

@@ -10,7 +10,7 @@ from langchain_core.messages import AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk
 from pydantic import BaseModel
 
-from lg_prod_nodes.core.call import TextFilter, TextStream
+from lg_prod_nodes.core.filters import TextFilter, TextStream
 
 M = TypeVar("M", bound=BaseModel)
 Path = tuple[Hashable, ...]

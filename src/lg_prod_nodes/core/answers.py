@@ -10,8 +10,7 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.messages.ai import UsageMetadata, add_usage
 from langchain_core.outputs import ChatGeneration, LLMResult
 
-from lg_prod_nodes.core.run import Usage
-from lg_prod_nodes.core.tokens import estimated_tokens, tokens_of
+from lg_prod_nodes.core.usage import Usage, estimated_tokens, tokens_of
 
 
 class Answer:

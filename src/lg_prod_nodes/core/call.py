@@ -1,141 +1,33 @@
-"""The vocabulary of a policy: the call it sees, the clock it may use, the facts it may tell."""
+"""One attempt of one call, as the policies around it see it."""
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphBubbleUp, GraphDrained, GraphInterrupt
 from langgraph.runtime import Runtime
 
+from lg_prod_nodes.core.clock import Clock
 from lg_prod_nodes.core.errors import CallRejected, DeadlineExceeded, ShuttingDown
-from lg_prod_nodes.runtime.in_flight import Bell
-
-if TYPE_CHECKING:
-    from lg_prod_nodes.core.run import Run, Usage
-
-Kind = Literal["run", "update", "node", "model", "tool"]
-"""What kind of call a policy is asked about: a run of a graph, a caller's update of its state, a node, a model or
-a tool."""
-
-Outcome = Literal["ok", "error", "interrupt", "cancelled", "rejected", "drained"]
+from lg_prod_nodes.core.filters import NO_TEXTS, Texts
+from lg_prod_nodes.core.report import Event, Kind, Observer, Outcome
+from lg_prod_nodes.core.run import Run
+from lg_prod_nodes.core.usage import CallRequest
 
 Handler = Callable[["Call"], Awaitable[Any]]
-"""The rest of the way: the policies further in, and at the end the call itself."""
+"""The rest of the chain: the inner policies, and at the end the call itself."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Clock(Protocol):
-    """Where policies take the time from; a test hands in its own."""
-
-    def now(self) -> float:
-        """Seconds on a clock that never goes back, for durations."""
-        ...
-
-    def time(self) -> float:
-        """Seconds since the epoch."""
-        ...
-
-    def sleep(self, seconds: float, bell: Bell | None = None) -> None:
-        """Wait in this thread, until a bell rings at the latest."""
-        ...
-
-    async def asleep(self, seconds: float, bell: Bell | None = None) -> None:
-        """Wait in this task, until a bell rings at the latest."""
-        ...
-
-
-class TextStream(Protocol):
-    """A text that leaves piece by piece, as far as it is settled."""
-
-    @property
-    def held(self) -> int:
-        """How many characters are held back."""
-        ...
-
-    def feed(self, piece: str) -> str:
-        """Take the next piece; give back what may leave now, which can be nothing."""
-        ...
-
-    def flush(self) -> str:
-        """Give back the rest: nothing follows."""
-        ...
-
-
-class TextFilter(Protocol):
-    """What a policy makes of texts that leave a call by other ways than its result: streams, store, edges."""
-
-    def __call__(self, text: str) -> str:
-        """The text as it may leave."""
-        ...
-
-    def stream(self) -> TextStream:
-        """A text of its own that leaves piece by piece."""
-        ...
-
-    def settled(self, text: str) -> int:
-        """How many characters of a text are settled, whatever follows."""
-        ...
-
-    def opens(self, text: str) -> bool:
-        """Whether the end of a text looks like the beginning of something that must not leave."""
-        ...
-
-
-def through(filters: Sequence[TextFilter], text: str) -> str:
-    """A text as it may leave through filters, the last one first."""
-    for change in reversed(filters):
-        text = change(text)
-    return text
-
-
-class SystemClock:
-    """The machine's own clock."""
-
-    def now(self) -> float:
-        """Seconds on a clock that never goes back."""
-        return time.perf_counter()
-
-    def time(self) -> float:
-        """Seconds since the epoch."""
-        return time.time()
-
-    def sleep(self, seconds: float, bell: Bell | None = None) -> None:
-        """Wait in this thread, until a bell rings at the latest."""
-        if bell is None:
-            time.sleep(seconds)
-        else:
-            bell.wait(seconds)
-
-    async def asleep(self, seconds: float, bell: Bell | None = None) -> None:
-        """Wait in this task, until a bell rings at the latest."""
-        if bell is None:
-            await asyncio.sleep(seconds)
-        else:
-            await bell.await_(seconds)
-
-
-SYSTEM_CLOCK: Clock = SystemClock()
-
-
-@dataclass(frozen=True, slots=True)
-class Fact:
-    """Something that a policy tells: a decision, a finding, a cost. Holds names and numbers, never content."""
-
-    name: str
-    call: Call
-    data: Mapping[str, Any]
-
-
 class PausedThread(Exception):
-    """A call cannot be answered: its thread waits for a person, or its state has no place for a message."""
+    """A call cannot be answered: its thread waits for a person, or its state has no field for a message."""
 
 
 class Unrecoverable(GraphBubbleUp):
@@ -150,35 +42,26 @@ class Unrecoverable(GraphBubbleUp):
         self.error = error
 
 
-class Observer(Protocol):
-    """Whoever wants to hear facts."""
-
-    def observe(self, fact: Fact) -> None:
-        """Take note of a fact; must neither block nor raise."""
-        ...
-
-
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """One attempt of one call, as every policy on its way sees it.
+    """One attempt of one call, as every policy around it sees it.
 
     Attributes:
-        kind: What is called.
-        name: Its name: of the graph, node, model or tool.
+        kind: What kind of call it is.
+        name: The name of what is called: the graph, node, model or tool.
         input: What it is called with: the run's input, the state a node reads, a model's messages, a tool call.
         run: The run that the call belongs to, shared by all calls of it.
         config: The `RunnableConfig` of the call.
         runtime: LangGraph's runtime of the call, `None` before the graph has made one.
         node: The node that the call belongs to, `None` for a run.
         attempt: 1 for the first try of a node, 2 for its first retry, and so on.
-        resumed: Whether a run goes on with earlier work (`Command(resume=...)`, no input) rather than being new.
+        resumed: Whether a run only continues earlier work (`Command(resume=...)`, no input).
         blocking: Whether the caller is synchronous.
-        filters: What the policies further out make of texts that leave by other ways than the result.
-        originals: What a tool gets in place of tokens in its arguments.
-        clean: The messages of the node's own input, which its policies have seen already, by identity.
-        max_output_tokens: The most that a model is asked to say, `None` where it is not told.
-        schemas: The tools that a model may call and the answers that it may give, or their schemas.
-        spent: What the model calls of this call have spent, noted as each of them ends.
+        prebuilt: Whether the call is a node made by `as_node`, through which the state passes.
+        observers: The policies at this call that listen to events.
+        texts: What the outer policies do with its content.
+        request: What a model is asked for and has spent, `None` for other calls.
+        answer_with: How the call is answered by a policy, `None` if it cannot be.
     """
 
     kind: Kind
@@ -191,14 +74,10 @@ class Call:
     attempt: int = 1
     resumed: bool = False
     blocking: bool = False
-    clock: Clock = SYSTEM_CLOCK
+    prebuilt: bool = False
     observers: tuple[Observer, ...] = ()
-    filters: tuple[TextFilter, ...] = ()
-    originals: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    clean: Mapping[int, Any] | None = field(default=None, repr=False)
-    max_output_tokens: int | None = None
-    schemas: tuple[Any, ...] = field(default=(), repr=False)
-    spent: list[Usage] = field(default_factory=list, repr=False)
+    texts: Texts = NO_TEXTS
+    request: CallRequest | None = field(default=None, repr=False)
     answer_with: Callable[[Call, Any], Awaitable[Any]] | None = None
 
     def replace(self, **changes: Any) -> Call:
@@ -245,22 +124,17 @@ class Call:
         """
         run, task = self.run, self.task
         if task is None:
-            return run.charge(f"run:{run.id}", "", what) if run.is_named else None
-        return run.charge(task, self.execution or "", what)
+            return run.charges.next(f"run:{run.id}", "", what) if run.is_named else None
+        return run.charges.next(task, self.execution or "", what)
+
+    @property
+    def clock(self) -> Clock:
+        """Where the run's policies take the time from."""
+        return self.run.clock
 
     def now(self) -> float:
         """Seconds on a clock that never goes back."""
         return self.clock.now()
-
-    def filtered(self, text: str) -> str:
-        """A text as it may leave the call, see `filters`."""
-        return through(self.filters, text)
-
-    def revealed(self, text: str) -> str:
-        """A text with originals in place of their tokens, see `originals`."""
-        for token, original in self.originals:
-            text = text.replace(token, original)
-        return text
 
     def remaining(self) -> float | None:
         """Seconds until the run's deadline, less than 0 when it is over; `None` without one."""
@@ -332,29 +206,42 @@ class Call:
         return self.run.outcome(outcome) if self.kind == "run" else outcome
 
     def emit(self, name: str, *, once: object = None, **data: Any) -> None:
-        """Tell a fact to the run's report and to every policy that observes.
+        """Emit an event to the run's report and to every policy that observes.
 
         Args:
             name: What happened.
-            once: Tells the fact apart; who has heard it in this run does not hear it again.
+            once: Identifies the event; whoever has seen it in this run does not see it again.
             **data: Names and numbers, never content.
         """
-        fact = Fact(name, self, data)
-        if once is None or self.run.first_time(self.run, once):
-            self.run.record(fact)
-        told: list[Observer] = []
-        for observer in (*self.observers, *self.run.observers):
-            if observer not in told:
-                told.append(observer)
-                if once is None or self.run.first_time(observer, once):
-                    self._tell(observer, fact)
+        run = self.run
+        if once is None or run.recorder.first_time(run, once):
+            run.recorder.record(name, data)
+        if not (self.observers or run.observers):
+            return
+        event = Event(
+            name,
+            data,
+            kind=self.kind,
+            target=self.name,
+            graph=run.graph,
+            node=self.node,
+            attempt=self.attempt,
+            run_id=run.id,
+            request_id=run.request_id,
+        )
+        notified: list[Observer] = []
+        for observer in (*self.observers, *run.observers):
+            if observer not in notified:
+                notified.append(observer)
+                if once is None or run.recorder.first_time(observer, once):
+                    self._notify(observer, event)
 
-    def _tell(self, observer: Observer, fact: Fact) -> None:
+    def _notify(self, observer: Observer, event: Event) -> None:
         try:
-            observer.observe(fact)
+            observer.observe(event)
         except Exception as error:  # an observer that fails must not fail the user's run
             names = {"observer": type(observer).__name__, "error": type(error).__name__}
-            self.run.record(Fact("observer_failed", self, names))
+            self.run.recorder.record("observer_failed", names)
 
 
 def outcome_of(error: BaseException | None) -> Outcome:

@@ -2,15 +2,26 @@
 
 A policy may await only what it is handed (`handler`, `call.sleep`, `call.run_blocking`, a store's operation). For a
 synchronous caller none of these ever suspends, so the coroutine ends in one step, with no event loop. A stream leaves
-through the same coroutine: the innermost handler awaits `Chunk`s, which only the driver sees, so a policy that wraps a
-run or a node as one awaitable also wraps it as a stream.
+through the same coroutine: the innermost handler awaits a `Chunk`, or a whole `Flow` of items, which only the driver
+sees, so a policy that wraps a run or a node as one awaitable also wraps it as a stream.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator, Sequence
-from contextvars import copy_context
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+    Iterator,
+    Sequence,
+)
+from contextvars import Context, copy_context
 from typing import Any, cast
 
 from lg_prod_nodes.core.call import Call, Handler
@@ -31,6 +42,22 @@ class Chunk:
         yield self
 
 
+class Flow:
+    """A stream on its way out: `await Flow(items)` hands its items to the reader, without waking the policies for each.
+
+    Args:
+        items: An iterable for a synchronous caller, an asynchronous iterable for an asynchronous one.
+    """
+
+    __slots__ = ("items",)
+
+    def __init__(self, items: Iterable[Any] | AsyncIterable[Any]) -> None:
+        self.items = items
+
+    def __await__(self) -> Generator[Flow, None, None]:
+        yield self
+
+
 class _Relay:
     """Hands an event loop's own signal (a future, a bare yield) up to the task that runs us."""
 
@@ -44,48 +71,85 @@ class _Relay:
 
 
 class Watched:
-    """A chain on its way, and whether a chunk of a stream has left it."""
+    """A chain on its way, and whether an item of a stream has left it."""
 
-    def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+    def __init__(self, awaitable: Awaitable[Any]) -> None:
         self.has_left = False
-        self._coroutine = coroutine
+        self._steps = awaitable.__await__()
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        step, argument = self._coroutine.send, cast(Any, None)
+        step, argument = self._steps.send, cast(Any, None)
         while True:
             try:
                 signal = step(argument)
             except StopIteration as done:
                 return done.value
-            self.has_left = self.has_left or isinstance(signal, Chunk)
+            if isinstance(signal, Flow):
+                signal.items = _Noting(signal.items, self)
+            elif isinstance(signal, Chunk):
+                self.has_left = True
             try:
                 argument = yield signal
             except GeneratorExit:
-                self._coroutine.close()
+                self._steps.close()
                 raise
             except BaseException as error:
-                step, argument = self._coroutine.throw, error
+                step, argument = self._steps.throw, error
             else:
-                step = self._coroutine.send
+                step = self._steps.send
 
 
-async def act(wraps: Sequence[Wrap], call: Call, handler: Handler, at: int = 0) -> Any:
+class _Noting:
+    """Items of a stream, of which it is noted that one has left."""
+
+    __slots__ = ("_items", "_watched")
+
+    def __init__(self, items: Any, watched: Watched) -> None:
+        self._items, self._watched = items, watched
+
+    def __iter__(self) -> Iterator[Any]:
+        self._items = iter(self._items)
+        return self
+
+    def __next__(self) -> Any:
+        item = next(self._items)
+        self._watched.has_left = True
+        return item
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        self._items = aiter(self._items)
+        return self
+
+    async def __anext__(self) -> Any:
+        item = await anext(self._items)
+        self._watched.has_left = True
+        return item
+
+
+def act(wraps: Sequence[Wrap], call: Call, handler: Handler) -> Awaitable[Any]:
     """Send a call through the policies, the first one outermost, and on to the handler."""
-    if at == len(wraps):
-        return await handler(call)
-
-    async def further_in(call: Call) -> Any:
-        return await act(wraps, call, handler, at + 1)
-
-    return await wraps[at](call, further_in)
+    for wrap in reversed(wraps):
+        handler = _around(wrap, handler)
+    return handler(call)
 
 
-def drive(coroutine: Coroutine[Any, Any, Any]) -> Any:
+def _around(wrap: Wrap, inner: Handler) -> Handler:
+    return lambda call: wrap(call, inner)
+
+
+def send(wraps: Sequence[Wrap], call: Call, handler: Handler) -> Any:
+    """Send a call through the policies to its end; gives an awaitable for an asynchronous caller."""
+    going = act(wraps, call, handler)
+    return drive(going) if call.blocking else going
+
+
+def drive(awaitable: Awaitable[Any]) -> Any:
     """Run a chain to its end without an event loop, for a synchronous caller.
 
     Raises:
         ConfigurationError: A policy awaited something that needs an event loop.
     """
+    coroutine = cast("Coroutine[Any, Any, Any]", awaitable)
     try:
         signal = coroutine.send(None)
     except StopIteration as done:
@@ -94,25 +158,30 @@ def drive(coroutine: Coroutine[Any, Any, Any]) -> Any:
     raise _foreign_await(signal)
 
 
-def drive_stream(start: Callable[[], Coroutine[Any, Any, Any]]) -> Iterator[Any]:
-    """Start a chain for a synchronous caller and yield the chunks that its innermost handler awaits.
+def drive_stream(start: Callable[[], Awaitable[Any]]) -> Iterator[Any]:
+    """Start a chain for a synchronous caller and yield the items that its innermost handler awaits.
 
     The chain runs in a context of its own, so that what policies bind (log context) does not leak to the reader
-    between two chunks.
+    between two items.
     """
     context = copy_context()
-    coroutine = context.run(start)
+    coroutine = cast("Coroutine[Any, Any, Any]", context.run(start))
     step, argument = coroutine.send, cast(Any, None)
     while True:
         try:
             signal = context.run(step, argument)
         except StopIteration:
             return
-        if not isinstance(signal, Chunk):
+        if not isinstance(signal, (Chunk, Flow)):
             coroutine.close()
             raise _foreign_await(signal)
         try:
-            yield signal.item
+            if isinstance(signal, Chunk):
+                yield signal.item
+            else:
+                items = iter(cast("Iterable[Any]", signal.items))
+                while (item := context.run(next, items, _END)) is not _END:
+                    yield item
         except GeneratorExit:  # the reader stopped
             context.run(coroutine.close)
             raise
@@ -122,14 +191,16 @@ def drive_stream(start: Callable[[], Coroutine[Any, Any, Any]]) -> Iterator[Any]
             step, argument = coroutine.send, None
 
 
-async def drive_astream(start: Callable[[], Coroutine[Any, Any, Any]]) -> AsyncGenerator[Any, None]:
-    """Start a chain in the running event loop and yield the chunks that its innermost handler awaits.
+async def drive_astream(  # noqa: C901 - one branch for each way a step ends
+    start: Callable[[], Awaitable[Any]],
+) -> AsyncGenerator[Any, None]:
+    """Start a chain in the running event loop and yield the items that its innermost handler awaits.
 
     A reader that stops early cancels the chain: `GeneratorExit` itself cannot pass through an `await` that has to wait
     for its clean-up.
     """
     context = copy_context()
-    coroutine = context.run(start)
+    coroutine = cast("Coroutine[Any, Any, Any]", context.run(start))
     step, argument = coroutine.send, cast(Any, None)
     abandoned = False
     while True:
@@ -141,10 +212,14 @@ async def drive_astream(start: Callable[[], Coroutine[Any, Any, Any]]) -> AsyncG
             if abandoned:
                 return
             raise
+        result = None
         try:
             if isinstance(signal, Chunk):
                 yield signal.item
-                result = None
+            elif isinstance(signal, Flow):
+                items = aiter(cast("AsyncIterable[Any]", signal.items))
+                while (item := await _In(context, anext(items, _END))) is not _END:
+                    yield item
             else:
                 result = await _Relay(signal)
         except GeneratorExit:
@@ -156,9 +231,39 @@ async def drive_astream(start: Callable[[], Coroutine[Any, Any, Any]]) -> AsyncG
             step, argument = coroutine.send, result
 
 
+_END: Any = object()
+
+
+class _In:
+    """An awaitable each of whose steps runs in a context."""
+
+    __slots__ = ("_context", "_steps")
+
+    def __init__(self, context: Context, awaitable: Awaitable[Any]) -> None:
+        self._context, self._steps = context, awaitable.__await__()
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        run, step, argument = self._context.run, self._steps.send, cast(Any, None)
+        while True:
+            try:
+                signal = run(step, argument)
+            except StopIteration as done:
+                return done.value
+            try:
+                argument = yield signal
+            except BaseException as error:
+                step, argument = self._steps.throw, error
+            else:
+                step = self._steps.send
+
+
 def _foreign_await(signal: object) -> ConfigurationError:
     return ConfigurationError(
-        f"a policy awaited {type(signal).__name__} in a synchronous call; a policy may await only `handler`, "
-        "`call.sleep`, `call.run_blocking` and its store. Put other work into `call.run_blocking`, or call the graph "
-        "through its async methods."
+        f"a policy awaited {_awaited(signal)} in a synchronous call; a policy may await only handler, call.sleep, "
+        "call.run_blocking and its store. Write `await call.sleep(seconds)` for asyncio.sleep, put other work into "
+        "`call.run_blocking(function)`, or call the graph through its async methods"
     )
+
+
+def _awaited(signal: object) -> str:
+    return "asyncio.sleep(0)" if signal is None else f"an asyncio {type(signal).__name__}"

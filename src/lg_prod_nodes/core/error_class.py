@@ -10,7 +10,6 @@ from __future__ import annotations
 import builtins
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Literal, get_args
 
 from lg_prod_nodes.core.errors import ConfigurationError
 from lg_prod_nodes.core.provider_errors import (
@@ -20,6 +19,7 @@ from lg_prod_nodes.core.provider_errors import (
     sqlstate_of,
     status_of,
 )
+from lg_prod_nodes.core.report import CLASSES, ErrorClass
 
 __all__ = [
     "CLASSES",
@@ -34,24 +34,6 @@ __all__ = [
     "type_of",
 ]
 
-ErrorClass = Literal[
-    "transient", "rate_limited", "unknown", "permanent", "bad_input", "rejected", "critical"
-]
-"""What an error means for whoever has to go on.
-
-| class | meaning |
-|---|---|
-| `"transient"` | goes away by itself: a lost connection, a timeout, a server's 5xx |
-| `"rate_limited"` | a provider asks to slow down: 429, throttling |
-| `"unknown"` | nothing is known of it |
-| `"permanent"` | stays however often one tries: no access, not found, a mistake in the code |
-| `"bad_input"` | stays as long as the input does: `ValueError`, a failed validation, 400 and 422 |
-| `"rejected"` | a policy refused the call: `CallRejected` |
-| `"critical"` | nothing may go on: a wrong set-up, no memory, a record that was tampered with |
-"""
-
-CLASSES: tuple[ErrorClass, ...] = get_args(ErrorClass)
-"""All classes; of several errors at once, the one that stands last here counts."""
 
 Classify = Mapping[type[BaseException], ErrorClass] | Callable[[BaseException], ErrorClass | None]
 """A user's own classes, asked before the built-in ones: by type, or by a function that may give `None`."""

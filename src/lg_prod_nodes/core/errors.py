@@ -28,7 +28,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lg_prod_nodes.core.run import LimitState
+    from lg_prod_nodes.core.report import LimitState
 
 
 class ProductionError(Exception):

@@ -1,171 +1,22 @@
-"""One run of a graph: whom it is for, and what the policies know of it."""
+"""One run of a graph: who it is for, what is known of it, how it is stopped."""
 
 from __future__ import annotations
 
 import os
-import threading
 import uuid
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.config import get_config
 from langgraph.errors import GraphDrained
 from langgraph.runtime import RunControl, Runtime, get_runtime
 
-from lg_prod_nodes.core.call import through
-from lg_prod_nodes.runtime.in_flight import Bell
-
-if TYPE_CHECKING:
-    from lg_prod_nodes.core.call import Clock, Fact, Observer, Outcome, TextFilter
-    from lg_prod_nodes.core.error_class import ErrorClass
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens of model calls, and their price where it is known.
-
-    Attributes:
-        calls: Number of model calls.
-        input_tokens: Tokens sent, cached ones included.
-        output_tokens: Tokens received, reasoning included.
-        cache_read_tokens: Part of `input_tokens` that the provider read from its cache.
-        cache_write_tokens: Part of `input_tokens` that the provider wrote to its cache.
-        reasoning_tokens: Part of `output_tokens` spent on reasoning.
-        cost: Price in US dollars of the calls whose price is known.
-        unpriced_calls: Number of calls whose price is not known.
-        estimated_calls: Number of calls whose tokens the provider did not tell, so that they are estimated.
-    """
-
-    calls: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cache_read_tokens: int = 0
-    cache_write_tokens: int = 0
-    reasoning_tokens: int = 0
-    cost: Decimal = Decimal(0)
-    unpriced_calls: int = 0
-    estimated_calls: int = 0
-
-    @property
-    def total_tokens(self) -> int:
-        """Tokens sent and received."""
-        return self.input_tokens + self.output_tokens
-
-    def __add__(self, other: Usage) -> Usage:
-        return Usage(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
-
-    @classmethod
-    def of(cls, metadata: Mapping[str, Any] | None) -> Usage:
-        """One call's usage from LangChain's `usage_metadata`; zero tokens where the provider reports none."""
-        metadata = metadata or {}
-        return cls(
-            calls=1,
-            unpriced_calls=1,
-            input_tokens=metadata.get("input_tokens") or 0,
-            output_tokens=metadata.get("output_tokens") or 0,
-            cache_read_tokens=(metadata.get("input_token_details") or {}).get("cache_read") or 0,
-            cache_write_tokens=(metadata.get("input_token_details") or {}).get("cache_creation")
-            or 0,
-            reasoning_tokens=(metadata.get("output_token_details") or {}).get("reasoning") or 0,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class CapturedError:
-    """An error by its names.
-
-    Attributes:
-        node: Which node failed, `None` where the run itself did.
-        type: Name of the error's type.
-        attempts: How often the node was tried.
-        error_class: What the error means, see `ErrorClass`.
-        checkpoint_id: The checkpoint of the run's own graph at which it happened, `None` without a checkpointer.
-        checkpoint_ns: LangGraph's name of the place in graphs inside of it.
-    """
-
-    node: str | None
-    type: str
-    attempts: int
-    error_class: ErrorClass = "unknown"
-    checkpoint_id: str | None = field(default=None, compare=False)
-    checkpoint_ns: str | None = field(default=None, compare=False)
-
-    def names(self) -> dict[str, Any]:
-        """What a state field may keep of it."""
-        return {
-            "node": self.node,
-            "type": self.type,
-            "attempts": self.attempts,
-            "error_class": self.error_class,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class LimitState:
-    """How a rate limit stood when it was last asked.
-
-    Attributes:
-        policy: Name of the policy.
-        limit: The limit in words, such as `"10 per 1 second"`.
-        quota: How many, or how much, it lets through in its window.
-        window: Length of the window in seconds.
-        remaining: How much is left.
-        reset: Seconds until some of what was taken comes back.
-    """
-
-    policy: str
-    limit: str
-    quota: int
-    window: int
-    remaining: int
-    reset: float
-
-
-@dataclass(frozen=True, slots=True)
-class TimeLimit:
-    """Until when a run has to end.
-
-    Attributes:
-        seconds: How long it may take in all.
-        ends: When that is over, as its clock's `now` tells.
-        clock: Its clock.
-    """
-
-    seconds: float
-    ends: float
-    clock: Clock
-
-    def remaining(self) -> float:
-        """Seconds left, less than 0 when it is over."""
-        return self.ends - self.clock.now()
-
-
-@dataclass(slots=True)
-class RunReport:
-    """What the policies know of a run, while it goes on and after it.
-
-    Attributes:
-        outcome: How the run ended, `None` while it goes on.
-        limits: How each rate limit stood when it was last asked, in the order in which they were first asked.
-        budgets: What is available of each budget, in its own unit, as in `{"TokenBudget": 1200}`.
-        usage: Tokens of the run's model calls.
-        found: How often content of each entity or category was found.
-        errors: The errors that reached the end of a node's attempts.
-        facts: How often each fact was told.
-    """
-
-    outcome: Outcome | None = None
-    limits: list[LimitState] = field(default_factory=list)
-    budgets: dict[str, float] = field(default_factory=dict)
-    usage: Usage = Usage()
-    found: Counter[str] = field(default_factory=Counter)
-    errors: list[CapturedError] = field(default_factory=list)
-    facts: Counter[str] = field(default_factory=Counter)
+from lg_prod_nodes.core.caller import tenant_of, text_or_none, user_of
+from lg_prod_nodes.core.charges import Charges
+from lg_prod_nodes.core.clock import SYSTEM_CLOCK, Bell, Clock, TimeLimit
+from lg_prod_nodes.core.filters import RunContent, through
+from lg_prod_nodes.core.report import Observer, Outcome, Recorder, RunReport
 
 
 class Run(RunControl):
@@ -180,21 +31,25 @@ class Run(RunControl):
 
     Attributes:
         id: The caller's `config["run_id"]`, else a new UUID.
-        is_named: Whether the caller gave the id, so that the same one means the same run tried again.
+        is_named: Whether the caller gave the id, so that the same id means the same run tried again.
         graph: Name of the graph.
         thread_id: The conversation, `None` without a checkpointer.
-        user_id: Whom the run is for, see `user_of`.
-        tenant_id: The customer that the user belongs to, from the same places.
+        user_id: The user whom the run is for, see `user_of`.
+        tenant_id: The customer that the user belongs to, from the same sources.
         assistant_id: The assistant of LangGraph Server that runs.
         request_id: The request that caused the run, from `configurable["request_id"]`.
-        report: What the policies know.
-        headers: What a policy wants handed on with outgoing requests, such as `traceparent`.
-        filters: What the policies of the run make of texts that leave it.
-        guards: The policies through which all passes that enters a graph's state, and that graph's place.
-        saver: Tells the checkpointer of the run's thread from others, `None` without one.
-        executions: Which execution of which task goes on, by LangGraph's id of the task.
-        deadline: Until when the run has to end, `None` without one.
-        bell: Rings when the run is asked to stop, and ends what waits.
+        headers: Headers for outgoing requests, such as `traceparent`.
+        recorder: What is known of the run; its `report` is `run.report`.
+        charges: What has been charged and counted.
+        content: What the policies do with content that crosses the run's boundary.
+        observers: The policies that listen to the run's events.
+        clock: Where the run's policies take the time from.
+        deadline: When the run has to end, `None` without one.
+        bell: Rings when the run is asked to stop, and ends waits.
+        attempts: The latest attempt of each task that may be retried.
+        watch: The callback handler that counts the run's model calls.
+        interrupted: Whether the run pauses for a person.
+        answered: Whether a policy answered in the run's place.
     """
 
     def __init__(self, control: RunControl | None = None) -> None:
@@ -208,56 +63,40 @@ class Run(RunControl):
         self.tenant_id: str | None = None
         self.assistant_id: str | None = None
         self.request_id: str | None = None
-        self.report = RunReport()
         self.headers: dict[str, str] = {}
+        self.recorder = Recorder()
+        self.charges = Charges()
+        self.content = RunContent()
         self.observers: tuple[Observer, ...] = ()
-        self.filters: tuple[TextFilter, ...] = ()
-        self.guards: list[tuple[object, str]] = []
-        self.saver: int | None = None
-        self.interrupted = False
-        self.answered = False
-        self.executions: dict[str, Any] = {}
+        self.clock: Clock = SYSTEM_CLOCK
         self.deadline: TimeLimit | None = None
         self.bell = Bell()
-        self._failures: list[tuple[BaseException | str, CapturedError]] = []
-        self._lock = threading.Lock()
-        self._listeners: list[object] = []
-        self._heard: set[tuple[int, object]] = set()
-        self._charges: Counter[tuple[str, str, str]] = Counter()
-        self._counted: dict[object, dict[object, int]] = {}
-        self._limits: dict[object, int] = {}
+        self.attempts: dict[str, object] = {}
+        self.watch: object = None
+        self.interrupted = self.answered = False
 
     def start(self, graph: str, config: RunnableConfig, *, context: Any = None) -> None:
         """Bind the run to a graph and to what the config says of its caller."""
         configurable = config.get("configurable", {})
         self.is_started = True
-        self.interrupted, self.answered = False, False
+        self.interrupted = self.answered = False
         self.deadline = None
-        self.filters, self.guards = (), []
-        self._charges.clear()
-        self.executions.clear()
-        self._counted.clear()
+        self.charges, self.content = Charges(), RunContent()
+        self.attempts, self.watch = {}, None
         self.graph = graph
         given = config.get("run_id") or configurable.get("run_id")
         self.is_named = given is not None
         self.id = str(given or self.id)
-        self.thread_id = _text(configurable.get("thread_id"))
-        self.request_id = _text(configurable.get("request_id"))
+        self.thread_id = text_or_none(configurable.get("thread_id"))
+        self.request_id = text_or_none(configurable.get("request_id"))
         self.user_id = user_of(config, context=context)
         self.tenant_id = tenant_of(config, context=context)
-        self.assistant_id = _text(configurable.get("assistant_id"))
+        self.assistant_id = text_or_none(configurable.get("assistant_id"))
 
-    def charge(self, task: str, execution: str, what: str) -> str:
-        """The identity of the next charge for something in an execution of a task, see `Call.charge`."""
-        with self._lock:
-            self._charges[task, execution, what] += 1
-            return f"{task}:{what}:{self._charges[task, execution, what]}"
-
-    def count(self, series: object, item: object = None) -> int:
-        """The number of an item in a series of this run, from 1; `None` is another one each time."""
-        with self._lock:
-            counted = self._counted.setdefault(series, {})
-            return counted.setdefault(len(counted) if item is None else item, len(counted) + 1)
+    @property
+    def report(self) -> RunReport:
+        """What is known of the run, by names and numbers."""
+        return self.recorder.report
 
     def remaining(self) -> float | None:
         """Seconds until the run's deadline, less than 0 when it is over; `None` without one."""
@@ -265,7 +104,7 @@ class Run(RunControl):
 
     def filtered(self, text: str) -> str:
         """A text as it may leave the run."""
-        return through(self.filters, text)
+        return through(self.content.filters, text)
 
     def request_drain(self, reason: str = "shutdown") -> None:
         """Ask the run to stop at its next checkpoint; waits of policies and pauses before retries end at once."""
@@ -296,58 +135,6 @@ class Run(RunControl):
             return outcome
         return "interrupt" if self.interrupted else "rejected" if self.answered else "ok"
 
-    def first_time(self, listener: object, fact: object) -> bool:
-        """Whether a listener, or its equal, has not heard a fact of this run yet."""
-        with self._lock:
-            if listener not in self._listeners:
-                self._listeners.append(listener)
-            hearing = (self._listeners.index(listener), fact)
-            heard = hearing in self._heard
-            self._heard.add(hearing)
-        return not heard
-
-    def failed(self, error: BaseException | str, names: CapturedError) -> None:
-        """Remember where an error comes from, so that whoever sees it later can tell."""
-        with self._lock:
-            for at, (known, before) in enumerate(self._failures):
-                if known is error:
-                    if before.node == names.node:  # its next attempt raised the very same
-                        self._failures[at] = (error, names)
-                    return
-            self._failures.append((error, names))
-
-    def failure(self, error: BaseException | str) -> CapturedError | None:
-        """Where an error comes from."""
-        with self._lock:
-            return next((names for known, names in self._failures if known is error), None)
-
-    def record(self, fact: Fact) -> None:
-        """Fold a fact into the report."""
-        report, data = self.report, fact.data
-        with self._lock:
-            report.facts[fact.name] += 1
-            match fact.name:
-                case "limit_checked":
-                    self._note_limit(data)
-                case "budget_checked" | "budget_settled":
-                    report.budgets[data["budget"]] = data["available"]
-                case "content_found":
-                    report.found.update(data["found"])
-                case "model_called":
-                    report.usage += data["usage"]
-                case "model_priced":
-                    report.usage += Usage(cost=data["cost"], unpriced_calls=-1)
-                case "error_captured":
-                    report.errors.append(data["error"])
-                case _:
-                    pass
-
-    def _note_limit(self, data: Mapping[str, Any]) -> None:
-        state = LimitState(*(data[name] for name in LimitState.__slots__))
-        which = (state.policy, state.limit, data.get("of"))
-        place = self._limits.setdefault(which, len(self._limits))
-        self.report.limits[place : place + 1] = [state]
-
 
 def current_run() -> Run | None:
     """The run that the calling node, tool or policy is part of; `None` outside of a hardened graph."""
@@ -360,10 +147,13 @@ def run_of(runtime: Runtime[Any] | None) -> Run | None:
     return control if isinstance(control, Run) else None
 
 
-def run_for(config: RunnableConfig, runtime: Runtime[Any] | None) -> Run:
+def run_for(
+    config: RunnableConfig, runtime: Runtime[Any] | None, clock: Clock = SYSTEM_CLOCK
+) -> Run:
     """The run that a node's call belongs to; one of its own where the graph is not hardened."""
     run = run_of(runtime) or Run()
     if not run.is_started:
+        run.clock = clock
         run.start("", config, context=runtime.context if runtime is not None else None)
     return run
 
@@ -402,68 +192,3 @@ def task_ids(metadata: Mapping[str, Any]) -> list[str]:
     """LangGraph's ids of a node's task and of those around it, the innermost first, from a config's metadata."""
     namespace = metadata.get("langgraph_checkpoint_ns") or metadata.get("checkpoint_ns") or ""
     return [part.partition(":")[2] for part in reversed(namespace.split("|")) if ":" in part]
-
-
-def user_of(
-    config: RunnableConfig, *, runtime: Runtime[Any] | None = None, context: Any = None
-) -> str | None:
-    """Whom a call is for.
-
-    The user that LangGraph Server authenticated comes first, since a client could claim any other. Without one, looks
-    at `configurable["user_id"]`, `user_id` in the runtime context, and `metadata["user_id"]`.
-    """
-    configurable = config.get("configurable", {})
-    authenticated = _authenticated(config, runtime)
-    candidates = (
-        getattr(authenticated, "identity", None),
-        configurable.get("langgraph_auth_user_id"),
-        *_named("user_id", config, runtime, context),
-    )
-    return _first_text(candidates)
-
-
-def tenant_of(
-    config: RunnableConfig, *, runtime: Runtime[Any] | None = None, context: Any = None
-) -> str | None:
-    """Which customer a call is for: `tenant_id` of the authenticated user, else where `user_of` looks too."""
-    authenticated = _authenticated(config, runtime)
-    if authenticated is not None:
-        return _text(_member(authenticated, "tenant_id"))
-    return _first_text(_named("tenant_id", config, runtime, context))
-
-
-def _authenticated(config: RunnableConfig, runtime: Runtime[Any] | None) -> Any:
-    """The user that LangGraph Server authenticated."""
-    server = runtime.server_info if runtime is not None else None
-    return server.user if server else config.get("configurable", {}).get("langgraph_auth_user")
-
-
-def _named(
-    name: str, config: RunnableConfig, runtime: Runtime[Any] | None, context: Any
-) -> tuple[Any, ...]:
-    """What a caller says of itself: in `configurable`, in the runtime context, in `metadata`."""
-    context = runtime.context if runtime is not None and context is None else context
-    return (
-        config.get("configurable", {}).get(name),
-        _member(context, name),
-        (config.get("metadata") or {}).get(name),
-    )
-
-
-def _member(value: Any, name: str) -> Any:
-    if isinstance(value, Mapping):
-        return value.get(name)
-    with suppress(
-        KeyError
-    ):  # LangGraph Server's users look attributes up in what they were made of
-        return getattr(value, name, None)
-    return None
-
-
-def _first_text(candidates: Iterable[Any]) -> str | None:
-    named = (str(candidate) for candidate in candidates if candidate is not None)
-    return next((text for text in named if text), None)
-
-
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)

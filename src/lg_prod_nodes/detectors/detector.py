@@ -1,6 +1,6 @@
 """Finds entities in texts: Presidio's recognizers and this library's, offline, in linear time.
 
-Presidio is imported when a text is first scanned, or by `Detector.warm_up`.
+Presidio is imported when a text is first scanned, or by `Detector.open`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from lg_prod_nodes.core.errors import ConfigurationError
+from lg_prod_nodes.core.resource import Resource
+from lg_prod_nodes.core.secret import Secret
 from lg_prod_nodes.detectors.findings import Finding, apart
 from lg_prod_nodes.detectors.reading.folding import folded
 from lg_prod_nodes.detectors.reading.views import in_both_views
@@ -23,8 +25,8 @@ from lg_prod_nodes.detectors.recognizers.names import NAME_ENTITIES, name_recogn
 from lg_prod_nodes.detectors.scan.presidio_import import load_presidio
 
 if TYPE_CHECKING:
-    from presidio_analyzer import EntityRecognizer
-    from presidio_analyzer.nlp_engine import NlpEngine
+    from presidio_analyzer import EntityRecognizer as EntityRecognizer
+    from presidio_analyzer.nlp_engine import NlpEngine as NlpEngine
 
     from lg_prod_nodes.detectors.scan.scan import Scanner
 
@@ -37,7 +39,7 @@ _QUICK = 8192
 """The length in characters up to which a text is scanned at once."""
 
 
-class Detector:
+class Detector(Resource):
     """Finds entities in texts.
 
     A text is looked at as it is written and as it is read: with invisible characters dropped, lookalikes taken for what
@@ -60,6 +62,8 @@ class Detector:
     Raises:
         ConfigurationError: An entity is not known, or a number is out of its range.
     """
+
+    label = "detector"
 
     def __init__(
         self,
@@ -123,8 +127,8 @@ class Detector:
         """Whether `find` answers at once: the text is short, or was searched before."""
         return len(text) < _QUICK or self._digest(text) in self._known
 
-    def warm_up(self) -> None:
-        """Load what takes time before the first text comes."""
+    def open(self, database: Secret | None = None) -> None:
+        """Load the recognizers before the first text comes."""
         _ = self._scanner
 
     def _digest(self, text: str) -> bytes:

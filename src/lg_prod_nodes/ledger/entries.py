@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Literal, get_args
 
-from lg_prod_nodes.core.run import Usage
+from lg_prod_nodes.core.usage import Usage
 
 Dimension = Literal["user", "tenant", "assistant", "thread", "run", "graph", "node", "model"]
 """What usage can be summed by."""

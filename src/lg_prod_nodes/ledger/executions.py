@@ -35,7 +35,7 @@ class Execution:
         """The execution that an attempt of a node is, or belongs to: without a checkpointer, the outermost node's."""
         own = str(call.task).rpartition(":")[2]
         around = [execution for task, execution in _known(call) if task != own]
-        before = call.run.executions.get(own)
+        before = call.run.charges.executions.get(own)
         name = f"{_PROCESS}:{call.execution}"
         execution = cls(str(call.task), name, next(iter(around), None), call.attempt > 1)
         if around and call.config.get("configurable", {}).get(CONFIG_KEY_CHECKPOINTER) is None:
@@ -44,7 +44,7 @@ class Execution:
             execution = before
         for outer in around:
             outer.is_used = True
-        call.run.executions[own] = execution
+        call.run.charges.executions[own] = execution
         return execution
 
     @classmethod
@@ -57,16 +57,14 @@ class Execution:
         around = self.around
         return () if around is None else ((around.task, around.name), *around.within())
 
-    def end(self, call: Call, error: BaseException | None) -> None:
-        """Tell that an attempt ended well, if that is so and calls depend on it."""
-        if self.is_used and self.task == call.task and call.outcome(error) == "ok":
-            once = ("kept", self.task, self.name)
-            call.emit("execution_kept", once=once, task=self.task, execution=self.name)
+    def is_kept(self, call: Call, error: BaseException | None) -> bool:
+        """Whether an attempt that ended so is the one whose result LangGraph keeps, and calls depend on that."""
+        return self.is_used and self.task == call.task and call.outcome(error) == "ok"
 
 
 def _known(call: Call) -> Iterator[tuple[str, Execution]]:
     """The executions that a call is made in, the innermost first, by LangGraph's ids of their tasks."""
-    executions = call.run.executions
+    executions = call.run.charges.executions
     for task in task_ids(call.config.get("metadata") or {}):
         if task in executions:
             yield task, executions[task]

@@ -12,16 +12,17 @@ from typing import Protocol
 
 from pydantic import SecretStr
 
-from lg_prod_nodes.core.errors import ConfigurationError
-from lg_prod_nodes.core.run import Usage
+from lg_prod_nodes.core.errors import ConfigurationError, StoreUnavailable
+from lg_prod_nodes.core.resource import Resource
 from lg_prod_nodes.core.secret import Secret, hidden, revealed
+from lg_prod_nodes.core.usage import Usage
 from lg_prod_nodes.ledger.entries import Dimension, Entry, UsageRow
 from lg_prod_nodes.ledger.memory import MemoryPlace
 from lg_prod_nodes.ledger.price_table import Price, PriceTable, pricing
 from lg_prod_nodes.ledger.query import Query, When, Where, query
 
 
-class Ledger:
+class Ledger(Resource):
     """Entries of model calls, one a call.
 
     Without a database they are in memory, the latest ones, for one process. With one they are written to a journal on
@@ -51,6 +52,9 @@ class Ledger:
         ```
     """
 
+    label = "ledger"
+    critical = False
+
     def __init__(
         self,
         postgres: Secret | None = None,
@@ -71,12 +75,6 @@ class Ledger:
         if database != self._database:
             self._put(database)
 
-    def __enter__(self) -> Ledger:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def _put(self, database: SecretStr) -> None:
         from lg_prod_nodes.ledger.postgres import PostgresPlace
 
@@ -88,15 +86,22 @@ class Ledger:
 
             self._place = BothPlaces(self._memory, place)
 
-    def keep_in(self, database: Secret) -> None:
-        """Keep further entries in a Postgres, unless another place was given; all sums count earlier ones in too.
+    def open(self, database: Secret | None = None) -> None:
+        """Store further entries in a Postgres, unless another backend was given; sums include earlier ones.
 
         Raises:
             ConfigurationError: The folder for the journal cannot be written to.
         """
+        if database is None:
+            return
         if not self._is_placed and hidden(database) != self._database:
             self.close()
             self._put(hidden(database))
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether entries are stored in this process alone, so that writing one takes no time."""
+        return self._database is None
 
     @property
     def unsent(self) -> int:
@@ -203,6 +208,17 @@ class Ledger:
         """
         self._place.flush()
 
+    def ping(self) -> str:
+        """Say how much waits to be sent. Runs never wait for the ledger's database, so it is not asked.
+
+        Raises:
+            StoreUnavailable: Entries have waited for more than a minute.
+        """
+        waiting = f"{self.unsent} bytes wait, for {self.lag:.0f} s"
+        if self.lag > _MOST_LAG:
+            raise StoreUnavailable(f"the ledger's database does not take its entries: {waiting}")
+        return waiting
+
     def close(self) -> None:
         """Send what waits, within `timeout`, and close the connections; the next use opens all anew."""
         self._place.close()
@@ -232,6 +248,7 @@ class Ledger:
 
 
 _IN_MEMORY = "memory://"
+_MOST_LAG = 60.0  # seconds
 
 
 class _Place(Protocol):

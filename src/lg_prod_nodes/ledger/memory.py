@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 
-from lg_prod_nodes.core.run import Usage
+from lg_prod_nodes.core.usage import Usage
 from lg_prod_nodes.ledger.entries import STATES, Entry, UsageRow, counts
 from lg_prod_nodes.ledger.query import Query
 

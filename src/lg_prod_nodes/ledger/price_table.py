@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from decimal import Decimal
 
 from lg_prod_nodes.core.errors import ConfigurationError
-from lg_prod_nodes.core.run import Usage
+from lg_prod_nodes.core.usage import Usage
 
 _MILLION = 1_000_000
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 from decimal import Decimal
 
 from lg_prod_nodes.core.errors import ConfigurationError
-from lg_prod_nodes.core.run import Usage
+from lg_prod_nodes.core.usage import Usage
 
 try:
     import genai_prices

@@ -8,8 +8,8 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any, LiteralString
 
-from lg_prod_nodes.core.run import Usage
 from lg_prod_nodes.core.secret import Secret
+from lg_prod_nodes.core.usage import Usage
 from lg_prod_nodes.databases.postgres import Postgres
 from lg_prod_nodes.ledger.entries import Dimension, Record, UsageRow
 from lg_prod_nodes.ledger.query import Query

@@ -5,26 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from pydantic import SecretStr
 
 from lg_prod_nodes.core.errors import ConfigurationError
 from lg_prod_nodes.core.keys import Key, together
 from lg_prod_nodes.core.policy import Policy, Role
+from lg_prod_nodes.core.resource import Resource
 from lg_prod_nodes.core.secret import Secret, hidden
-
-
-class Store(Protocol):
-    """Where a policy keeps what it counts."""
-
-    def keep_in(self, database: Secret) -> None:
-        """Keep it in a Postgres, unless another place was given."""
-        ...
-
-    def close(self) -> None:
-        """Close the connections; the next use opens new ones."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -37,7 +26,7 @@ class Admission(Policy):
     """
 
     role: ClassVar[Role | None] = "admit"
-    store_type: ClassVar[Callable[[Secret | None], Store]]
+    store_type: ClassVar[Callable[[Secret | None], Resource]]
     while_down: ClassVar[tuple[str, ...]] = ("raise", "admit")
 
     by: Key = field(default=together, kw_only=True)
@@ -80,10 +69,7 @@ class Admission(Policy):
         is_written = isinstance(self.reply, str) and "run" in self.kinds
         return frozenset({"messages"} if is_written else ())
 
-    def keep_in(self, database: Secret) -> None:
-        """Keep what is counted in a Postgres, unless a store was given."""
-        self.kept.keep_in(database)
-
-    def close(self) -> None:
-        """Close the store's connections; the next call opens new ones."""
-        self.kept.close()
+    @property
+    def resources(self) -> tuple[Resource, ...]:
+        """The store."""
+        return (self.kept,)

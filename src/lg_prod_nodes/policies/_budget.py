@@ -13,12 +13,12 @@ from typing import Any, ClassVar, Literal
 from langchain_core.language_models.chat_model_stream import AsyncChatModelStream, ChatModelStream
 from langgraph.types import interrupt
 
-from lg_prod_nodes.core.call import Call, Handler, Kind
+from lg_prod_nodes.core.call import Call, Handler
 from lg_prod_nodes.core.errors import BudgetExceeded, ConfigurationError, StoreUnavailable
 from lg_prod_nodes.core.keys import by_run
-from lg_prod_nodes.core.run import Usage
+from lg_prod_nodes.core.report import Kind
 from lg_prod_nodes.core.secret import Secret
-from lg_prod_nodes.core.tokens import estimated_tokens
+from lg_prod_nodes.core.usage import CallRequest, Usage, estimated_tokens
 from lg_prod_nodes.policies._admission import Admission
 from lg_prod_nodes.stores.accounts.periods import Allowance, parse_allowance
 from lg_prod_nodes.stores.accounts.store import Account, AccountStore, Reservation
@@ -162,7 +162,7 @@ class Budget(Admission):
         A stream of events is still to be read by whoever asked for it. What that spends is never told here, so all
         that was reserved is paid.
         """
-        spent = sum(self._whole(self.amount(call, usage)) for usage in call.spent)
+        spent = sum(self._whole(self.amount(call, usage)) for usage in _request(call).spent)
         unread = reservation.amount if isinstance(result, _EVENTS) else 0
         return spent or unread or reservation.earlier
 
@@ -211,12 +211,13 @@ class Budget(Admission):
         )
 
     def _expected(self, call: Call) -> Decimal:
-        input_tokens = estimated_tokens(call.input, call.schemas)
+        input_tokens = estimated_tokens(call.input, _request(call).schemas)
         told = self._told_output(call)
         return self.amount(call, Usage(1, input_tokens, _LONGEST_ANSWER if told is None else told))
 
     def _told_output(self, call: Call) -> int | None:
-        return self.max_output if call.max_output_tokens is None else call.max_output_tokens
+        told = _request(call).max_output_tokens
+        return self.max_output if told is None else told
 
     def _check_answers(self, call: Call) -> None:
         """Refuse settings by which no call would ever be let through: nobody says how long an answer is."""
@@ -237,6 +238,10 @@ class Budget(Admission):
 
     def _shown(self, whole: int) -> float:
         return whole if self.scale == 1 else whole / self.scale
+
+
+def _request(call: Call) -> CallRequest:
+    return call.request or CallRequest()
 
 
 def _asks(charge: str) -> Account:

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from lg_prod_nodes.core.call import Call
 from lg_prod_nodes.core.errors import ConfigurationError
-from lg_prod_nodes.core.run import Usage
+from lg_prod_nodes.core.usage import Usage
 from lg_prod_nodes.ledger import Price
 from lg_prod_nodes.policies._budget import Budget
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from lg_prod_nodes.core.call import Call, Handler, Kind
+from lg_prod_nodes.core.call import Call, Handler
 from lg_prod_nodes.core.errors import Busy, StoreUnavailable
+from lg_prod_nodes.core.report import Kind
 from lg_prod_nodes.core.secret import Secret
 from lg_prod_nodes.policies._admission import Admission
 from lg_prod_nodes.stores.accounts.store import Account, AccountStore, Reservation

@@ -10,18 +10,18 @@ import structlog
 from langgraph.types import Command, Send
 
 from lg_prod_nodes.content.history import replies
-from lg_prod_nodes.core.call import Call, Handler, Kind
+from lg_prod_nodes.core.call import Call, Handler
 from lg_prod_nodes.core.error_class import (
     Classify,
-    ErrorClass,
     check_classes,
     check_classify,
     class_of,
     type_of,
 )
 from lg_prod_nodes.core.errors import ConfigurationError, StoreUnavailable
-from lg_prod_nodes.core.policy import Policy, Role
-from lg_prod_nodes.core.run import CapturedError
+from lg_prod_nodes.core.policy import Policy, Recovery, Role
+from lg_prod_nodes.core.report import CapturedError, ErrorClass, Kind
+from lg_prod_nodes.core.resource import Resource
 from lg_prod_nodes.stores.failures.store import Failure, FailureLog
 
 Then = Literal["raise", "continue", "end"] | Command[Any]
@@ -91,7 +91,7 @@ class CaptureErrors(Policy):
             raise ConfigurationError(
                 f"then has {self.then['critical']!r} for critical errors, which are always raised; choose another class"
             )
-        if not self.recovers and (self.state_key or self.reply):
+        if not self._continues and (self.state_key or self.reply):
             raise ConfigurationError(
                 "state_key and reply are written where a run goes on; choose then='continue' or then='end' for them"
             )
@@ -107,13 +107,21 @@ class CaptureErrors(Policy):
         return frozenset(name for name in fields if name)
 
     @property
-    def goes_to(self) -> frozenset[str]:
-        """Where a `Command` goes."""
-        return frozenset(n for way in self._ways() if isinstance(way, Command) for n in _goals(way))
+    def recovery(self) -> Recovery | None:
+        """From the classes for which the run continues."""
+        if not self._continues:
+            return None
+        commands = [way for way in self._ways() if isinstance(way, Command)]
+        goals = frozenset(name for way in commands for name in _goals(way))
+        return Recovery(self._covers, self._recover, goes_to=goals)
 
     @property
-    def recovers(self) -> bool:
-        """Whether the run goes on after an error of some class."""
+    def resources(self) -> tuple[Resource, ...]:
+        """The failure log, if there is one."""
+        return () if self.failures is None else (self.failures,)
+
+    @property
+    def _continues(self) -> bool:
         return any(way != "raise" for way in self._ways())
 
     async def wrap(self, call: Call, handler: Handler) -> Any:
@@ -125,17 +133,16 @@ class CaptureErrors(Policy):
                 await self._note(call, error)
             raise
 
-    def recovers_from(self, error: BaseException | str) -> bool:
-        """From the classes for which the run goes on."""
+    def _covers(self, error: BaseException | str) -> bool:
         return self._way(self._class_of(error)) != "raise"
 
     def gives_up(self, error: BaseException) -> bool:
         """Critical errors are raised at once; so are refusals, where the run goes on from others."""
         if isinstance(error, self.critical):
             return True
-        return self.recovers and self._class_of(error) in ("critical", "rejected")
+        return self._continues and self._class_of(error) in ("critical", "rejected")
 
-    async def recover(self, call: Call, error: BaseException | str) -> Any:
+    async def _recover(self, call: Call, error: BaseException | str) -> Any:
         """Record the error of a node that failed for good, and give what stands in for its own update."""
         captured = self._record(call, error)
         update: dict[str, Any] = {}
@@ -161,7 +168,7 @@ class CaptureErrors(Policy):
 
     async def _note(self, call: Call, error: Exception) -> None:
         if call.kind != "run":
-            call.run.failed(error, self._names(call, error))
+            call.run.recorder.failed(error, self._names(call, error))
         elif self._class_of(error) not in self.ignore:
             names = self._record(call, error)
             if self.failures is not None and call.is_outermost:
@@ -176,11 +183,11 @@ class CaptureErrors(Policy):
             call.emit("store_unavailable", policy=type(self).__name__)
 
     def _record(self, call: Call, error: BaseException | str) -> CapturedError:
-        names = call.run.failure(error)
+        names = call.run.recorder.failure(error)
         if names is None:
             names = self._names(call, error)
-            call.run.failed(error, names)
-        if call.run.first_time("log", id(error)):
+            call.run.recorder.failed(error, names)
+        if call.run.recorder.first_time("log", id(error)):
             structlog.get_logger("lg_prod_nodes").error(
                 "error captured",
                 node=names.node,

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Literal, TypeVar
 
-from lg_prod_nodes.core.call import Call, Handler, Kind
+from lg_prod_nodes.core.call import Call, Handler
 from lg_prod_nodes.core.error_class import (
     Classify,
-    ErrorClass,
     check_classes,
     check_classify,
     class_of,
@@ -25,6 +24,7 @@ from lg_prod_nodes.core.errors import (
 )
 from lg_prod_nodes.core.keys import Key
 from lg_prod_nodes.core.policy import Site
+from lg_prod_nodes.core.report import ErrorClass, Kind
 from lg_prod_nodes.core.secret import Secret
 from lg_prod_nodes.policies._admission import Admission
 from lg_prod_nodes.stores.circuits.circuit import Circuit, Entry, Result, Rules, enter, leave

@@ -14,9 +14,11 @@ from lg_prod_nodes.content.clean import Trust
 from lg_prod_nodes.content.finality import Reach, TermReach
 from lg_prod_nodes.content.history import latest
 from lg_prod_nodes.content.walk import cleaned_errors, rewrite, texts
-from lg_prod_nodes.core.call import Call, Handler, Kind
+from lg_prod_nodes.core.call import Call, Handler
 from lg_prod_nodes.core.errors import ConfigurationError, ContentBlocked
 from lg_prod_nodes.core.policy import Policy, Role
+from lg_prod_nodes.core.report import Kind
+from lg_prod_nodes.core.resource import Resource
 from lg_prod_nodes.detectors import Detector, term_recognizers
 from lg_prod_nodes.detectors.replacing import Replacer
 
@@ -78,9 +80,10 @@ class ContentFilter(Policy):
         """`messages`, for a reply that is a text."""
         return frozenset({"messages"} if isinstance(self.reply, str) else ())
 
-    def warm_up(self) -> None:
-        """Load the recognizers."""
-        self.detector.warm_up()
+    @property
+    def resources(self) -> tuple[Resource, ...]:
+        """The detector."""
+        return (self.detector,)
 
     async def wrap(self, call: Call, handler: Handler) -> Any:
         """Check what goes in, what comes out, and what leaves meanwhile."""
@@ -89,7 +92,7 @@ class ContentFilter(Policy):
         if not found:
             leaving = self._replacer()
             with cleaned_errors(leaving.change):
-                result = await handler(call.replace(filters=(*call.filters, leaving)))
+                result = await handler(call.replace(texts=call.texts.passing(leaving)))
             found = leaving.blocked or self._found(result)
             if not found:
                 return result
@@ -129,7 +132,12 @@ class ContentFilter(Policy):
 
 def _news(call: Call) -> Any:
     """What is new in a call's input; what a model is told by its system message is the author's own."""
-    return _without_system(latest(call.input)) if call.kind == "model" else latest(call.input)
+    return _without_system(latest(call.input)) if _asks(call) else latest(call.input)
+
+
+def _asks(call: Call) -> bool:
+    """Whether a model is asked by messages or texts."""
+    return call.kind == "model" and isinstance(call.input, list)
 
 
 def _without_system(messages: Any) -> Any:
@@ -137,9 +145,9 @@ def _without_system(messages: Any) -> Any:
 
 
 def _rewritten(call: Call, change: Callable[[str], str]) -> Any:
-    if call.kind != "model":
+    if not _asks(call):
         return rewrite(call.input, change)
     return [
-        m if isinstance(m, SystemMessage) else rewrite(m, change, clean=call.clean)
+        m if isinstance(m, SystemMessage) else rewrite(m, change, clean=call.texts.clean)
         for m in call.input
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -12,19 +11,19 @@ from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable
 from langgraph.errors import GraphBubbleUp
 
-from lg_prod_nodes.core.call import Call, Handler, Kind
+from lg_prod_nodes.content.history import as_update
+from lg_prod_nodes.core.call import Call, Handler
 from lg_prod_nodes.core.engine import Watched
 from lg_prod_nodes.core.error_class import (
     Classify,
-    ErrorClass,
     check_classes,
     check_classify,
     class_of,
     type_of,
 )
 from lg_prod_nodes.core.errors import CircuitOpen, ConfigurationError
-from lg_prod_nodes.core.policy import Policy, Role, Site, as_update
-from lg_prod_nodes.runtime.langgraph import RunnableCallable
+from lg_prod_nodes.core.policy import Policy, Recovery, Role, Site
+from lg_prod_nodes.core.report import ErrorClass, Kind
 
 _MET: ContextVar[list[int] | None] = ContextVar("fallbacks_met", default=None)
 """The fallbacks that the call which goes on has met."""
@@ -92,30 +91,19 @@ class Fallback(Policy):
         return frozenset({"messages"} if isinstance(self.answer, str) else ())
 
     @property
-    def recovers(self) -> bool:
-        """Whether it takes over from nodes."""
-        return self.model is None
+    def recovery(self) -> Recovery | None:
+        """From errors of its classes and types, with the fixed answer or the other function."""
+        if self.model is not None:
+            return None
+        return Recovery(self._takes, self._answer, self.node)
 
     def kinds_at(self, site: Site) -> frozenset[Kind]:
         """Model calls, for another model; nodes are taken over from by an error handler."""
         return frozenset({"model"}) if self.model is not None else frozenset()
 
-    def recovers_from(self, error: BaseException | str) -> bool:
-        """From errors of its classes and types."""
-        return self.recovers and self._takes(error)
-
-    async def recover(self, call: Call, error: BaseException | str) -> Any:
-        """Give the fixed answer, or what the other function gives."""
+    async def _answer(self, call: Call, error: BaseException | str) -> Any:
         call.emit("fell_back", policy="Fallback", error_type=type_of(error))
-        if self.node is None:
-            return await as_update(call, self.answer)
-        if inspect.iscoroutinefunction(self.node):
-            other = RunnableCallable(None, self.node, trace=False)
-        else:
-            other = RunnableCallable(self.node, trace=False)
-        if call.blocking:
-            return other.invoke(call.input, call.config)
-        return await other.ainvoke(call.input, call.config)
+        return await as_update(call, self.answer)
 
     async def wrap(self, call: Call, handler: Handler) -> Any:
         """Ask the other model where the first one fails."""
@@ -164,4 +152,5 @@ class Fallback(Policy):
 
 
 def _is_chat(call: Call) -> bool:
-    return bool(call.input) and isinstance(call.input[0], (BaseMessage, list))
+    asked = call.input
+    return isinstance(asked, list) and bool(asked) and isinstance(asked[0], (BaseMessage, list))

@@ -6,15 +6,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lg_prod_nodes.core.call import Call, Fact, Handler, Kind
+from lg_prod_nodes.core.call import Call, Handler
 from lg_prod_nodes.core.policy import Policy, Role
-from lg_prod_nodes.core.run import Usage
+from lg_prod_nodes.core.report import Event, Kind
+from lg_prod_nodes.core.resource import Resource
+from lg_prod_nodes.core.usage import Usage
 from lg_prod_nodes.telemetry.prometheus import REGISTRY, CollectorRegistry, Instruments
 
 if TYPE_CHECKING:
-    from opentelemetry.metrics import MeterProvider
-
-    from lg_prod_nodes.telemetry.genai import ModelMetrics
+    from lg_prod_nodes.telemetry.genai import MeterProvider, ModelMetrics
 
 _DECISIONS = {
     "call_rejected": "rejected",
@@ -55,9 +55,10 @@ class Metrics(Policy):
     registry: CollectorRegistry = field(default=REGISTRY, kw_only=True, repr=False)
     otel: bool | MeterProvider = field(default=False, kw_only=True)
 
-    def warm_up(self) -> None:
-        """Make the metrics, and load OpenTelemetry where it is wanted."""
-        _ = self._instruments, self._models
+    @property
+    def resources(self) -> tuple[Resource, ...]:
+        """The instruments, and those of OpenTelemetry if they are wanted."""
+        return (self._instruments,) if self._models is None else (self._instruments, self._models)
 
     @cached_property
     def _instruments(self) -> Instruments:
@@ -114,18 +115,18 @@ class Metrics(Policy):
         if outcome == "error":
             told.errors(call.run.graph, name, type(error).__name__).inc()
 
-    def observe(self, fact: Fact) -> None:
+    def observe(self, event: Event) -> None:
         """Count decisions, tokens and their price."""
-        told, graph, data = self._instruments, fact.call.run.graph, fact.data
-        match fact.name:
+        told, graph, data = self._instruments, event.graph, event.data
+        match event.name:
             case "model_called":
-                self._spent(fact, data["usage"])
+                self._spent(event, data["usage"])
             case "model_failed" | "model_cached":
-                told.model_calls(*_model(fact), fact.name.removeprefix("model_")).inc()
+                told.model_calls(*_model(event), event.name.removeprefix("model_")).inc()
             case "model_priced":
-                told.cost(*_model(fact)).inc(float(data["cost"]))
+                told.cost(*_model(event)).inc(float(data["cost"]))
             case "model_unpriced":
-                told.unpriced_calls(*_model(fact)).inc()
+                told.unpriced_calls(*_model(event)).inc()
             case "store_unavailable":
                 told.store_failures(graph, data["policy"]).inc()
             case name if "policy" in data and name not in _ROUTINE:
@@ -135,8 +136,8 @@ class Metrics(Policy):
             case _:
                 pass
 
-    def _spent(self, fact: Fact, usage: Usage) -> None:
-        told, model = self._instruments, _model(fact)
+    def _spent(self, event: Event, usage: Usage) -> None:
+        told, model = self._instruments, _model(event)
         told.model_calls(*model, "answered").inc(usage.calls)
         told.tokens(*model, "input").inc(usage.input_tokens)
         told.tokens(*model, "output").inc(usage.output_tokens)
@@ -145,9 +146,9 @@ class Metrics(Policy):
         told.reasoning_tokens(*model).inc(usage.reasoning_tokens)
         told.estimated_calls(*model).inc(usage.estimated_calls)
         if self._models is not None:
-            self._models.observe(fact)
+            self._models.observe(event)
 
 
-def _model(fact: Fact) -> tuple[str, str, str]:
+def _model(event: Event) -> tuple[str, str, str]:
     """The labels of a model call."""
-    return fact.call.run.graph, fact.call.node or "", fact.call.name
+    return event.graph, event.node or "", event.target

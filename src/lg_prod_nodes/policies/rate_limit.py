@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass, field
 from math import inf
 from typing import Any, ClassVar, Literal
 
-from lg_prod_nodes.core.call import Call, Handler, Kind
+from lg_prod_nodes.core.call import Call, Handler
 from lg_prod_nodes.core.errors import ConfigurationError, RateLimitExceeded, StoreUnavailable
 from lg_prod_nodes.core.policy import Site
-from lg_prod_nodes.core.run import LimitState
+from lg_prod_nodes.core.report import Kind, LimitState
 from lg_prod_nodes.core.secret import Secret
-from lg_prod_nodes.core.tokens import estimated_tokens
+from lg_prod_nodes.core.usage import CallRequest, estimated_tokens
 from lg_prod_nodes.policies._admission import Admission
 from lg_prod_nodes.stores.limits.store import Decision, Limits, LimitStore, parse_limits
 
@@ -27,9 +27,10 @@ def by_call(call: Call) -> int:
 
 def by_tokens(call: Call) -> int:
     """A model call by its tokens, sent and received: an estimate before the call, what was spent after it."""
-    if call.spent:
-        return sum(usage.total_tokens for usage in call.spent)
-    return estimated_tokens(call.input, call.schemas) + (call.max_output_tokens or 0)
+    request = call.request or CallRequest()
+    if request.spent:
+        return sum(usage.total_tokens for usage in request.spent)
+    return estimated_tokens(call.input, request.schemas) + (request.max_output_tokens or 0)
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,12 @@ from pydantic import SecretBytes
 from lg_prod_nodes.content.clean import Trust
 from lg_prod_nodes.content.finality import Reach, reach_of
 from lg_prod_nodes.content.walk import cleaned_errors, rewrite, texts
-from lg_prod_nodes.core.call import Call, Handler, Kind
+from lg_prod_nodes.core.call import Call, Handler
 from lg_prod_nodes.core.errors import ConfigurationError, ContentBlocked, DetectionFailed
 from lg_prod_nodes.core.keys import Key, by_thread
 from lg_prod_nodes.core.policy import Policy, Role
+from lg_prod_nodes.core.report import Kind
+from lg_prod_nodes.core.resource import Resource
 from lg_prod_nodes.core.secret import SecretKey, key_of
 from lg_prod_nodes.detectors import DEFAULT_ENTITIES, Detector, Finding, detector_of
 from lg_prod_nodes.detectors.plain import PlainText
@@ -26,8 +28,7 @@ from lg_prod_nodes.detectors.stand_ins import StandIns, Strategy
 from lg_prod_nodes.stores.vault.store import Session, Vault, restored, tokens_in
 
 if TYPE_CHECKING:
-    from presidio_analyzer import EntityRecognizer
-    from presidio_analyzer.nlp_engine import NlpEngine
+    from lg_prod_nodes.detectors.detector import EntityRecognizer, NlpEngine
 
 T = TypeVar("T")
 
@@ -184,9 +185,10 @@ class Redact(Policy):
     def _trust(self) -> Trust:
         return Trust()
 
-    def warm_up(self) -> None:
-        """Load the recognizers."""
-        self.detector.warm_up()
+    @property
+    def resources(self) -> tuple[Resource, ...]:
+        """The detector, and the vault if there is one."""
+        return (self.detector,) if self.vault is None else (self.detector, self.vault)
 
     async def wrap(self, call: Call, handler: Handler) -> Any:
         """Clean what goes in, what comes out, what leaves meanwhile, and what is raised."""
@@ -195,7 +197,7 @@ class Redact(Policy):
         try:
             with cleaned_errors(replacer.change):
                 cleaned = await self._cleaned_input(call, replacer, tokens)
-                inner = call.replace(input=cleaned, filters=(*call.filters, replacer))
+                inner = call.replace(input=cleaned, texts=call.texts.passing(replacer))
                 result = await handler(await self._revealing(inner))
                 return await self._clean(call, replacer, tokens, result)
         finally:
@@ -252,7 +254,7 @@ class Redact(Policy):
         return cleaned
 
     async def _walk(self, call: Call, replacer: Replacer, value: Any) -> Any:
-        walk = partial(rewrite, value, clean=call.clean)
+        walk = partial(rewrite, value, clean=call.texts.clean)
         if call.blocking:
             return walk(replacer.change)
         try:
@@ -291,7 +293,7 @@ class Redact(Policy):
     async def _session(self, call: Call) -> Session | None:
         if self.vault is None or "tokenize" not in self._stand_ins.used:
             return None
-        session = self.vault.open(self.by(call) or call.run.id)
+        session = self.vault.session(self.by(call) or call.run.id)
         if session.key is None:
             await call.run_blocking(self.vault.load, session)
         return session
@@ -308,7 +310,7 @@ class Redact(Policy):
         found = {token for text in texts(call.input) for token in tokens_in(text)}
         subject = self.by(call) or call.run.id
         originals = await call.run_blocking(self.vault.resolve, subject, found)
-        return call.replace(originals=(*call.originals, *originals.items()))
+        return call.replace(texts=call.texts.revealing(originals))
 
 
 def _listed(name: str, given: Collection[str]) -> tuple[str, ...]:

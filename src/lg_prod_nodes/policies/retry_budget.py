@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from lg_prod_nodes.core.call import SYSTEM_CLOCK, Clock
+from lg_prod_nodes.core.clock import SYSTEM_CLOCK, Clock
 from lg_prod_nodes.core.error_class import Classify, check_classify, is_transient
 from lg_prod_nodes.core.errors import ConfigurationError
 

@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 from langgraph.errors import GraphDrained
 from langgraph.runtime import RunControl
 
-from lg_prod_nodes.core.call import Call, Handler, Kind
+from lg_prod_nodes.core.call import Call, Handler
 from lg_prod_nodes.core.errors import BudgetExceeded, ConfigurationError
 from lg_prod_nodes.core.policy import Policy, Role
+from lg_prod_nodes.core.report import Kind
 from lg_prod_nodes.core.run import run_of
 
 
@@ -77,7 +78,7 @@ class RunBudget(Policy):
         call.run.answered = True
         # Of this run alone: the run's own method would drain all that are under the caller's control.
         RunControl.request_drain(call.run, self.name)
-        is_first = call.run.first_time(self, "answered")
+        is_first = call.run.recorder.first_time(self, "answered")
         return await call.refuse(refusal, self.reply) if is_first or call.kind != "node" else None
 
     async def _run(self, call: Call, handler: Handler) -> Any:
@@ -97,7 +98,7 @@ class RunBudget(Policy):
                 f"{self.name} counts on the run of a hardened graph; give it by harden(graph, [RunBudget(...)])"
             )
         step = _step(call) if call.kind == "node" else None
-        left = most - call.run.count((self, call.kind), step)
+        left = most - call.run.charges.count((self, call.kind), step)
         call.emit(
             "budget_checked",
             policy=self.name,

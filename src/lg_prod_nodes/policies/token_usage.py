@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, ClassVar
+from decimal import Decimal
+from functools import partial
+from typing import Any, ClassVar, Literal
 
 from langchain_core.messages import AIMessage, HumanMessage
 
-from lg_prod_nodes.core.call import Call, Fact, Handler, Kind
+from lg_prod_nodes.core.answers import estimated
+from lg_prod_nodes.core.call import Call, Handler
+from lg_prod_nodes.core.errors import ConfigurationError, StoreUnavailable
 from lg_prod_nodes.core.policy import Policy, Role
-from lg_prod_nodes.core.run import Usage
-from lg_prod_nodes.core.secret import Secret
+from lg_prod_nodes.core.report import Kind
+from lg_prod_nodes.core.resource import Resource
+from lg_prod_nodes.core.usage import MeteredCall, Usage, estimated_tokens
 from lg_prod_nodes.ledger import Entry, Ledger
 from lg_prod_nodes.ledger.executions import Execution
+
+_BILLED: ContextVar[tuple[int, ...]] = ContextVar("billed_ledgers", default=())
+"""The ledgers that an outer policy writes the running model call to."""
 
 
 @dataclass(frozen=True)
@@ -21,18 +32,22 @@ class TokenUsage(Policy):
     """Sums the tokens of every model call made below a graph or node, and their price.
 
     Counts what was really spent: each call once, streamed ones, those of tools and subgraphs, and those of attempts
-    that failed later; and, beside that, what the kept results cost. The run's sum is in `run.report.usage`; sums by
-    user, tenant, assistant, thread, run, graph, node and model are in the ledger.
+    that failed later; and, beside that, what the stored results cost. The run's sum is in `run.report.usage`; sums by
+    user, tenant, assistant, thread, run, graph, node and model are in the ledger. An entry is written before a model
+    is called and after it has answered, off the event loop, and the call waits for that.
 
     As a prebuilt node it counts the usage that the messages since the last human one report, for models that are
-    called outside of LangChain.
+    called outside LangChain.
 
     Args:
-        ledger: Where the entries are kept; several policies may share one. By default the database of `Production`,
+        ledger: Where the entries are stored; several policies may share one. By default the database of `Production`,
             else memory.
+        store_down: What happens when an entry cannot be written: `"admit"` the call and emit `store_unavailable`, or
+            `"raise"`.
 
     Raises:
         ConfigurationError: On entering `Production`, when the ledger's journal has no folder that can be written to.
+        StoreUnavailable: An entry cannot be written, and `store_down` is `"raise"`.
 
     Example:
         ```python
@@ -48,9 +63,26 @@ class TokenUsage(Policy):
     single: ClassVar[bool] = True
 
     ledger: Ledger = field(default_factory=Ledger, kw_only=True)
+    store_down: Literal["raise", "admit"] = field(default="admit", kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.store_down not in ("raise", "admit"):
+            raise ConfigurationError(
+                f"store_down is {self.store_down!r}; choose 'raise' or 'admit'"
+            )
+
+    @property
+    def resources(self) -> tuple[Resource, ...]:
+        """The ledger."""
+        return (self.ledger,)
 
     async def wrap(self, call: Call, handler: Handler) -> Any:
-        """Note how a node's attempt ends; at a run's end, let its entries be sent. The callbacks tell of calls."""
+        """Write what a model call spends; note how a node's attempt ends; at a run's end, let its entries be sent."""
+        if call.prebuilt:
+            await self._count_messages(call)
+            return await handler(call)
+        if call.kind == "model":
+            return await self._model(call, handler)
         if call.kind == "node" and call.task is not None:
             return await self._attempt(call, handler)
         try:
@@ -59,22 +91,52 @@ class TokenUsage(Policy):
             if call.is_outermost:
                 self.ledger.wake()
 
-    async def visit(self, call: Call, handler: Handler) -> Any:
-        """Count what the state's latest messages report."""
-        for message in _since_last_human(call.input):
-            model = message.response_metadata.get("model_name") or "unknown"
-            told = call.replace(kind="model", name=model, input=None)
-            usage = Usage.of(dict(message.usage_metadata or {}))
-            told.emit("model_called", id=message.id, usage=usage, seconds=0.0)
-        return await handler(call)
+    async def _model(self, call: Call, handler: Handler) -> Any:
+        if call.request is None or id(self.ledger) in _BILLED.get():
+            return await handler(call)
+        request = call.request
+        expected = estimated(estimated_tokens(call.input, request.schemas))
+        opened = _entry(call, expected, id=request.id)
+        await self._write(call, partial(self.ledger.begin, opened))
+        token = _BILLED.set((*_BILLED.get(), id(self.ledger)))
+        try:
+            return await handler(call)
+        finally:
+            _BILLED.reset(token)
+            request.listener = partial(self._later, call)
+            await self._settle(call, opened, request.calls)
 
-    def keep_in(self, database: Secret) -> None:
-        """Keep further entries in a Postgres, unless the ledger was given a place."""
-        self.ledger.keep_in(database)
+    async def _settle(self, call: Call, opened: Entry, ended: list[MeteredCall]) -> None:
+        known = any(metered.id == opened.id for metered in ended)
+        ids = [metered.id if known or at else opened.id for at, metered in enumerate(ended)]
+        entries = [_ended(call, id, metered) for id, metered in zip(ids, ended, strict=True)]
+        if entries:
+            await self._write(call, partial(self._add, call, entries))
 
-    def close(self) -> None:
-        """Send what waits to the ledger's database, and close the connections."""
-        self.ledger.close()
+    def _later(self, call: Call, ended: MeteredCall) -> None:
+        """Write a call that ended after its model returned: of a stream of events, once it is read."""
+        write = partial(self._add, call, [_ended(call, ended.id, ended)])
+        if call.blocking:
+            write()
+        else:
+            asyncio.get_running_loop().run_in_executor(None, write)
+
+    def _add(self, call: Call, entries: list[Entry]) -> None:
+        for entry in entries:
+            cost = self._cost(call, entry)
+            if entry.usage.calls and cost is None:
+                call.emit("model_unpriced", once=("no price", entry.id))
+            elif entry.usage.calls:
+                call.emit("model_priced", once=("price", entry.id), cost=cost)
+
+    def _cost(self, call: Call, entry: Entry) -> Decimal | None:
+        try:
+            return self.ledger.add(entry)
+        except (StoreUnavailable, OSError):
+            raise
+        except Exception as error:  # the user's price function; the tokens are written
+            call.emit("price_failed", error=type(error).__name__)
+            return None
 
     async def _attempt(self, call: Call, handler: Handler) -> Any:
         execution, error = Execution.begin(call), None
@@ -84,41 +146,44 @@ class TokenUsage(Policy):
             error = raised
             raise
         finally:
-            execution.end(call, error)
-
-    def observe(self, fact: Fact) -> None:
-        """Note a model call, or how a node's attempt ended, in the ledger."""
-        call, data = fact.call, fact.data
-        match fact.name:
-            case "model_begun":
-                self.ledger.begin(_entry(fact, data["usage"]))
-            case "model_called":
-                cost = self.ledger.add(_entry(fact, data["usage"]))
-                if cost is None:
-                    call.emit("model_unpriced", once=("no price", data["id"]))
-                else:
-                    call.emit("model_priced", once=("price", data["id"]), cost=cost)
-            case "model_failed" | "model_cached":
-                self.ledger.add(_entry(fact, Usage()))
-            case "execution_kept":
+            if execution.is_kept(call, error):
                 at = datetime.fromtimestamp(call.clock.time(), UTC)
-                self.ledger.keep(data["task"], data["execution"], at)
-            case _:
-                pass
+                keep = partial(self.ledger.keep, execution.task, execution.name, at)
+                await self._write(call, keep)
+
+    async def _count_messages(self, call: Call) -> None:
+        for message in _since_last_human(call.input):
+            model = message.response_metadata.get("model_name") or "unknown"
+            told = call.replace(kind="model", name=model)
+            usage = Usage.of(dict(message.usage_metadata or {}))
+            told.emit("model_called", id=message.id, usage=usage, seconds=0.0, provider=None)
+            entry = _entry(told, usage, id=str(message.id))
+            await self._write(told, partial(self._add, told, [entry]))
+
+    async def _write(self, call: Call, write: Callable[[], object]) -> None:
+        """Write to the ledger, off the event loop unless it is in memory."""
+        try:
+            if call.blocking or self.ledger.is_in_memory:
+                write()
+            else:
+                await asyncio.shield(asyncio.to_thread(write))
+        except (StoreUnavailable, OSError) as error:
+            call.emit("store_unavailable", policy=type(self).__name__)
+            if self.store_down == "raise":
+                raise StoreUnavailable("the ledger cannot write an entry") from error
 
 
-def _entry(fact: Fact, usage: Usage) -> Entry:
-    call, run = fact.call, fact.call.run
-    execution = Execution.of(call)
+def _entry(call: Call, usage: Usage, *, id: str, seconds: float = 0.0) -> Entry:
+    run, execution = call.run, Execution.of(call)
     if execution is not None:
         execution.is_used = True
     return Entry(
-        id=str(fact.data["id"]),
+        id=id,
         run=run.id,
         graph=run.graph,
         model=call.name,
         usage=usage,
-        at=datetime.fromtimestamp(call.clock.time() - fact.data.get("seconds", 0.0), UTC),
+        at=datetime.fromtimestamp(call.clock.time() - seconds, UTC),
         thread=run.thread_id,
         user=run.user_id,
         tenant=run.tenant_id,
@@ -128,6 +193,10 @@ def _entry(fact: Fact, usage: Usage) -> Entry:
         execution=execution.name if execution else None,
         within=execution.within() if execution else (),
     )
+
+
+def _ended(call: Call, id: str, ended: MeteredCall) -> Entry:
+    return _entry(call.replace(name=ended.model), ended.usage, seconds=ended.seconds, id=id)
 
 
 def _since_last_human(state: Any) -> list[AIMessage]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -12,15 +13,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import structlog
 from structlog.contextvars import bind_contextvars, reset_contextvars
 
-from lg_prod_nodes.core.call import Call, Fact, Handler, Kind
+from lg_prod_nodes.core.call import Call, Handler
 from lg_prod_nodes.core.policy import Policy, Role, Site
+from lg_prod_nodes.core.report import Event, Kind
+from lg_prod_nodes.core.resource import Resource
 from lg_prod_nodes.core.run import current_run
-from lg_prod_nodes.telemetry.threads import TRACE, carry_into_threads
 
 if TYPE_CHECKING:
-    from opentelemetry.trace import TracerProvider
+    from lg_prod_nodes.telemetry.spans import Spans, TracerProvider
 
-    from lg_prod_nodes.telemetry.spans import Spans
+TRACE: ContextVar[Mapping[str, str] | None] = ContextVar("lg_prod_trace", default=None)
+"""The headers that hand the trace on from here; set inside a traced run."""
 
 _TRACEPARENT = re.compile(
     r"(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?"
@@ -63,10 +66,10 @@ class Tracing(Policy):
     log_runs: bool = field(default=True, kw_only=True)
     otel: bool | TracerProvider = field(default=False, kw_only=True)
 
-    def warm_up(self) -> None:
-        """Load OpenTelemetry where it is wanted."""
-        carry_into_threads()
-        _ = self._spans
+    @property
+    def resources(self) -> tuple[Resource, ...]:
+        """What opens spans, if they are wanted."""
+        return () if self._spans is None else (self._spans,)
 
     def kinds_at(self, site: Site) -> frozenset[Kind]:
         """Runs and nodes; what they call only where spans are opened for it."""
@@ -91,10 +94,10 @@ class Tracing(Policy):
             trace = _of_run(call, headers) if call.kind == "run" else headers
             return await self._bound(call, handler, trace)
 
-    def observe(self, fact: Fact) -> None:
+    def observe(self, event: Event) -> None:
         """Note on a model's span what it has spent."""
         if self._spans is not None:
-            self._spans.observe(fact)
+            self._spans.observe(event)
 
     async def _bound(self, call: Call, handler: Handler, trace: Headers | None) -> Any:
         tokens = bind_contextvars(**_ids(call, trace))

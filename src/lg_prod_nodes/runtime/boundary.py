@@ -20,10 +20,10 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command
 
 from lg_prod_nodes.content.config import with_settings, without_content
+from lg_prod_nodes.content.history import as_update
 from lg_prod_nodes.core.call import Call, PausedThread, Unrecoverable, outcome_of
-from lg_prod_nodes.core.engine import Chunk, act, drive, drive_astream, drive_stream
+from lg_prod_nodes.core.engine import Flow, act, drive, drive_astream, drive_stream
 from lg_prod_nodes.core.errors import ShuttingDown
-from lg_prod_nodes.core.policy import as_update
 from lg_prod_nodes.core.run import Run, run_of
 from lg_prod_nodes.runtime.callbacks import watched
 from lg_prod_nodes.runtime.events import filtered_events, tell_of
@@ -152,21 +152,20 @@ class Passage:
             runtime=runtime,
             resumed=_goes_on(input, full),
             blocking=blocking,
-            clock=self._stack.clock,
             observers=self._stack.observers,
             answer_with=self._answer if isinstance(graph, CompiledStateGraph) else None,
         )
-        watches = self._is_root or self._stack.watches_models
         self._given = config
-        self._config = watched(config, self._call) if watches else config
+        self._config = watched(config, self._call) if self._is_root else config
         self._kwargs = {**kwargs, "control": self._run} if self._is_root else kwargs
 
     def _begin(
         self, config: RunnableConfig, *, context: Any = None, control: Any = None, **_: Any
     ) -> Run:
         run = control if isinstance(control, Run) else Run(control)
+        run.clock = self._stack.clock
         run.start(self._graph.get_name(), config, context=context)
-        run.saver = id(self._graph.checkpointer) if self._graph.checkpointer else None
+        run.content.saver = id(self._graph.checkpointer) if self._graph.checkpointer else None
         run.observers = self._stack.observers
         return run
 
@@ -221,21 +220,19 @@ class Passage:
 
     async def _serve(self, call: Call) -> None:
         config = self._config
-        if call.filters:
+        if call.texts.filters:
             config = without_content(config or RunnableConfig(), call)
             if self._is_root:
-                self._run.filters = call.filters
+                self._run.content.filters = call.texts.filters
             tell_of(self._run)
         arguments = (self._server, call.input, config)
         try:
             if call.blocking:
                 with closing(self._native.stream(*arguments, **self._kwargs)) as chunks:
-                    for chunk in chunks:
-                        await Chunk(chunk)
+                    await Flow(chunks)
             else:
                 async with aclosing(self._native.astream(*arguments, **self._kwargs)) as chunks:
-                    async for chunk in chunks:
-                        await Chunk(chunk)
+                    await Flow(chunks)
         except Unrecoverable as carried:
             raise carried.error from carried.error.__cause__
 

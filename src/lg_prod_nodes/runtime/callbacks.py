@@ -1,37 +1,56 @@
-"""What LangChain's and LangGraph's own callbacks say of a run, told as facts: model calls and interrupts."""
+"""LangChain's callbacks as events: what each model call of a run has spent, and whether the run pauses."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from copy import copy
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import cache, partial, wraps
+from functools import partial
 from typing import Any, cast
 from uuid import UUID
 
-from langchain_core.callbacks import AsyncCallbackManager, BaseCallbackHandler, BaseCallbackManager
+from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.outputs import LLMResult
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
+from langchain_core.utils.uuid import uuid7
 from langgraph.callbacks import GraphCallbackHandler, GraphInterruptEvent
 
 from lg_prod_nodes.core.answers import Answer, estimated, is_cached, may_be_billed, model_of, spent
 from lg_prod_nodes.core.call import Call
-from lg_prod_nodes.core.run import Usage, node_path
-from lg_prod_nodes.core.tokens import estimated_tokens, schemas_in
+from lg_prod_nodes.core.run import node_path
+from lg_prod_nodes.core.usage import (
+    CallRequest,
+    MeteredCall,
+    ModelOutcome,
+    Usage,
+    estimated_tokens,
+    schemas_in,
+)
+
+METERED: ContextVar[tuple[CallRequest, ...]] = ContextVar("metered_requests", default=())
+"""The model calls of policies that are under way, which want to know what is spent."""
+
+CALLER: ContextVar[Call | None] = ContextVar("guarded_call", default=None)
+"""The guarded call that runs: of a node, a tool, or an agent's model."""
+
+OF_TEXTS: ContextVar[bool] = ContextVar("model_of_texts", default=False)
+"""Whether the model that is called takes texts and not messages."""
 
 
 @dataclass(slots=True)
 class _Begun:
-    """A model call that goes on."""
+    """A model call that is under way."""
 
-    told: Call
+    call: Call
+    requests: tuple[CallRequest, ...]
     input_tokens: int
+    provider: str | None
     start: float
     answer: Answer = field(default_factory=Answer)
-    forsake: Callable[[], object] = tuple
+    forget: Callable[[], object] = tuple
 
 
 class RunWatch(GraphCallbackHandler):
@@ -41,31 +60,23 @@ class RunWatch(GraphCallbackHandler):
     that is cut what came of it. What a provider does not report is estimated.
     """
 
-    run_inline = True
+    ignore_chain = True
+    ignore_agent = True
+    ignore_retriever = True
+    ignore_custom_event = True
 
     def __init__(self, call: Call) -> None:
         self._call = call
         self._open: dict[UUID, _Begun] = {}
 
     @property
-    def ignore_chain(self) -> bool:
-        """Chains, nodes and graphs are not watched here."""
-        return True
+    def run_inline(self) -> bool:  # type: ignore[override]
+        """Whether LangChain calls this handler in the caller's own task, and not in a thread.
 
-    @property
-    def ignore_agent(self) -> bool:
-        """Nor are legacy agents and tools."""
-        return True
-
-    @property
-    def ignore_retriever(self) -> bool:
-        """Nor are retrievers."""
-        return True
-
-    @property
-    def ignore_custom_event(self) -> bool:
-        """Nor are events of the user's own."""
-        return True
+        As soon as one handler is called so, the others are never told that a model of texts begins:
+        https://github.com/langchain-ai/langchain/issues/39633
+        """
+        return not OF_TEXTS.get()
 
     def on_interrupt(self, event: GraphInterruptEvent) -> None:
         """Note that the run pauses for a person."""
@@ -74,28 +85,29 @@ class RunWatch(GraphCallbackHandler):
     def on_chat_model_start(
         self, serialized: Any, messages: Any, *, run_id: UUID, **kwargs: Any
     ) -> None:
-        """Tell which model is called, where, and what its input is estimated at."""
+        """Note which model is called, where, and what its input is estimated at."""
         self._begin(run_id, messages, kwargs)
 
     def on_llm_start(self, serialized: Any, prompts: Any, *, run_id: UUID, **kwargs: Any) -> None:
-        """Tell which model is called, where, and what its input is estimated at."""
+        """Note which model is called, where, and what its input is estimated at."""
         self._begin(run_id, prompts, kwargs)
 
     def _begin(self, run_id: UUID, input: Any, kwargs: Mapping[str, Any]) -> None:
-        schemas = schemas_in(kwargs.get("invocation_params") or {})
-        input_tokens = estimated_tokens(input, schemas)
+        caller = CALLER.get()
+        around = caller if caller is not None and caller.run is self._call.run else self._call
         metadata = kwargs.get("metadata") or {}
-        told = self._call.replace(
+        call = around.replace(
             kind="model",
             name=metadata.get("ls_model_name") or kwargs.get("name") or "unknown",
-            node=node_path(metadata) or self._call.node,
+            node=node_path(metadata) or around.node,
             input=None,
-            config=cast(RunnableConfig, {**self._call.config, "metadata": metadata}),
         )
-        begun = self._open[run_id] = _Begun(told, input_tokens, self._call.now())
-        begun.forsake = _at_end_of_task(partial(self._forsaken, run_id))
-        usage = estimated(input_tokens)
-        told.emit("model_begun", once=("begun", run_id), id=str(run_id), usage=usage)
+        schemas = schemas_in(kwargs.get("invocation_params") or {})
+        tokens = estimated_tokens(input, schemas)
+        provider = metadata.get("ls_provider")
+        begun = _Begun(call, METERED.get(), tokens, provider, call.now())
+        begun.forget = _at_end_of_task(partial(self._abandoned, run_id))
+        self._open[run_id] = begun
 
     def on_llm_new_token(
         self, token: Any, *, chunk: Any = None, run_id: UUID, **kwargs: Any
@@ -110,44 +122,75 @@ class RunWatch(GraphCallbackHandler):
             begun.answer.add_event(event)
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
-        """Tell what the model call spent."""
+        """Emit what the model call spent."""
         begun = self._ended(run_id)
-        told = begun.told.replace(name=model_of(response) or begun.told.name)
+        begun.call = begun.call.replace(name=model_of(response) or begun.call.name)
         if is_cached(response):
-            told.emit("model_cached", once=run_id, id=str(run_id))
+            emit(str(run_id), begun, "cached", Usage())
         else:
-            self._tell(told, run_id, begun, spent(response, begun.input_tokens))
+            emit(str(run_id), begun, "answered", spent(response, begun.input_tokens))
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
-        """Tell what a failed or cut model call spent, as far as it came.
+        """Emit what a failed or cut model call spent, as far as its answer came.
 
         Of one that was cut before an answer came, nobody here knows whether the provider serves it.
         """
         begun = self._ended(run_id)
         if (usage := begun.answer.cut(begun.input_tokens)) is not None:
-            self._tell(begun.told, run_id, begun, usage)
+            emit(str(run_id), begun, "answered", usage)
         elif not may_be_billed(error):
-            begun.told.emit("model_failed", once=run_id, id=str(run_id), error=type(error).__name__)
+            emit(str(run_id), begun, "failed", Usage(), error=type(error).__name__)
 
-    def _forsaken(self, run_id: UUID, task: object) -> None:
+    def _abandoned(self, run_id: UUID, task: object) -> None:
         """LangChain says nothing of a model call whose task is cancelled, unless it was read as a stream."""
         if run_id in self._open:
             self.on_llm_error(asyncio.CancelledError(), run_id=run_id)
 
     def _ended(self, run_id: UUID) -> _Begun:
-        unknown = self._call.replace(kind="model", name="unknown", input=None)
-        begun = self._open.pop(run_id, None) or _Begun(unknown, 0, self._call.now())
-        begun.forsake()
+        begun = self._open.pop(run_id, None)
+        if begun is None:
+            unknown = self._call.replace(kind="model", name="unknown", input=None)
+            begun = _Begun(unknown, METERED.get(), 0, None, self._call.now())
+        begun.forget()
         return begun
 
-    def _tell(self, told: Call, run_id: UUID, begun: _Begun, usage: Usage) -> None:
-        seconds = self._call.now() - begun.start
-        self._call.spent.append(usage)
-        told.emit("model_called", once=run_id, id=str(run_id), usage=usage, seconds=seconds)
+
+def emit(id: str, begun: _Begun, outcome: ModelOutcome, usage: Usage, **data: Any) -> None:
+    """Emit how a model call ended, and note it on the calls of policies that it belongs to."""
+    call, seconds = begun.call, begun.call.now() - begun.start
+    ended = MeteredCall(id, call.name, outcome, usage, seconds)
+    for request in begun.requests:
+        request.note(ended)
+    if outcome == "answered":
+        data |= {"usage": usage, "seconds": seconds, "provider": begun.provider}
+        call.emit("model_called", id=id, **data)
+    else:
+        call.emit(f"model_{outcome}", id=id, **data)
+
+
+@contextmanager
+def metered(call: Call) -> Generator[Callable[[Any], None]]:
+    """Meter a call of which LangChain calls no handler of models; gives what takes the usage that it reported."""
+    start, requests = call.now(), (*METERED.get(), *([call.request] if call.request else []))
+
+    def ended(outcome: ModelOutcome, usage: Usage, **data: Any) -> None:
+        begun = _Begun(call, requests, 0, None, start)
+        emit(call.request.id if call.request else str(uuid7()), begun, outcome, usage, **data)
+
+    def answered(reported: Any) -> None:
+        tokens = estimated_tokens(call.input)
+        ended("answered", Usage.of(reported) if reported else estimated(tokens))
+
+    try:
+        yield answered
+    except Exception as error:
+        if not may_be_billed(error):
+            ended("failed", Usage(), error=type(error).__name__)
+        raise
 
 
 def _at_end_of_task(act: Callable[[Any], object]) -> Callable[[], object]:
-    """Let something happen when the running task has ended; gives what takes that back."""
+    """Do something when the running task has ended; gives what takes that back."""
     try:
         task = asyncio.current_task()
     except RuntimeError:  # no event loop
@@ -158,68 +201,53 @@ def _at_end_of_task(act: Callable[[Any], object]) -> Callable[[], object]:
     return partial(task.remove_done_callback, act)
 
 
+def watch_of(call: Call) -> RunWatch:
+    """The watch of a call's run: one a run, whoever asks."""
+    watch = call.run.watch
+    if not isinstance(watch, RunWatch):
+        watch = call.run.watch = RunWatch(call)
+    return watch
+
+
 def watched(config: RunnableConfig | None, call: Call) -> RunnableConfig:
-    """The config with a watch on what is called below it, all else as it was."""
+    """The config with the run's watch on what is called below it, all else as it was."""
     watching = RunnableConfig() if config is None else config.copy()
     watching["callbacks"] = with_watch(watching.get("callbacks"), call)
     return watching
 
 
 def with_watch(callbacks: Any, call: Call) -> Any:
-    """Callbacks with a watch among them, for a call that wants to know what it spends."""
-    _tell_every_handler()
-    if not isinstance(callbacks, BaseCallbackManager):
-        return [*(callbacks or []), RunWatch(call)]
-    manager = callbacks.copy()
-    manager.add_handler(RunWatch(call))
-    return manager
-
-
-@cache
-def _tell_every_handler() -> None:
-    """Let handlers beside a watch hear that a model of texts begins.
-
-    LangChain tells none but those that run inline, as soon as one does, so it is asked for either kind by itself:
-    https://github.com/langchain-ai/langchain/issues/39633
-    """
-    native = AsyncCallbackManager.on_llm_start
-
-    @wraps(native)
-    async def on_llm_start(
-        self: AsyncCallbackManager,
-        serialized: dict[str, Any],
-        prompts: list[str],
-        run_id: UUID | None = None,
-        **kwargs: Any,
-    ) -> Any:
-        if not any(isinstance(handler, RunWatch) for handler in self.handlers):
-            return await native(self, serialized, prompts, run_id, **kwargs)
-        inline = _telling(self, [h for h in self.handlers if h.run_inline])
-        others = _telling(self, [h for h in self.handlers if not h.run_inline])
-        begun = await native(inline, serialized, prompts, run_id, **kwargs)
-        for run, prompt in zip(begun, prompts, strict=True):
-            await native(others, serialized, [prompt], run.run_id, **kwargs)
-            run.handlers = self.handlers
-        return begun
-
-    cast(Any, AsyncCallbackManager).on_llm_start = on_llm_start
-
-
-def _telling(
-    manager: AsyncCallbackManager, handlers: list[BaseCallbackHandler]
-) -> AsyncCallbackManager:
-    """The manager with other handlers."""
-    telling = copy(manager)
-    telling.handlers = handlers
-    return telling
+    """Callbacks with the run's watch among them."""
+    watch = watch_of(call)
+    if isinstance(callbacks, BaseCallbackManager):
+        if watch in callbacks.handlers:
+            return callbacks
+        manager = callbacks.copy()
+        manager.add_handler(watch)
+        return manager
+    listed = list(callbacks or ())
+    return listed if watch in listed else [*listed, watch]
 
 
 @contextmanager
-def watching(call: Call) -> Generator[RunnableConfig, None, None]:
-    """Watch the model calls made inside of the block, through the ambient config."""
-    config = watched(call.config, call)
+def watching(call: Call) -> Generator[RunnableConfig]:
+    """Watch the model calls made inside the block, through the ambient config."""
+    config = watched(cast(Any, call.config), call)
     token = var_child_runnable_config.set(config)
     try:
         yield config
     finally:
         var_child_runnable_config.reset(token)
+
+
+@contextmanager
+def metering(call: Call) -> Generator[None]:
+    """Note on a model call what is spent inside the block."""
+    if call.request is None:
+        yield
+        return
+    token = METERED.set((*METERED.get(), call.request))
+    try:
+        yield
+    finally:
+        METERED.reset(token)

@@ -151,7 +151,7 @@ class _Pieces:
             told = rewrite({**waiting.popleft(), field: None}, self._run.filtered)
             self._left.append({**told, field: value})
 
-        return PayloadStream(write, self._run.filters), waiting
+        return PayloadStream(write, self._run.content.filters), waiting
 
     def _taken(self) -> list[Any]:
         left, self._left = self._left, []

@@ -2,64 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
-import time
 from collections import Counter
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Protocol
-
-_SLICE = 0.25
-
-
-class Bell:
-    """Ends waits early, from whatever thread it is rung, in whatever thread or event loop somebody waits."""
-
-    def __init__(self) -> None:
-        self._rung = threading.Event()
-        self._lock = threading.Lock()
-        self._waiting: dict[asyncio.Future[None], asyncio.AbstractEventLoop] = {}
-
-    def ring(self) -> None:
-        """Wake whoever waits; who waits later does not wait at all."""
-        with self._lock:
-            self._rung.set()
-            waiting, self._waiting = self._waiting, {}
-        for future, loop in waiting.items():
-            with suppress(RuntimeError):  # its loop is closed, so nobody waits
-                loop.call_soon_threadsafe(_wake, future)
-
-    def wait(self, seconds: float) -> bool:
-        """Wait in this thread; tells whether the bell was rung."""
-        # In slices: a signal that comes just before the main thread waits is not handled until it wakes.
-        ends = time.monotonic() + seconds
-        while (left := ends - time.monotonic()) > _SLICE:
-            if self._rung.wait(_SLICE):
-                return True
-        return self._rung.wait(max(left, 0.0))
-
-    async def await_(self, seconds: float) -> bool:
-        """Wait in this task; tells whether the bell was rung."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[None] = loop.create_future()
-        with self._lock:
-            if self._rung.is_set():
-                return True
-            self._waiting[future] = loop
-        try:
-            await asyncio.wait_for(future, seconds)
-        except TimeoutError:
-            return False
-        finally:
-            self._waiting.pop(future, None)
-        return True
-
-
-def _wake(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
 
 
 class Stoppable(Protocol):

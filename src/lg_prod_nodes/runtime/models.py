@@ -1,77 +1,31 @@
 # pyright: reportPrivateUsage=false
-"""Models of LangChain, of messages and of texts, met where a guarded node calls them.
+"""Models of LangChain as a guarded node calls them: of messages, texts, decisions and embeddings.
 
-The call goes through the node's policies, and on in a shell of the model: a copy whose innermost methods are those of
-the original, with the texts that they give filtered before any callback sees them. `tests/test_langchain_private.py`
-says what is relied upon.
+A call passes the node's policies, and goes on in a shell of the model (`model_shell.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Generator,
-    Iterator,
-    Mapping,
-)
-from contextlib import asynccontextmanager, contextmanager
-from copy import copy
-from functools import partial, wraps
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
+from uuid import UUID
 
-from langchain_core.language_models import LLM, BaseChatModel, BaseLLM
+from langchain_core.language_models import BaseChatModel, BaseLLM
 from langchain_core.messages import AIMessage, AIMessageChunk
-from langchain_core.outputs import (
-    ChatGeneration,
-    ChatGenerationChunk,
-    ChatResult,
-    GenerationChunk,
-    LLMResult,
-)
+from langchain_core.outputs import ChatGeneration, LLMResult
 
-from lg_prod_nodes.content.functions import filtered_function
-from lg_prod_nodes.content.message_stream import EventStream, MessageStream
-from lg_prod_nodes.content.walk import cleaned_errors, rewrite
-from lg_prod_nodes.core.call import Call, through
-from lg_prod_nodes.core.engine import Chunk, act, drive, drive_astream, drive_stream
-from lg_prod_nodes.core.tokens import schemas_in
-from lg_prod_nodes.runtime.callbacks import with_watch
-from lg_prod_nodes.runtime.scope import Place, lead_below, send, shell
+from lg_prod_nodes.core.call import Call
+from lg_prod_nodes.core.engine import Chunk, Flow, act, drive_astream, drive_stream, send
+from lg_prod_nodes.core.usage import CallRequest, most_output, schemas_in
+from lg_prod_nodes.runtime.callbacks import OF_TEXTS, metered, metering
+from lg_prod_nodes.runtime.model_shell import aclosed, closed, filtered_copy, shell_of
+from lg_prod_nodes.runtime.scope import Scope
 
 
-def lead_models() -> None:
-    """Lead every way to call a model."""
-    lead_below(BaseChatModel, _OF_MESSAGES)
-    lead_below(BaseLLM, _OF_TEXTS)
-
-
-_MOST_OUTPUT = ("max_tokens", "max_completion_tokens", "max_output_tokens")
-"""What providers call the most that a model is asked to say."""
-
-
-def most_output(model: Any, options: Mapping[str, Any]) -> int | None:
-    """The most tokens that a model is asked to say, by the options of a call or its own; `None` if it is not told."""
-    said = (options.get(name) or getattr(model, name, None) for name in _MOST_OUTPUT)
-    return next((most for most in said if isinstance(most, int)), None)
-
-
-def _model_call(
-    place: Place, model: Any, asked: list[Any], answer: Any, options: Any, *, blocking: bool
-) -> Call:
+def _name(model: Any) -> str:
     name = getattr(model, "model_name", None) or getattr(model, "model", None)
-    return place.inner(
-        kind="model",
-        name=str(name or type(model).__name__),
-        input=asked,
-        max_output_tokens=most_output(model, options),
-        schemas=schemas_in(options),
-        spent=[],
-        blocking=blocking,
-        answer_with=answer,
-    )
+    return str(name or type(model).__name__)
 
 
 async def _as_message(call: Call, reply: Any) -> Any:
@@ -89,93 +43,136 @@ async def _as_result(call: Call, reply: Any) -> Any:
     return LLMResult(generations=[[ChatGeneration(message=message)] for _ in call.input])
 
 
+def _call(
+    scope: Scope,
+    model: Any,
+    asked: Any,
+    request: CallRequest,
+    *,
+    blocking: bool,
+    answer: Any = _as_it_is,
+) -> Call:
+    return scope.inner(
+        "model",
+        _name(model),
+        input=asked,
+        request=request,
+        blocking=blocking,
+        answer_with=answer,
+    )
+
+
+def _request(model: Any, options: Mapping[str, Any]) -> CallRequest:
+    request = CallRequest(most_output(model, options), schemas_in(options))
+    if given := options.get("run_id"):
+        request.id = str(given)
+    return request
+
+
+def _identified(request: CallRequest, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """The arguments of a call by config, whose run id is that of the request, or gives it."""
+    config = options.pop("config", None) or (args[0] if args else None) or {}
+    if given := config.get("run_id"):
+        request.id = str(given)
+    return ({**config, "run_id": UUID(request.id)}, *args[1:])
+
+
 def _ask(
     answer: Any,
     blocking: bool,
-    place: Place,
+    scope: Scope,
     native: Any,
     model: Any,
     asked: Any,
     *args: Any,
     **kwargs: Any,
 ) -> Any:
-    return send(
-        place.model,
-        _model_call(place, model, asked, answer, kwargs, blocking=blocking),
-        lambda call: native(
-            _model_shell(model, call, metered=place.metered), call.input, *args, **kwargs
-        ),
-    )
+    request = _request(model, kwargs)
+    kwargs["run_id"] = UUID(request.id)
+    return _asked(answer, blocking, scope, native, model, asked, request, args, kwargs)
+
+
+def _asked(
+    answer: Any,
+    blocking: bool,
+    scope: Scope,
+    native: Any,
+    model: Any,
+    asked: Any,
+    request: CallRequest,
+    args: Any,
+    kwargs: Any,
+) -> Any:
+    async def handler(call: Call) -> Any:
+        token = OF_TEXTS.set(isinstance(model, BaseLLM))
+        try:
+            with metering(call):
+                given = native(shell_of(model, call), call.input, *args, **kwargs)
+                return given if call.blocking else await given
+        finally:
+            OF_TEXTS.reset(token)
+
+    call = _call(scope, model, asked, request, blocking=blocking, answer=answer)
+    return send(scope.policies.model, call, handler)
 
 
 def _invoke(
-    blocking: bool, place: Place, native: Any, model: Any, input: Any, *args: Any, **kwargs: Any
+    blocking: bool, scope: Scope, native: Any, model: Any, input: Any, *args: Any, **kwargs: Any
 ) -> Any:
     messages = model._convert_input(input).to_messages()
-    return _ask(_as_message, blocking, place, native, model, messages, *args, **kwargs)
+    request = _request(model, kwargs)
+    args = _identified(request, args, kwargs)
+    return _asked(_as_message, blocking, scope, native, model, messages, request, args, kwargs)
 
 
 def _stream(
-    start: Any, place: Place, native: Any, model: Any, input: Any, *args: Any, **kwargs: Any
+    start: Any, scope: Scope, native: Any, model: Any, input: Any, *args: Any, **kwargs: Any
 ) -> Any:
     prompt, speaks = model._convert_input(input), isinstance(model, BaseChatModel)
-
-    async def handler(call: Call) -> Any:
-        whole, given = None, call.input if speaks else call.input[0]
-        buffers = place.buffers(call)
-        chunks = native(_model_shell(model, call, metered=place.metered), given, *args, **kwargs)
-        if call.blocking:
-            with _closed(chunks):
-                for chunk in chunks:
-                    whole = await _pass(chunk, whole, buffers=buffers)
-        else:
-            async with _aclosed(chunks):
-                async for chunk in chunks:
-                    whole = await _pass(chunk, whole, buffers=buffers)
-        return whole
-
     asked = prompt.to_messages() if speaks else [prompt.to_string()]
     answer = _as_message if speaks else _as_it_is
-    call = _model_call(place, model, asked, answer, kwargs, blocking=start is drive_stream)
-    return start(lambda: _flow(place, call, handler))
+    blocking, request = start is drive_stream, _request(model, kwargs)
+    args = _identified(request, args, kwargs)
+
+    async def handler(call: Call) -> Any:
+        given = call.input if speaks else call.input[0]
+        token = OF_TEXTS.set(not speaks)
+        try:
+            with metering(call):
+                chunks = native(shell_of(model, call), given, *args, **kwargs)
+                return await _read(chunks, call, whole=scope.buffers(call))
+        finally:
+            OF_TEXTS.reset(token)
+
+    async def flow() -> None:
+        message = await act(scope.policies.model, call, handler)
+        if message is not None:  # held back, or an answer in the model's stead
+            await Chunk(_as_chunk(message))
+
+    call = _call(scope, model, asked, request, blocking=blocking, answer=answer)
+    return start(flow)
 
 
-@contextmanager
-def _closed(items: Any) -> Generator[Any]:
-    """An iterator, which is closed after the block if it can be."""
-    try:
-        yield items
-    finally:
-        if hasattr(items, "close"):
-            items.close()
+async def _read(chunks: Any, call: Call, *, whole: bool) -> Any:
+    """Pass the chunks of a model on, or join them."""
+    if call.blocking:
+        with closed(chunks):
+            if not whole:
+                return await Flow(chunks)
+            return _joined(list(chunks))
+    async with aclosed(chunks):
+        if not whole:
+            return await Flow(chunks)
+        return _joined([chunk async for chunk in chunks])
 
 
-@asynccontextmanager
-async def _aclosed(items: Any) -> AsyncGenerator[Any]:
-    """Like `_closed`."""
-    try:
-        yield items
-    finally:
-        if hasattr(items, "aclose"):
-            await items.aclose()
-
-
-async def _done(given: Any) -> Any:
-    """What a method gives, whether it is asynchronous or not."""
-    return await given if isinstance(given, Awaitable) else given
-
-
-async def _pass(chunk: Any, before: Any, *, buffers: bool) -> Any:
-    if not buffers:
-        await Chunk(chunk)
+def _joined(chunks: list[Any]) -> Any:
+    if not chunks:
         return None
-    return chunk if before is None else before + chunk
-
-
-async def _flow(place: Place, call: Call, handler: Any) -> None:
-    message = await act(place.model, call, handler)
-    if message is not None:  # held back, or an answer in the model's stead
-        await Chunk(_as_chunk(message))
+    first, *others = chunks
+    for chunk in others:
+        first = first + chunk
+    return first
 
 
 def _as_chunk(message: Any) -> Any:
@@ -184,187 +181,81 @@ def _as_chunk(message: Any) -> Any:
     return AIMessageChunk(content=message.content, id=message.id, chunk_position="last")
 
 
-_OF_TEXTS = {
+def _decide(
+    blocking: bool, scope: Scope, native: Any, model: Any, asked: Any, *args: Any, **kwargs: Any
+) -> Any:
+    """A decision model, which calls no handler of models: what it spent stands in its response."""
+    request = CallRequest(0)
+    args = _identified(request, args, kwargs)
+
+    async def handler(call: Call) -> Any:
+        guarded = filtered_copy(model, call, _CLASSIFY)
+        with metered(call) as answered:
+            given = native(guarded, call.input, *args, **kwargs)
+            response = given if call.blocking else await given
+            answered(getattr(response, "usage", None))
+            return response
+
+    call = _call(scope, model, asked, request, blocking=blocking)
+    return send(scope.policies.model, call, handler)
+
+
+def _embed(
+    blocking: bool, scope: Scope, native: Any, model: Any, asked: Any, *args: Any, **kwargs: Any
+) -> Any:
+    """Embeddings, which report no tokens and call no handlers."""
+    is_query = isinstance(asked, str)
+
+    async def handler(call: Call) -> Any:
+        texts = call.input[0] if is_query else call.input
+        with metered(call) as answered:
+            given = native(filtered_copy(model, call, ()), texts, *args, **kwargs)
+            vectors = given if call.blocking else await given
+            answered(None)
+            return _Vectors(vectors)
+
+    async def unwrapped(call: Call) -> Any:
+        given = await act(scope.policies.model, call, handler)
+        return given.of if isinstance(given, _Vectors) else given
+
+    texts = [asked] if is_query else list(asked)
+    return send((), _call(scope, model, texts, CallRequest(0), blocking=blocking), unwrapped)
+
+
+class _Vectors:
+    """Numbers that no policy has to look at."""
+
+    __slots__ = ("of",)
+
+    def __init__(self, of: Any) -> None:
+        self.of = of
+
+
+_CLASSIFY = ("_classify", "_aclassify")
+
+Guarded = Callable[..., Any]
+
+OF_TEXT_MODELS: Mapping[str, Guarded] = {
     "generate": partial(_ask, _as_result, True),
     "agenerate": partial(_ask, _as_result, False),
     "stream": partial(_stream, drive_stream),
     "astream": partial(_stream, drive_astream),
 }
-_OF_MESSAGES = {
-    **_OF_TEXTS,
+OF_CHAT_MODELS: Mapping[str, Guarded] = {
+    **OF_TEXT_MODELS,
     "invoke": partial(_invoke, True),
     "ainvoke": partial(_invoke, False),
     # A stream of events is pulled by its reader, so it is filtered, and cannot be wrapped.
     "_chat_model_stream_v3": partial(_invoke, True),
     "_achat_model_stream_v3": partial(_invoke, False),
 }
-_INNERMOST = (
-    *("_stream", "_astream", "_convert_cached_generations"),
-    *("_stream_chat_model_events", "_astream_chat_model_events"),
-)
-
-
-def _whole(model: Any) -> tuple[str, str]:
-    """The innermost methods that give what a model says at once."""
-    by_prompt = isinstance(model, LLM) and type(model)._generate is LLM._generate
-    return ("_call", "_acall") if by_prompt else ("_generate", "_agenerate")
-
-
-def _model_shell(model: Any, call: Call, *, metered: bool) -> Any:
-    guarded, whole = shell(model), _whole(model)
-    own = vars(guarded)
-    names = (*whole, *_INNERMOST)
-    own.update({name: getattr(model, name) for name in names if hasattr(model, name)})
-    if metered:
-        own["callbacks"] = with_watch(model.callbacks, call)
-    if not call.filters:
-        return guarded
-
-    def cached(value: list[Any]) -> list[Any]:
-        found = model._convert_cached_generations(value)
-        return [_filtered_generation(generation, call) for generation in found]
-
-    tokens = partial(_Messages if isinstance(model, BaseChatModel) else _Texts, call.filters)
-    events = partial(EventStream, call.filters)
-    filtered = partial(_filtered_result, call=call)
-    for name, blocking in zip(whole, (True, False), strict=True):
-        telling = _telling(own[name], tokens, blocking=blocking)
-        own[name] = filtered_function(telling, call, after=filtered)
-    for name, blocking in (("_stream", True), ("_astream", False)):
-        own[name] = _through(own[name], tokens, tokens, call, blocking=blocking)
-        if (native := f"{name}_chat_model_events") in own:
-            own[native] = _through(own[native], events, tokens, call, blocking=blocking)
-    own["_convert_cached_generations"] = cached
-    return guarded
-
-
-class _Messages(MessageStream):
-    """The chunks of a message, with what a provider says beside it."""
-
-    def feed(self, chunk: ChatGenerationChunk) -> list[Any]:
-        """The chunks that may leave, given the next one."""
-        if chunk.generation_info:
-            info = rewrite(chunk.generation_info, partial(through, self._filters))
-            chunk = chunk.model_copy(update={"generation_info": info})
-        return super().feed(chunk)
-
-
-class _Texts(MessageStream):
-    """The chunks of a text of a model, as those of a message that has nothing else."""
-
-    def feed(self, chunk: Any) -> list[Any]:
-        """The chunks that may leave, given the next one."""
-        if not isinstance(chunk, ChatGenerationChunk):
-            chunk = _message_chunk(chunk.text, chunk)
-        return [_text_chunk(passed) for passed in super().feed(chunk)]
-
-    def flush(self) -> list[Any]:
-        """What is left after the last chunk."""
-        return [_text_chunk(passed) for passed in super().flush()]
-
-
-def _message_chunk(token: Any, chunk: Any) -> ChatGenerationChunk:
-    info = getattr(chunk, "generation_info", None) or {}
-    return ChatGenerationChunk(message=AIMessageChunk(content=token, response_metadata=info))
-
-
-def _text_chunk(chunk: ChatGenerationChunk) -> GenerationChunk:
-    info = chunk.message.response_metadata or None
-    return GenerationChunk(text=str(chunk.message.content), generation_info=info)
-
-
-class _Told:
-    """What a model tells callbacks of its tokens by itself, through a stream of filters."""
-
-    def __init__(self, kwargs: dict[str, Any], stream: Any) -> None:
-        self._stream = stream
-        self._manager = kwargs.get("run_manager")
-        if self._manager is not None:
-            kwargs["run_manager"] = self._filtered(self._manager)
-
-    async def flush(self) -> None:
-        """Tell what is left."""
-        await self._tell(self._manager, self._stream.flush())
-
-    def _filtered(self, manager: Any) -> Any:
-        async def told(token: Any, *, chunk: Any = None, **kwargs: Any) -> None:
-            known = isinstance(chunk, ChatGenerationChunk)
-            await self._tell(
-                manager,
-                self._stream.feed(chunk if known else _message_chunk(token, chunk)),
-                **kwargs,
-            )
-
-        filtered, is_async = copy(manager), hasattr(manager, "get_sync")
-        vars(filtered)["on_llm_new_token"] = told if is_async else _driven(told)
-        if is_async:
-            vars(filtered)["get_sync"] = lambda: self._filtered(manager.get_sync())
-        return filtered
-
-    async def _tell(self, manager: Any, chunks: list[Any], **kwargs: Any) -> None:
-        for chunk in chunks:
-            said = chunk.message.content if hasattr(chunk, "message") else chunk.text
-            await _done(manager.on_llm_new_token(said, chunk=chunk, **kwargs))
-
-
-def _driven(flow: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda *args, **kwargs: drive(flow(*args, **kwargs))
-
-
-def _telling(method: Callable[..., Any], begin: Callable[[], Any], *, blocking: bool) -> Any:
-    """The method, with what it tells of its tokens filtered."""
-
-    async def flow(*args: Any, **kwargs: Any) -> Any:
-        told = _Told(kwargs, begin())
-        result = await _done(method(*args, **kwargs))
-        await told.flush()
-        return result
-
-    return wraps(method)(_driven(flow) if blocking else flow)
-
-
-def _filtered_result(result: Any, call: Call) -> Any:
-    if not isinstance(result, ChatResult):
-        return rewrite(result, call.filtered)
-    generations = [_filtered_generation(generation, call) for generation in result.generations]
-    beside = rewrite(result.llm_output, call.filtered)
-    return result.model_copy(update={"generations": generations, "llm_output": beside})
-
-
-def _filtered_generation(generation: ChatGeneration, call: Call) -> ChatGeneration:
-    message = rewrite(generation.message, call.filtered)
-    info = rewrite(generation.generation_info, call.filtered)
-    if message is generation.message and info is generation.generation_info:
-        return generation
-    text = generation.text if message is generation.message else str(message.text)
-    changed = {"message": message, "text": text, "generation_info": info}
-    return generation.model_copy(update=changed)
-
-
-def _through(method: Any, begin: Any, tokens: Any, call: Call, *, blocking: bool) -> Any:
-    """The method, with the items that it yields, and what it tells by itself, through streams of filters.
-
-    Each token passes here, so there is a generator of either kind, and no driver.
-    """
-
-    async def asynchronous(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        stream, told = begin(), _Told(kwargs, tokens())
-        with cleaned_errors(call.filtered):
-            async with _aclosed(method(*args, **kwargs)) as items:
-                async for item in items:
-                    for passed in stream.feed(item):
-                        yield passed
-            await told.flush()
-            for passed in stream.flush():
-                yield passed
-
-    def synchronous(*args: Any, **kwargs: Any) -> Iterator[Any]:
-        stream, told = begin(), _Told(kwargs, tokens())
-        with cleaned_errors(call.filtered):
-            with _closed(method(*args, **kwargs)) as items:
-                for item in items:
-                    yield from stream.feed(item)
-            drive(told.flush())
-            yield from stream.flush()
-
-    return wraps(method)(synchronous if blocking else asynchronous)
+OF_DECISION_MODELS: Mapping[str, Guarded] = {
+    "invoke": partial(_decide, True),
+    "ainvoke": partial(_decide, False),
+}
+OF_EMBEDDINGS: Mapping[str, Guarded] = {
+    "embed_documents": partial(_embed, True),
+    "embed_query": partial(_embed, True),
+    "aembed_documents": partial(_embed, False),
+    "aembed_query": partial(_embed, False),
+}

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Generator, Iterator, Sequence
-from contextlib import aclosing, contextmanager, nullcontext
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import aclosing
 from copy import copy
 from typing import Any, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
-from langgraph.errors import GraphBubbleUp
 from langgraph.pregel import Pregel
 from langgraph.types import RetryPolicy, Send
 
 from lg_prod_nodes.content.walk import Rewrite, rewrite
 from lg_prod_nodes.core.call import Call, Handler, Unrecoverable
-from lg_prod_nodes.core.engine import Chunk, act, drive, drive_astream, drive_stream
-from lg_prod_nodes.core.errors import DeadlineExceeded
-from lg_prod_nodes.core.policy import Policy, Stack
-from lg_prod_nodes.core.run import TimeLimit
-from lg_prod_nodes.runtime.callbacks import watching
-from lg_prod_nodes.runtime.exits import filtered_exits
-from lg_prod_nodes.runtime.langgraph import (
-    RunnableCallable,
-    has_native_async,
-    pause_before_retry,
-    runtime_in,
-    wake_from_pause,
-)
+from lg_prod_nodes.core.engine import Chunk, Flow, act, drive, drive_astream, drive_stream
+from lg_prod_nodes.core.policy import Policy
+from lg_prod_nodes.runtime.langgraph import RunnableCallable, has_native_async, runtime_in
+from lg_prod_nodes.runtime.placement import Stack
+from lg_prod_nodes.runtime.retry import Attempts, guarded_retries
+from lg_prod_nodes.runtime.scope import scope
 
 
 class GuardedNode(RunnableCallable):
@@ -34,6 +26,14 @@ class GuardedNode(RunnableCallable):
 
     LangGraph drives nodes through `invoke` and `ainvoke`, and through `stream` and `astream` where events are read, so
     all four are guarded. A policy that may change a result gets it whole before a stream passes it on.
+
+    Args:
+        inner: The node's own runnable.
+        name: The node's name.
+        path: The node as a path through its subgraphs.
+        stack: The policies.
+        recoverers: Those that take over when the node has failed for good.
+        calls_tasks: Whether it is a workflow of the functional API.
     """
 
     def __init__(
@@ -43,9 +43,8 @@ class GuardedNode(RunnableCallable):
         path: str,
         stack: Stack,
         *,
-        watches: bool = False,
         recoverers: Sequence[Policy] = (),
-        retries: Sequence[RetryPolicy] = (),
+        calls_tasks: bool = False,
     ) -> None:
         if isinstance(inner, RunnableCallable):
             vars(self).update(vars(inner))
@@ -64,12 +63,15 @@ class GuardedNode(RunnableCallable):
         self._node_name = name
         self._path = path
         self._stack = stack
-        self._watches = watches
-        self._recoverers = recoverers
-        self._strict = (*recoverers, *(p for p, _ in stack.placed if not p.recovers))
-        self._retries = retries
+        self._recoverers = [r for p in recoverers if (r := p.recovery) is not None]
+        self._strict = (*recoverers, *(p for p, _ in stack.placed if p.recovery is None))
         self._wraps = stack.wraps("node")
         self._buffers = stack.changes("node")
+        # A graph as a node has its own boundary, and its nodes their own scopes.
+        meets = not stack.inner.is_empty or bool(stack.observers)
+        self._has_scope = (meets or calls_tasks) and not isinstance(inner, Pregel)
+        self._calls_tasks = calls_tasks
+        self._attempts: Attempts | None = None
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or "_inner" not in vars(self):
@@ -83,7 +85,9 @@ class GuardedNode(RunnableCallable):
         """Run an attempt."""
 
         async def handler(call: Call) -> Any:
-            with self._around(call, config) as inner:
+            if not self._has_scope:
+                return self._inner.invoke(call.input, config, **kwargs)
+            with self._scope(call, config) as inner:
                 return self._inner.invoke(call.input, inner, **kwargs)
 
         return drive(self._act(input, config, handler, blocking=True))
@@ -92,7 +96,9 @@ class GuardedNode(RunnableCallable):
         """Run an attempt."""
 
         async def handler(call: Call) -> Any:
-            with self._around(call, config) as inner:
+            if not self._has_scope:
+                return await self._inner.ainvoke(call.input, config, **kwargs)
+            with self._scope(call, config) as inner:
                 return await self._inner.ainvoke(call.input, inner, **kwargs)
 
         return await self._act(input, config, handler, blocking=False)
@@ -101,74 +107,52 @@ class GuardedNode(RunnableCallable):
         self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Iterator[Any]:
         """Run an attempt whose output is read as a stream."""
-        passed: list[Any] = []
+        passed = _Passed()
 
         async def handler(call: Call) -> Any:
-            result = None
-            with self._around(call, config) as inner:
-                for chunk in self._inner.stream(call.input, inner, **kwargs):
-                    result = await self._take(chunk, result, passed)
-            return result
+            with self._scope(call, config) as inner:
+                chunks = self._inner.stream(call.input, inner, **kwargs)
+                if not self._buffers:
+                    await Flow(map(passed.note, chunks))
+                    return passed.last
+                return _joined(list(chunks))
 
-        flow = drive_stream(lambda: self._flow(input, config, handler, passed, blocking=True))
-        yield from flow
+        yield from drive_stream(lambda: self._flow(input, config, handler, passed, blocking=True))
 
     async def astream(
         self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[Any]:
         """Run an attempt whose output is read as a stream."""
-        passed: list[Any] = []
+        passed = _Passed()
 
         async def handler(call: Call) -> Any:
-            result = None
-            with self._around(call, config) as inner:
-                async for chunk in self._inner.astream(call.input, inner, **kwargs):
-                    result = await self._take(chunk, result, passed)
-            return result
+            with self._scope(call, config) as inner:
+                chunks = self._inner.astream(call.input, inner, **kwargs)
+                if not self._buffers:
+                    await Flow(passed.note(chunk) async for chunk in chunks)
+                    return passed.last
+                return _joined([chunk async for chunk in chunks])
 
         flow = drive_astream(lambda: self._flow(input, config, handler, passed, blocking=False))
         async with aclosing(flow) as chunks:
             async for chunk in chunks:
                 yield chunk
 
-    async def _take(self, chunk: Any, before: Any, passed: list[Any]) -> Any:
-        """Pass a chunk on, or hold it back joined to those before it, as LangChain's `transform` joins them."""
-        if not self._buffers:
-            passed[:] = [chunk]
-            await Chunk(chunk)
-            return chunk
-        try:
-            return chunk if before is None else before + chunk
-        except TypeError:
-            return chunk
+    def _scope(self, call: Call, config: RunnableConfig | None) -> scope:
+        return scope(call, self._stack.inner, config, calls_tasks=self._calls_tasks)
 
     async def _flow(
         self,
         input: Any,
         config: RunnableConfig | None,
         handler: Handler,
-        passed: list[Any],
+        passed: _Passed,
         *,
         blocking: bool,
     ) -> None:
         result = await self._act(input, config, handler, blocking=blocking)
-        if not (passed and passed[0] is result):
+        if not (passed.any and passed.last is result):
             await Chunk(result)  # held back, changed, or an answer in the node's stead
-
-    @contextmanager
-    def _around(
-        self, call: Call, config: RunnableConfig | None
-    ) -> Generator[RunnableConfig | None]:
-        """What stands around the inner runnable: watches and filters for what it calls and lets out."""
-        # A graph as a node has its own boundary, and its nodes their own exits.
-        is_graph = isinstance(self._inner, Pregel)
-        exits = nullcontext(config) if is_graph else filtered_exits(call, config)
-        with exits as inner, self._stack.reach(call):
-            if not self._watches:
-                yield inner
-                return
-            with watching(call.replace(config=inner or call.config)) as watched:
-                yield watched
 
     async def _act(
         self, input: Any, config: RunnableConfig | None, handler: Handler, *, blocking: bool
@@ -179,55 +163,67 @@ class GuardedNode(RunnableCallable):
         )
         if call.attempt > 1 and call.run.drain_requested:
             raise call.run.drained()
+        if self._attempts is not None:
+            self._attempts.begin(call)
         try:
             return await act(self._wraps, call, handler)
         except Unrecoverable as carried:
             # from a subgraph's node: what stands around this one has its turn
-            error, cause = carried.error, carried.error.__cause__
-            passed_on = self._passed_on(error, call)
-            raise passed_on from cause if passed_on is error else error
-        except GraphBubbleUp:
-            raise
-        except Exception as error:
-            if (passed_on := self._passed_on(error, call)) is not error:
-                raise passed_on from error
-            raise
+            raise carried.error from carried.error.__cause__
 
-    def passed_on_from_edge(self, error: Exception, config: RunnableConfig) -> Exception:
-        """The error of an edge of the node as LangGraph gets it, which takes it for one of the node's own."""
-        runtime = runtime_in(config)
-        call = self._stack.node_call(
-            self._node_name, self._path, None, config, runtime, blocking=True
-        )
-        return self._passed_on(error, call)
+    def retries(self, given: Sequence[RetryPolicy]) -> list[RetryPolicy] | None:
+        """The node's retry policies, guarded; `None` if nothing has a say in how its attempts end."""
+        if not (given or self._recoverers or any(map(_may_give_up, self._strict))):
+            return None
+        self._attempts = Attempts()
+        return guarded_retries(given, self._attempts, self)
 
-    def _passed_on(self, error: Exception, call: Call) -> Exception:
-        """The error as LangGraph gets it: what it must not try again or handle bubbles up past its loops."""
-        if (deadline := call.run.deadline) and self._is_too_late(error, call, deadline):
-            error = exceeded(deadline, error)
-            if self._is_too_late(error, call, deadline):
-                return Unrecoverable(error)
-        recovered = any(policy.recovers_from(error) for policy in self._recoverers)
-        if not recovered and any(policy.gives_up(error) for policy in self._strict):
-            return Unrecoverable(error)
-        if pause_before_retry(self._retries, error, call.attempt) is None:
-            return error if recovered or not self._recoverers else Unrecoverable(error)
-        if call.run.drain_requested:
-            return call.run.drained()
-        wake_from_pause(error, call.run.bell)
-        return error
+    def gives_up(self, error: Exception) -> Exception | None:
+        """What ends the node's attempts at once, whatever its retry policy says."""
+        if self._recovers_from(error) or not any(p.gives_up(error) for p in self._strict):
+            return None
+        return Unrecoverable(error)
 
-    def _is_too_late(self, error: Exception, call: Call, deadline: TimeLimit) -> bool:
-        """Whether LangGraph would wait with its next try until the run's deadline is over."""
-        pause = pause_before_retry(self._retries, error, call.attempt)
-        return pause is not None and pause >= deadline.remaining()
+    def last_error(self, error: Exception) -> Exception:
+        """The error that ends the node's attempts; one that nothing recovers from bubbles up past LangGraph's handlers.
+
+        Otherwise LangGraph would resume the handler and never the node.
+        """
+        if not self._recoverers or self._recovers_from(error):
+            return error
+        return Unrecoverable(error)
+
+    def _recovers_from(self, error: Exception) -> bool:
+        return any(recovery.covers(error) for recovery in self._recoverers)
 
 
-def exceeded(deadline: TimeLimit, error: Exception) -> DeadlineExceeded:
-    """The refusal of another try after an error."""
-    refusal = DeadlineExceeded(deadline.seconds)
-    refusal.__cause__ = error
-    return refusal
+class _Passed:
+    """The chunks of a node's output that have left."""
+
+    __slots__ = ("any", "last")
+
+    def __init__(self) -> None:
+        self.any, self.last = False, cast(Any, None)
+
+    def note(self, chunk: Any) -> Any:
+        """Note one on its way."""
+        self.any, self.last = True, chunk
+        return chunk
+
+
+def _joined(chunks: Sequence[Any]) -> Any:
+    """Chunks as one, as LangChain's `transform` joins them."""
+    result: Any = None
+    for chunk in chunks:
+        try:
+            result = chunk if result is None else result + chunk
+        except TypeError:
+            result = chunk
+    return result
+
+
+def _may_give_up(policy: Policy) -> bool:
+    return type(policy).gives_up is not Policy.gives_up
 
 
 def guarded_branch(
@@ -241,13 +237,13 @@ def guarded_branch(
         return call.replace(answer_with=None)
 
     def sends(call: Call, writer: Any) -> Any:
-        return lambda targets, static: writer(rewrite_sends(targets, call.filtered), static)
+        return lambda targets, static: writer(rewrite_sends(targets, call.texts.filtered), static)
 
     def route(input: Any, config: RunnableConfig, *, reader: Any, writer: Any) -> Any:
         chosen: list[Any] = []
 
         async def handler(call: Call) -> None:
-            with filtered_exits(call, config) as inner, stack.reach(call):
+            with scope(call, stack.inner, config) as inner:
                 chosen.append(
                     cast(Any, branch.func)(input, inner, reader=reader, writer=sends(call, writer))
                 )
@@ -259,7 +255,7 @@ def guarded_branch(
         chosen: list[Any] = []
 
         async def handler(call: Call) -> None:
-            with filtered_exits(call, config) as inner, stack.reach(call):
+            with scope(call, stack.inner, config) as inner:
                 route = cast(Any, branch.afunc)(
                     input, inner, reader=reader, writer=sends(call, writer)
                 )

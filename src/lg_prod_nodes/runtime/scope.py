@@ -1,74 +1,122 @@
-"""Where models, tools, graphs and stores are called: inside of a node whose policies reach them.
+"""The scope of a guarded node: which policies reach what it calls, and what leaves it by other ways than its result.
 
-A node's function calls them by itself, so nothing around the node can change what they get, or hold back what they
-stream. So the methods of the classes through which every such call goes are *led*: they first look whether a guarded
-node is running. If none is, and for every other graph, they do what they always did.
+A node's function calls models, tools, graphs and stores by itself, so nothing around the node can change what those
+get, or hold back what they stream. A scope is a light record in a context variable that says which call is running.
+Whatever the node calls looks it up (`patches.py`, `guarded_model.py`); nothing is prepared before that.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import aclosing, contextmanager
-from contextvars import ContextVar
-from copy import copy
+from collections.abc import Mapping
+from contextvars import ContextVar, Token
 from dataclasses import dataclass
-from functools import wraps
-from typing import Any, TypeVar
-from weakref import WeakSet
+from types import MappingProxyType
+from typing import Any
 
+from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
+from langgraph.runtime import Runtime
 
-from lg_prod_nodes.core.call import Call, TextFilter
-from lg_prod_nodes.core.engine import Wrap, act, drive
+from lg_prod_nodes.content.clean import clean_messages
+from lg_prod_nodes.content.config import with_settings
+from lg_prod_nodes.content.functions import Arguments, filtered_function
+from lg_prod_nodes.content.payload_stream import PayloadStream
+from lg_prod_nodes.content.walk import rewrite
+from lg_prod_nodes.core.call import Call
+from lg_prod_nodes.core.engine import Wrap
+from lg_prod_nodes.core.filters import NO_TEXTS, Texts
+from lg_prod_nodes.core.report import Kind
+from lg_prod_nodes.runtime.callbacks import CALLER
+from lg_prod_nodes.runtime.langgraph import runtime_in, with_runtime, with_tasks
+from lg_prod_nodes.runtime.retry import task_retries
+from lg_prod_nodes.runtime.stores import FilteredStore
 
-T = TypeVar("T")
-
-_SHELL = "_is_shell"
+_NO_WRITER = Runtime.__dataclass_fields__["stream_writer"].default
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Place:
-    """Where models and tools are called: a call, and the policies around what it calls."""
+@dataclass(frozen=True, slots=True)
+class InnerPolicies:
+    """The policies of a node, or of an agent's middleware, that stand around what is called there.
 
-    call: Call
+    Attributes:
+        model: The `wrap`s around models, outermost first.
+        tool: Those around tools and retrievers.
+        changing: How many of those around a model may change what it says.
+        content: The policies of the role `content`, for the graphs that are called.
+    """
+
     model: tuple[Wrap, ...] = ()
     tool: tuple[Wrap, ...] = ()
     changing: int = 0
-    """How many of the policies around a model may change what it says."""
-    metered: bool = False
-    """Whether a policy around a model wants to know what a call spends."""
     content: tuple[Any, ...] = ()
-    """The policies of the role `content`, for the graphs that are called."""
-    filters: tuple[TextFilter, ...] = ()
-    clean: Mapping[int, Any] | None = None
-    """The messages of the node's input, which its policies have seen."""
 
-    def inner(self, **changes: Any) -> Call:
+    def around(self, inner: InnerPolicies) -> InnerPolicies:
+        """These, and others inside them."""
+        return InnerPolicies(
+            self.model + inner.model,
+            self.tool + inner.tool,
+            self.changing + inner.changing,
+            self.content + inner.content,
+        )
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing that is called meets a policy."""
+        return not (self.model or self.tool or self.content)
+
+
+class Scope:
+    """A guarded call that is running, and the policies around what it calls."""
+
+    __slots__ = ("_clean", "call", "outer", "policies")
+
+    def __init__(self, call: Call, policies: InnerPolicies, outer: Texts = NO_TEXTS) -> None:
+        self.call = call
+        self.policies = policies
+        self.outer = outer
+        self._clean: Mapping[int, Any] | None = None
+
+    def inner(self, kind: Kind, name: str, **changes: Any) -> Call:
         """The call of what is called here."""
-        return self.call.replace(filters=self.filters, clean=self.clean, **changes)
+        texts = Texts(self.outer.filters, clean=self._known())
+        return self.call.replace(kind=kind, name=name, texts=texts, **changes)
 
     def buffers(self, call: Call) -> bool:
         """Whether a policy may change what a model says, and does not say how to change it piece by piece."""
-        return len(call.filters) - len(self.filters) < self.changing
+        return len(call.texts.filters) - len(self.outer.filters) < self.policies.changing
+
+    def _known(self) -> Mapping[int, Any] | None:
+        """The messages of the node's input, which its policies have seen."""
+        if self._clean is None and self.policies.content and not self.outer.filters:
+            self._clean = clean_messages(self.call.input)
+        return self._clean
 
 
-_PLACE: ContextVar[Place | None] = ContextVar("place", default=None)
+_SCOPE: ContextVar[Scope | None] = ContextVar("scope", default=None)
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+_OPEN: dict[str, list[Scope]] = {}
+"""The scopes that are open, by LangGraph's namespaces of their nodes, for threads without the context."""
 
-_OPEN: dict[Place, str] = {}
-"""The places where something runs, with LangGraph's namespaces of them, for threads without the context."""
 
+def current_scope(args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] = _NOTHING) -> Scope | None:
+    """The scope that a call is made in: the ambient one, or that of the node whose config the call was given.
 
-@contextmanager
-def placed(place: Place) -> Generator[None]:
-    """Be at a place inside of the block."""
-    token = _PLACE.set(place)
-    _OPEN[place] = _namespace(place.call.config.get("metadata"))
-    try:
-        yield
-    finally:
-        del _OPEN[place]
-        _PLACE.reset(token)
+    Args:
+        args: What is called with by position; a config stands second.
+        kwargs: What it is called with by name.
+    """
+    scope = _SCOPE.get()
+    if scope is not None or not _OPEN:
+        return scope
+    config = kwargs.get("config") or (args[1] if len(args) > 1 else None)
+    if not isinstance(config, Mapping):
+        config = var_child_runnable_config.get() or _NOTHING
+    place = _namespace(kwargs.get("metadata")) or _namespace(config.get("metadata"))
+    while place:
+        if open_there := _OPEN.get(place):
+            return open_there[-1]
+        place = place.rpartition("|")[0]
+    return None
 
 
 def _namespace(metadata: Any) -> str:
@@ -76,100 +124,88 @@ def _namespace(metadata: Any) -> str:
     return first.get("langgraph_checkpoint_ns") or "" if isinstance(first, Mapping) else ""
 
 
-def _place_in(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Place | None:
-    """The place of the node whose config a call was given, or runs in: a bare thread has not got the context."""
-    if not _OPEN:
-        return None
-    config = kwargs.get("config") or (args[1] if len(args) > 1 else None)
-    if not isinstance(config, Mapping):
-        config = var_child_runnable_config.get() or {}
-    here = _namespace(kwargs.get("metadata")) or _namespace(config.get("metadata"))
-    places = reversed(_OPEN.copy().items())
-    return next(
-        (place for place, name in places if name and f"{here}|".startswith(f"{name}|")), None
-    )
-
-
-def lead(cls: type[Any], name: str, guarded: Callable[..., Any]) -> None:
-    """Lead a method of a class through the place, where there is one.
+class scope:  # noqa: N801 - a context manager that reads as a verb
+    """Be in the scope of a guarded call inside the block, which gets the config for what runs there.
 
     Args:
-        cls: The class, for good.
-        name: Its method.
-        guarded: Gets the place, the method, and what that was called with, the first argument by position.
+        call: The call.
+        policies: The policies around what it calls.
+        config: The config that the call's own function was to get.
+        outer: What the policies around the agent do, for a model that middleware calls.
+        calls_tasks: Whether the call is of a workflow of the functional API, which calls tasks.
     """
-    native = getattr(cls, name)
-    first = [*inspect.signature(native).parameters, ""][1]
 
-    def led(self: Any, args: Any, kwargs: Any) -> Any:
-        if _SHELL in getattr(self, "__dict__", ()):
-            return native(self, *args, **kwargs)
-        place = _PLACE.get() or _place_in(args, kwargs)
-        if place is None:
-            return native(self, *args, **kwargs)
-        if first in kwargs:
-            args = (kwargs.pop(first),)
-        return guarded(place, native, self, *args, **kwargs)
+    __slots__ = (
+        *("_ambient", "_caller", "_calls_tasks", "_config"),
+        *("_scope", "_token", "_writer"),
+    )
 
-    setattr(cls, name, wraps(native)(_alike(native, led)))
+    def __init__(
+        self,
+        call: Call,
+        policies: InnerPolicies,
+        config: RunnableConfig | None,
+        outer: Texts = NO_TEXTS,
+        *,
+        calls_tasks: bool = False,
+    ) -> None:
+        self._scope = Scope(call, policies, outer)
+        self._config, self._calls_tasks = config, calls_tasks
+        self._writer: PayloadStream | None = None
+        self._ambient: Token[RunnableConfig | None] | None = None
+
+    def __enter__(self) -> RunnableConfig | None:
+        call, config = self._scope.call, self._config
+        if call.texts.filters and config is not None:
+            config = self._filtered(config, call)
+        elif self._calls_tasks and config is not None:
+            config = self._with_tasks(config, None)
+            self._ambient = var_child_runnable_config.set(config)
+        self._token = _SCOPE.set(self._scope)
+        self._caller = CALLER.set(call)
+        if place := _namespace(call.config.get("metadata")):
+            _OPEN.setdefault(place, []).append(self._scope)
+        return config
+
+    def __exit__(self, *_: object) -> None:
+        if place := _namespace(self._scope.call.config.get("metadata")):
+            open_there = _OPEN[place]
+            open_there.remove(self._scope)
+            if not open_there:
+                del _OPEN[place]
+        CALLER.reset(self._caller)
+        _SCOPE.reset(self._token)
+        if self._ambient is not None:
+            var_child_runnable_config.reset(self._ambient)
+        if self._writer is not None:
+            self._writer.flush()
+
+    def _with_tasks(self, config: RunnableConfig, guard: Any) -> RunnableConfig:
+        call = self._scope.call
+        return with_tasks(config, guard, lambda policies: task_retries(policies, call))
+
+    def _filtered(self, config: RunnableConfig, call: Call) -> RunnableConfig:
+        """The config with what leaves through it filtered: custom stream, store, tasks."""
+        runtime = runtime_in(config)
+        if runtime is None:
+            return config
+        changes: dict[str, Any] = {}
+        if runtime.stream_writer is not _NO_WRITER:
+            self._writer = PayloadStream(runtime.stream_writer, call.texts.filters)
+            changes["stream_writer"] = self._writer
+        if runtime.store is not None:
+            changes["store"] = FilteredStore(runtime.store, call.texts.filtered)
+        if changes:
+            runtime = runtime.override(**changes)
+        patched = with_settings(with_runtime(config, runtime), config)
+        patched = self._with_tasks(
+            patched, lambda function, given: _guarded_task(function, given, call)
+        )
+        self._ambient = var_child_runnable_config.set(patched)
+        return patched
 
 
-_LED: WeakSet[type[Any]] = WeakSet()
-
-
-def lead_below(base: type[Any], methods: Mapping[str, Callable[..., Any]]) -> None:
-    """Lead methods of a class, and of those below it that define them anew; each class once."""
-    if base not in _LED:
-        for name, guarded in methods.items():
-            if inspect.isfunction(vars(base).get(name)):
-                lead(base, name, guarded)
-        _LED.add(base)
-    for cls in base.__subclasses__():
-        lead_below(cls, methods)
-
-
-def send(wraps: Sequence[Wrap], call: Call, native: Callable[[Call], Any]) -> Any:
-    """Send a call through policies, and on to what is called; a coroutine where that is one."""
-
-    async def handler(call: Call) -> Any:
-        given = native(call)
-        return given if call.blocking else await given
-
-    going = act(wraps, call, handler)
-    return drive(going) if call.blocking else going
-
-
-def _alike(native: Any, led: Callable[..., Any]) -> Callable[..., Any]:
-    """A method of the same kind, which others ask about: a function, a coroutine, a generator."""
-    if inspect.iscoroutinefunction(native):
-
-        async def awaited(self: Any, *args: Any, **kwargs: Any) -> Any:
-            return await led(self, args, kwargs)
-
-        return awaited
-    if inspect.isasyncgenfunction(native):
-
-        async def agenerated(self: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-            async with aclosing(led(self, args, kwargs)) as items:
-                async for item in items:
-                    yield item
-
-        return agenerated
-    if inspect.isgeneratorfunction(native):
-
-        def generated(self: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
-            yield from led(self, args, kwargs)
-
-        return generated
-
-    def called(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return led(self, args, kwargs)
-
-    return called
-
-
-def shell(original: T) -> T:
-    """A copy that is not led again, and may have methods of its own: what it is a copy of keeps its own state."""
-    copied = copy(original)
-    vars(copied)[_SHELL] = True
-    return copied
+def _guarded_task(function: Any, given: Arguments, call: Call) -> tuple[Any, Arguments]:
+    """A task's function, which gets what it was given, and the arguments as LangGraph may show them."""
+    guarded = filtered_function(function, call, before=lambda args, kwargs: given)
+    return guarded, rewrite(given, call.texts.filtered)

@@ -53,7 +53,7 @@ def configure_logging(
     if json is None:
         json = not out.isatty()
     redact = redact or Redact()
-    redact.warm_up()
+    redact.detector.open()
     handler = _Handler(out)
     handler.setFormatter(_formatter(redact, _renderer(json=json, colors=out.isatty())))
     _join_in(handler, _level(level))

@@ -12,9 +12,9 @@ from langgraph.graph.state import CompiledStateGraph, StateGraph
 from pydantic import SecretStr
 
 from lg_prod_nodes.attach.harden import harden
-from lg_prod_nodes.core.call import SYSTEM_CLOCK, Clock
+from lg_prod_nodes.core.clock import SYSTEM_CLOCK, Clock
 from lg_prod_nodes.core.errors import ConfigurationError
-from lg_prod_nodes.core.policy import Policy
+from lg_prod_nodes.core.policy import Policy, resources_of
 from lg_prod_nodes.core.secret import Secret, hidden
 from lg_prod_nodes.service.persistence import aopen_postgres, open_postgres
 from lg_prod_nodes.service.shutdown import GracefulShutdown
@@ -134,8 +134,8 @@ class Production:
 
     def _compile(self, saver: Any, store: Any) -> App:
         self.dsn = database = hidden(str(saver.conn.conninfo))
-        for policy in self._policies:
-            policy.keep_in(database)
+        for resource in resources_of(self._policies):
+            resource.open(database)
         if isinstance(self._graph, StateGraph):
             return self._graph.compile(checkpointer=saver, store=store, **self._compile_options)
         app = copy(self._graph)

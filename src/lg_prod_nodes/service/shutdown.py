@@ -19,7 +19,7 @@ import structlog
 from langgraph.errors import GraphDrained
 
 from lg_prod_nodes.core.errors import ConfigurationError, ShuttingDown
-from lg_prod_nodes.core.policy import Policy
+from lg_prod_nodes.core.policy import Policy, resources_of
 from lg_prod_nodes.runtime.boundary import hardening_of
 from lg_prod_nodes.runtime.in_flight import IN_FLIGHT
 
@@ -178,8 +178,8 @@ class GracefulShutdown:
             log, runs = structlog.get_logger("lg_prod_nodes"), IN_FLIGHT.count(of)
             if runs or number is not None:
                 log.info("draining", reason=reason, runs=runs)
-            for policy in self._policies:
-                stack.callback(policy.close)
+            for resource in resources_of(self._policies):
+                stack.callback(resource.close)
             IN_FLIGHT.wait(self._grace, of)
             if number is not None:
                 if not callable(self._before[number]):

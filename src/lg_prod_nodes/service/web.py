@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from math import ceil
 
 from lg_prod_nodes.core.errors import CallRejected, RateLimitExceeded
-from lg_prod_nodes.core.run import LimitState, RunReport
+from lg_prod_nodes.core.report import LimitState, RunReport
 
 
 def rate_limit_headers(told: RunReport | CallRejected) -> dict[str, str]:

@@ -10,12 +10,15 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from lg_prod_nodes.core.call import Call, Fact
+from lg_prod_nodes.core.call import Call
 from lg_prod_nodes.core.errors import ConfigurationError
+from lg_prod_nodes.core.report import Event
+from lg_prod_nodes.core.resource import Resource
 from lg_prod_nodes.telemetry.names import error_type, operation, provider_of
 
 try:
-    from opentelemetry.metrics import MeterProvider, get_meter
+    from opentelemetry.metrics import MeterProvider as MeterProvider
+    from opentelemetry.metrics import get_meter
 except ImportError as error:  # pragma: no cover - the extra is installed where this is tested
     raise ConfigurationError(
         "OpenTelemetry needs an extra: pip install 'lg-prod-nodes[otel]'"
@@ -27,7 +30,7 @@ _TOKENS = [4**power for power in range(14)]
 _ASKED: ContextVar[dict[str, Any] | None] = ContextVar("model_asked", default=None)
 
 
-class ModelMetrics:
+class ModelMetrics(Resource):
     """Records each model call in OpenTelemetry's two histograms.
 
     Args:
@@ -62,16 +65,16 @@ class ModelMetrics:
             _ASKED.reset(token)
             self._seconds.record(call.now() - start, asked)
 
-    def observe(self, fact: Fact) -> None:
+    def observe(self, event: Event) -> None:
         """Record what a model call has spent."""
-        if fact.name != "model_called":
+        if event.name != "model_called":
             return
         asked = _ASKED.get()
-        told = {"gen_ai.operation.name": "chat", "gen_ai.request.model": fact.call.name}
+        told = {"gen_ai.operation.name": "chat", "gen_ai.request.model": event.target}
         told |= asked or {}
-        told |= {"gen_ai.response.model": fact.call.name, **provider_of(fact)}
+        told |= {"gen_ai.response.model": event.target, **provider_of(event)}
         if asked is not None:
             asked.update(told)
-        usage = fact.data["usage"]
+        usage = event.data["usage"]
         self._tokens.record(usage.input_tokens, {**told, "gen_ai.token.type": "input"})
         self._tokens.record(usage.output_tokens, {**told, "gen_ai.token.type": "output"})

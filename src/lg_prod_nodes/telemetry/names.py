@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lg_prod_nodes.core.call import Call, Fact, Unrecoverable
+from lg_prod_nodes.core.call import Call, Unrecoverable
+from lg_prod_nodes.core.report import Event
 
 
 def operation(call: Call) -> str:
@@ -31,7 +32,7 @@ _PROVIDERS = {
 }
 
 
-def provider_of(fact: Fact) -> dict[str, str]:
+def provider_of(event: Event) -> dict[str, str]:
     """Who serves the model that a fact tells of, where LangChain says so."""
-    named = (fact.call.config.get("metadata") or {}).get("ls_provider")
+    named = event.data.get("provider")
     return {"gen_ai.provider.name": _PROVIDERS.get(named, named)} if isinstance(named, str) else {}

@@ -22,6 +22,7 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from lg_prod_nodes.core.resource import Resource
 from lg_prod_nodes.databases.timings import LISTENERS, POOLS, Pool
 
 __all__ = ["METRICS_CONTENT_TYPE", "REGISTRY", "CollectorRegistry", "Instruments", "metrics_text"]
@@ -76,7 +77,7 @@ class Family:
         return value
 
 
-class Instruments:
+class Instruments(Resource):
     """The metrics of one registry, made once, however many policies report to it."""
 
     _made: ClassVar[WeakKeyDictionary[CollectorRegistry, Instruments]] = WeakKeyDictionary()

@@ -10,14 +10,17 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from lg_prod_nodes.core.call import Call, Fact
+from lg_prod_nodes.core.call import Call
 from lg_prod_nodes.core.errors import ConfigurationError
-from lg_prod_nodes.core.run import Usage
+from lg_prod_nodes.core.report import Event
+from lg_prod_nodes.core.resource import Resource
+from lg_prod_nodes.core.usage import Usage
 from lg_prod_nodes.telemetry.names import error_type, operation, provider_of
 
 try:
     from opentelemetry import context, trace
-    from opentelemetry.trace import Link, SpanKind, Status, StatusCode, TracerProvider
+    from opentelemetry.trace import Link, SpanKind, Status, StatusCode
+    from opentelemetry.trace import TracerProvider as TracerProvider
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 except ImportError as error:  # pragma: no cover - the extra is installed where this is tested
     raise ConfigurationError(
@@ -30,7 +33,7 @@ _MODEL: ContextVar[trace.Span | None] = ContextVar("model_span", default=None)
 Attributes = dict[str, str | int | bool]
 
 
-class Spans:
+class Spans(Resource):
     """Opens a span around each call, below the span that is open where the call is made.
 
     Args:
@@ -72,12 +75,12 @@ class Spans:
             _MODEL.reset(model)
             context.detach(inside)
 
-    def observe(self, fact: Fact) -> None:
+    def observe(self, event: Event) -> None:
         """Note on a model's span what it has spent."""
         span = _MODEL.get()
-        if fact.name == "model_called" and span is not None:
-            span.set_attribute("gen_ai.response.model", fact.call.name)
-            span.set_attributes({**provider_of(fact), **_spent(fact.data["usage"])})
+        if event.name == "model_called" and span is not None:
+            span.set_attribute("gen_ai.response.model", event.target)
+            span.set_attributes({**provider_of(event), **_spent(event.data["usage"])})
 
 
 def _above(caller: Mapping[str, str]) -> tuple[context.Context | None, tuple[Link, ...]]:
@@ -98,8 +101,8 @@ def _described(call: Call) -> tuple[str, SpanKind, Attributes]:
             name = operation(call)
             attributes: Attributes = {"gen_ai.operation.name": name}
             attributes["gen_ai.request.model"] = call.name
-            if call.max_output_tokens is not None:
-                attributes["gen_ai.request.max_tokens"] = call.max_output_tokens
+            if call.request is not None and call.request.max_output_tokens is not None:
+                attributes["gen_ai.request.max_tokens"] = call.request.max_output_tokens
             return f"{name} {call.name}", SpanKind.CLIENT, attributes
         case "tool":
             attributes = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": call.name}

@@ -54,7 +54,7 @@ class PolicyLaw:
         Raises:
             LawBroken: A caller sees something else than without them.
         """
-        if self.scene in _OF_ERRORS and any(policy.recovers for policy in policies):
+        if self.scene in _OF_ERRORS and any(policy.recovery is not None for policy in policies):
             return  # that is what they are for
         bare = _bare(self.scene, self.way)
         for attach in (_around_graph, _around_nodes):

@@ -17,8 +17,9 @@ from langgraph.types import Command, Interrupt
 from typing_extensions import TypedDict
 
 from lg_prod_nodes.attach.harden import harden
-from lg_prod_nodes.core.call import Call, Handler, Kind
+from lg_prod_nodes.core.call import Call, Handler
 from lg_prod_nodes.core.policy import Policy
+from lg_prod_nodes.core.report import Kind
 from lg_prod_nodes.testing.laws import LawBroken
 from lg_prod_nodes.testing.ways import Runner, Way, cancelled
 

@@ -2,7 +2,7 @@
 
 `embedded.py` starts this file by its path, so that it needs nothing but the standard library:
 
-    python -I -S _postgres_keeper.py KEEPER_FD SERVER_FD UID GID PORT FOLDER POSTGRES [ARGUMENT ...]
+    python -I -S keeper.py KEEPER_FD SERVER_FD UID GID PORT FOLDER POSTGRES [ARGUMENT ...]
 
 The two file descriptors hold `keeper.lock` and `server.lock`. PostgreSQL and all its processes
 inherit the second one: it is free only when nothing of the server is left.

@@ -167,7 +167,7 @@ class EmbeddedPostgres:
         postgres = setup.server_command(programs, cluster, port)
         _, uid, gid = account or ("", -1, -1)
         # By its path: to import it from our package would take seconds.
-        script = Path(__file__).with_name("_postgres_keeper.py")
+        script = Path(__file__).with_name("keeper.py")
         words = [script, keeper, server, uid, gid, port, self._folder, *postgres]
         run([sys.executable, "-I", "-S", *map(str, words)], start_new_session=True)
 

@@ -49,15 +49,15 @@ DEFAULT_ENTITIES = (
 """What chat text can live with: found often, and seldom something else."""
 
 _OWN: Mapping[str, tuple[str, str]] = {
-    "CREDIT_CARD": ("_numbers.CreditCardRecognizer", "number of a payment card"),
-    "EMAIL_ADDRESS": ("_email.EmailRecognizer", "e-mail address"),
-    "IBAN_CODE": ("_iban.IbanRecognizer", "international bank account number"),
-    "IP_ADDRESS": ("_ip.IpRecognizer", "IP address, of version 4 or 6"),
-    "MAC_ADDRESS": ("_ip.MacRecognizer", "hardware address"),
-    "PHONE_NUMBER": ("_phone.PhoneRecognizer", "telephone number"),
+    "CREDIT_CARD": ("numbers.CreditCardRecognizer", "number of a payment card"),
+    "EMAIL_ADDRESS": ("email.EmailRecognizer", "e-mail address"),
+    "IBAN_CODE": ("iban.IbanRecognizer", "international bank account number"),
+    "IP_ADDRESS": ("ip.IpRecognizer", "IP address, of version 4 or 6"),
+    "MAC_ADDRESS": ("ip.MacRecognizer", "hardware address"),
+    "PHONE_NUMBER": ("phone.PhoneRecognizer", "telephone number"),
     "SECRET": ("secrets.SecretRecognizer", "API key, token, private key or password"),
-    "URL": ("_url.UrlRecognizer", "web address"),
-    "US_SSN": ("_numbers.SsnRecognizer", "US social security number"),
+    "URL": ("url.UrlRecognizer", "web address"),
+    "US_SSN": ("numbers.SsnRecognizer", "US social security number"),
 }
 """What is found by this library: module and class, and what it is."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
@@ -10,25 +10,13 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph.state import CompiledStateGraph, StateGraph
 from langgraph.pregel import Pregel
 
-from lg_prod_nodes.core.call import Call
-from lg_prod_nodes.core.engine import drive
 from lg_prod_nodes.core.errors import ConfigurationError
 from lg_prod_nodes.core.policy import Policy
-from lg_prod_nodes.core.run import Run
+from lg_prod_nodes.core.resource import NOBODY, Resource
 from lg_prod_nodes.databases.timings import Pool
-from lg_prod_nodes.ledger import Ledger
 from lg_prod_nodes.runtime.boundary import hardening_of
 from lg_prod_nodes.service.health.checks import Check, CheckResult
 from lg_prod_nodes.service.health.servers import PostgresServer, RedisServer, of_pools
-from lg_prod_nodes.stores.accounts.store import Account, AccountStore
-from lg_prod_nodes.stores.circuits.store import CircuitStore
-from lg_prod_nodes.stores.failures.store import FailureLog
-from lg_prod_nodes.stores.limits.store import LimitStore, parse_limits
-from lg_prod_nodes.stores.vault.store import Vault
-
-_NOBODY = "lg_prod_nodes.service.health"  # whom checks ask about
-_NO_TOKEN = "[HEALTH_aaaaaaaa]"
-_MOST_LAG = 60.0  # seconds
 
 
 @runtime_checkable
@@ -41,14 +29,13 @@ class HasApp(Protocol):
         ...
 
 
-Kept = LimitStore | AccountStore | CircuitStore | FailureLog | Vault | Ledger
 Leaning = (
     HasApp
     | StateGraph[Any, Any, Any, Any]
     | Pregel[Any, Any, Any, Any]
     | Policy
     | BaseCheckpointSaver[Any]
-    | Kept
+    | Resource
     | PostgresServer
     | RedisServer
 )
@@ -70,12 +57,11 @@ def found_in(thing: Leaning) -> Iterator[Found]:
         case StateGraph() | Pregel():
             yield from _graph(thing)
         case Policy():
-            thing.warm_up()  # what it leans on is made now, if no graph has it yet
             yield from _policy(thing)
         case BaseCheckpointSaver():
             yield _checkpointer(thing)
-        case LimitStore() | AccountStore() | CircuitStore() | FailureLog() | Vault() | Ledger():
-            yield _kept(thing)
+        case Resource():
+            yield from _resource(thing)
         case HasApp():
             yield from _opened(thing)
         case _:
@@ -108,56 +94,28 @@ def _graph(graph: Any) -> Iterator[Found]:
 
 
 def _policy(policy: Policy) -> Iterator[Found]:
-    """What a policy has in its fields; it says itself what happens while a store is down."""
+    """What a policy uses; it says itself what happens while a store is down."""
     stops_calls = getattr(policy, "store_down", "raise") == "raise"
-    for value in vars(policy).values():
-        if isinstance(value, Kept):
-            yield _kept(value, stops_calls=stops_calls)
+    for resource in policy.resources:
+        yield from _resource(resource, stops_calls=stops_calls)
 
 
-def _kept(store: Kept, *, stops_calls: bool = True) -> Found:
-    """A store, asked for something that is not there: with its own patience, by its own connections."""
-    name, ask = _question(store)
-    critical = stops_calls and not isinstance(store, (FailureLog, Ledger))
-    return name, store, Check(ask, critical=critical)
+def _resource(resource: Resource, *, stops_calls: bool = True) -> Iterator[Found]:
+    """A resource that something outside the process stands behind, by its own connections."""
+    if type(resource).ping is not Resource.ping:
+        ask = partial(_ping, resource)
+        yield resource.label, resource, Check(ask, critical=stops_calls and resource.critical)
 
 
-def _question(store: Kept) -> tuple[str, Callable[[], Any]]:
-    match store:
-        case LimitStore():
-            limits = parse_limits("1/day")
-            return "limits", lambda: drive(
-                store.adjust(limits, _NOBODY, by=0, since=0.0, blocking=True)
-            )
-        case AccountStore():
-            account = Account(_NOBODY, limit=1)
-            return "accounts", lambda: drive(store.balance(account, blocking=True))
-        case CircuitStore():
-            call = Call(kind="run", name=_NOBODY, input=None, run=Run(), blocking=True)
-            return "circuits", lambda: drive(
-                store.change(_NOBODY, lambda circuit: (circuit, None), call)
-            )
-        case FailureLog():
-            return "failures", lambda: store.list(limit=1)
-        case Vault():
-            return "vault", lambda: store.resolve(_NOBODY, [_NO_TOKEN])
-        case Ledger():
-            return "ledger", partial(_ledger, store)
-
-
-def _ledger(ledger: Ledger) -> CheckResult:
-    """Runs never wait for a ledger's database, so it is not asked: what matters is whether entries get there."""
-    lag, unsent = ledger.lag, ledger.unsent
-    return CheckResult(
-        "degraded" if lag > _MOST_LAG else "ok", f"{unsent} bytes wait, for {lag:.0f} s"
-    )
+def _ping(resource: Resource) -> CheckResult:
+    return CheckResult("ok", resource.ping())
 
 
 def _checkpointer(saver: Any) -> Found:
     """A checkpointer, asked for a thread that is not there: by the connections that runs use."""
     pool: Any = getattr(saver, "conn", None)
     pools: list[Pool] = [pool] if hasattr(pool, "get_stats") else []
-    nowhere = {"configurable": {"thread_id": _NOBODY, "checkpoint_ns": ""}}
+    nowhere = {"configurable": {"thread_id": NOBODY, "checkpoint_ns": ""}}
 
     def ask() -> CheckResult:
         try:

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from lg_prod_nodes.core.call import SYSTEM_CLOCK, Clock
+from lg_prod_nodes.core.clock import SYSTEM_CLOCK, Clock
 from lg_prod_nodes.core.errors import ConfigurationError
 from lg_prod_nodes.core.secret import Secret
 from lg_prod_nodes.runtime.in_flight import IN_FLIGHT

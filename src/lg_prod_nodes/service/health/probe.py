@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lg_prod_nodes.core.call import Clock
+from lg_prod_nodes.core.clock import Clock
 from lg_prod_nodes.service.health.checks import Check, CheckResult
 
 

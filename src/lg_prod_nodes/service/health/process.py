@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from lg_prod_nodes.core.call import Clock
+from lg_prod_nodes.core.clock import Clock
 from lg_prod_nodes.service.health.checks import CheckResult
 
 _PACE = 0.5  # seconds between looks at the event loop

@@ -15,7 +15,9 @@ from uuid import uuid4
 
 from pydantic import SecretStr
 
+from lg_prod_nodes.core.engine import drive
 from lg_prod_nodes.core.errors import ConfigurationError, StoreUnavailable
+from lg_prod_nodes.core.resource import NOBODY, Resource
 from lg_prod_nodes.core.secret import Secret, hidden, scheme_of
 from lg_prod_nodes.stores.accounts.account import Account, Balance, Place, Reservation
 from lg_prod_nodes.stores.accounts.leases import LEASES
@@ -29,7 +31,7 @@ T = TypeVar("T")
 _LONGEST_KEY = 300
 
 
-class AccountStore:
+class AccountStore(Resource):
     """Keeps accounts: what may be spent, what is, and what is reserved by calls that are going on.
 
     An amount is *reserved* before a call, if there is room for it, and *settled* to what the call really used when
@@ -56,6 +58,8 @@ class AccountStore:
         assert await store.balance(account, blocking=False) == Balance(spent=120)
         ```
     """
+
+    label = "accounts"
 
     def __init__(self, url: Secret | None = None, *, timeout: float = 5.0) -> None:
         if not timeout > 0:
@@ -124,11 +128,16 @@ class AccountStore:
         """How an account stands."""
         return await self._ask(blocking, self._place.balance, _tidied(account))
 
-    def keep_in(self, database: Secret) -> None:
-        """Keep the accounts in a Postgres until the store is closed, unless another place was given."""
-        if not self._is_placed:
+    def open(self, database: Secret | None = None) -> None:
+        """Store in a Postgres until the store is closed, unless another backend was given."""
+        if database is not None and not self._is_placed:
             self.close()
             self._place = _place(hidden(database), self._timeout)
+
+    def ping(self) -> str:
+        """Ask the backend for a balance."""
+        drive(self.balance(Account(NOBODY, limit=1), blocking=True))
+        return ""
 
     def close(self) -> None:
         """Let go of what is reserved, and close the connections; the next use opens new ones."""

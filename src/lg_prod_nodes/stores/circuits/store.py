@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from lg_prod_nodes.core.call import Call
 from lg_prod_nodes.core.errors import ConfigurationError, StoreUnavailable
+from lg_prod_nodes.core.resource import NOBODY, Resource
 from lg_prod_nodes.core.secret import Secret, hidden, scheme_of
 from lg_prod_nodes.stores.circuits.circuit import Circuit
 
@@ -53,7 +54,7 @@ class Place(Protocol):
         ...
 
 
-class CircuitStore:
+class CircuitStore(Resource):
     """Keeps circuits: what is open, since when, how many probes went through.
 
     Args:
@@ -64,6 +65,8 @@ class CircuitStore:
     Raises:
         ConfigurationError: The place is not known or its URL cannot be read, or its client library is missing.
     """
+
+    label = "circuits"
 
     def __init__(self, url: Secret | None = None, *, timeout: float = 1.0) -> None:
         if not timeout > 0:
@@ -78,9 +81,9 @@ class CircuitStore:
             self._at_end.detach()
         self._at_end = weakref.finalize(self, self._place.close)
 
-    def keep_in(self, database: Secret) -> None:
-        """Keep the circuits in a Postgres until the store is closed, unless another place was given."""
-        if not self._is_placed:
+    def open(self, database: Secret | None = None) -> None:
+        """Store in a Postgres until the store is closed, unless another backend was given."""
+        if database is not None and not self._is_placed:
             self.close()
             self._put(hidden(database))
 
@@ -104,6 +107,11 @@ class CircuitStore:
             if after == before or self._place.swap(name, old, str(after)):
                 return told
         raise StoreUnavailable("the store of circuits is changed by too many at once")
+
+    def ping(self) -> str:
+        """Ask the backend for a circuit."""
+        self._place.read(NOBODY)
+        return ""
 
     def close(self) -> None:
         """Close the connections; the next use opens new ones."""

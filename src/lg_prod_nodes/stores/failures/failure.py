@@ -10,8 +10,8 @@ from traceback import walk_tb
 from types import TracebackType
 from typing import Any, Protocol
 
-from lg_prod_nodes.core.error_class import ErrorClass
-from lg_prod_nodes.core.run import CapturedError, Run
+from lg_prod_nodes.core.report import CapturedError, ErrorClass
+from lg_prod_nodes.core.run import Run
 
 _FRAMES = 12
 _OF_LIBRARIES = {

@@ -12,6 +12,7 @@ from langchain_core.runnables import RunnableConfig
 from pydantic import SecretStr
 
 from lg_prod_nodes.core.errors import ConfigurationError, ProductionError, UnknownFailure
+from lg_prod_nodes.core.resource import Resource
 from lg_prod_nodes.core.secret import Secret, hidden
 from lg_prod_nodes.stores.failures.failure import Failure, Place
 from lg_prod_nodes.stores.failures.memory import MemoryFailures
@@ -19,7 +20,7 @@ from lg_prod_nodes.stores.failures.memory import MemoryFailures
 __all__ = ["Failure", "FailureLog"]
 
 
-class FailureLog:
+class FailureLog(Resource):
     """Keeps runs that failed: `CaptureErrors(failures=FailureLog(dsn))` writes them.
 
     Args:
@@ -39,6 +40,9 @@ class FailureLog:
             log.retry(failure.id, graph)
         ```
     """
+
+    label = "failures"
+    critical = False
 
     def __init__(
         self,
@@ -119,6 +123,11 @@ class FailureLog:
         result = await graph.ainvoke(None, config, **options)
         await asyncio.to_thread(self.resolve, id)
         return result
+
+    def ping(self) -> str:
+        """Ask the database for a failure."""
+        self.list(limit=1)
+        return ""
 
     def close(self) -> None:
         """Close the connections; the next use opens new ones."""

@@ -10,11 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import partial
 from time import monotonic
-from typing import Any, Self
+from typing import Any
 
 from pydantic import SecretStr
 
+from lg_prod_nodes.core.engine import drive
 from lg_prod_nodes.core.errors import ConfigurationError, StoreUnavailable
+from lg_prod_nodes.core.resource import NOBODY, Resource
 from lg_prod_nodes.core.secret import Secret, hidden, scheme_of
 from lg_prod_nodes.stores.limits.memory import MemoryPlace
 from lg_prod_nodes.stores.limits.queue import Lines, Turn
@@ -45,7 +47,7 @@ _A_DAY = 86_400.0
 _THREADS = 8
 
 
-class LimitStore:
+class LimitStore(Resource):
     """Windows of rate limits, shared by whoever uses the same place.
 
     Several limits are decided together, in one step over all workers. Close the store, or use it as a context manager
@@ -71,6 +73,8 @@ class LimitStore:
         store = LimitStore("postgresql://localhost/app", strategy="sliding-window-counter")
         ```
     """
+
+    label = "limits"
 
     def __init__(
         self,
@@ -107,9 +111,9 @@ class LimitStore:
             self._at_end.detach()
         self._at_end = weakref.finalize(self, self._place.close)
 
-    def keep_in(self, database: Secret) -> None:
-        """Keep the windows in a Postgres until the store is closed, unless another place was given."""
-        if not self._is_placed:
+    def open(self, database: Secret | None = None) -> None:
+        """Store in a Postgres until the store is closed, unless another backend was given."""
+        if database is not None and not self._is_placed:
             self.close()
             self._put(hidden(database))
 
@@ -205,21 +209,10 @@ class LimitStore:
         if not self._is_placed and self._memory is None:
             self._put(hidden("memory://"))
 
-    async def aclose(self) -> None:
-        """Close the connections; the next use opens new ones."""
-        await asyncio.to_thread(self.close)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
+    def ping(self) -> str:
+        """Ask the backend for a decision that changes nothing."""
+        drive(self.adjust(parse_limits("1/day"), NOBODY, by=0, since=0.0, blocking=True))
+        return ""
 
 
 def _redis(url: SecretStr, strategy: Strategy, timeout: float) -> Place:

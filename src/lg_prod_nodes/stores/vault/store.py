@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 from pydantic import SecretBytes, SecretStr
 
 from lg_prod_nodes.core.errors import ConfigurationError, UnknownToken, VaultTampered
+from lg_prod_nodes.core.resource import NOBODY, Resource
 from lg_prod_nodes.core.secret import MAKE_KEY, Secret, SecretKey, hidden, key_of
 from lg_prod_nodes.stores.vault.keys import KEY_BYTES, Key, new_secret
 from lg_prod_nodes.stores.vault.memory import MemoryPlace
@@ -20,17 +21,18 @@ __all__ = ["TOKEN", "Session", "Vault", "restored", "tokens_in"]
 
 _REMEMBERED = 10_000  # keys of subjects
 _ROOT = b"root"
+_NO_TOKEN = "[PING_aaaaaaaa]"
 
 
-class Vault:
+class Vault(Resource):
     """Keeps personal values, encrypted, and gives tokens such as `[EMAIL_ADDRESS_k3f9q2ab]` for them.
 
     Tokens are scoped to a *subject*, any text such as a user's or a thread's id: the same value has the same token
     within its subject, in all processes and after restarts, and another one elsewhere. `forget(subject)` destroys the
     subject's key, and with it the meaning of every token that it was ever given.
 
-    The methods block, all but `open`: a policy calls them with `await call.run_blocking(vault.keep, session)`. What is
-    stored are ciphertexts, random keys sealed under one another, and keyed digests of subjects and values.
+    The methods block, all but `session`: a policy calls them with `await call.run_blocking(vault.keep, session)`. What
+    is stored are ciphertexts, random keys sealed under one another, and keyed digests of subjects and values.
 
     Args:
         postgres: The database, made ready at first use. Without one the vault is a memory of this process alone, and
@@ -62,6 +64,8 @@ class Vault:
         ```
     """
 
+    label = "vault"
+
     def __init__(
         self,
         postgres: Secret | None = None,
@@ -81,13 +85,7 @@ class Vault:
     def __repr__(self) -> str:
         return f"<Vault {self._place}>"
 
-    def __enter__(self) -> Vault:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def open(self, subject: str) -> Session:
+    def session(self, subject: str) -> Session:
         """A session in which a subject's values get their tokens; asks no database.
 
         Raises:
@@ -153,6 +151,11 @@ class Vault:
         name = self._name(subject)
         self._keys.pop(name, None)
         return self._place.forget(name)
+
+    def ping(self) -> str:
+        """Ask the database for a token that was never issued."""
+        self.resolve(NOBODY, [_NO_TOKEN])
+        return ""
 
     def close(self) -> None:
         """Close the connections to the database; the next use opens new ones."""

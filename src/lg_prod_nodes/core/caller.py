@@ -1,0 +1,76 @@
+"""Who a run is for: the user and the tenant, from the server, the config or the runtime context."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.runtime import Runtime
+
+
+def user_of(
+    config: RunnableConfig, *, runtime: Runtime[Any] | None = None, context: Any = None
+) -> str | None:
+    """Whom a call is for.
+
+    The user that LangGraph Server authenticated comes first, since a client could claim any other. Without one, looks
+    at `configurable["user_id"]`, `user_id` in the runtime context, and `metadata["user_id"]`.
+    """
+    configurable = config.get("configurable", {})
+    authenticated = _authenticated(config, runtime)
+    candidates = (
+        getattr(authenticated, "identity", None),
+        configurable.get("langgraph_auth_user_id"),
+        *_named("user_id", config, runtime, context),
+    )
+    return _firsttext_or_none(candidates)
+
+
+def tenant_of(
+    config: RunnableConfig, *, runtime: Runtime[Any] | None = None, context: Any = None
+) -> str | None:
+    """Which customer a call is for: `tenant_id` of the authenticated user, else where `user_of` looks too."""
+    authenticated = _authenticated(config, runtime)
+    if authenticated is not None:
+        return text_or_none(_member(authenticated, "tenant_id"))
+    return _firsttext_or_none(_named("tenant_id", config, runtime, context))
+
+
+def _authenticated(config: RunnableConfig, runtime: Runtime[Any] | None) -> Any:
+    """The user that LangGraph Server authenticated."""
+    server = runtime.server_info if runtime is not None else None
+    return server.user if server else config.get("configurable", {}).get("langgraph_auth_user")
+
+
+def _named(
+    name: str, config: RunnableConfig, runtime: Runtime[Any] | None, context: Any
+) -> tuple[Any, ...]:
+    """What a caller says of itself: in `configurable`, in the runtime context, in `metadata`."""
+    context = runtime.context if runtime is not None and context is None else context
+    return (
+        config.get("configurable", {}).get(name),
+        _member(context, name),
+        (config.get("metadata") or {}).get(name),
+    )
+
+
+def _member(value: Any, name: str) -> Any:
+    if isinstance(value, Mapping):
+        return value.get(name)
+    with suppress(
+        KeyError
+    ):  # LangGraph Server's users look attributes up in what they were made of
+        return getattr(value, name, None)
+    return None
+
+
+def _firsttext_or_none(candidates: Iterable[Any]) -> str | None:
+    named = (str(candidate) for candidate in candidates if candidate is not None)
+    return next((text for text in named if text), None)
+
+
+def text_or_none(value: object) -> str | None:
+    """A value as text, `None` as it is."""
+    return None if value is None else str(value)

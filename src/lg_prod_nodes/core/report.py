@@ -1,0 +1,210 @@
+"""What is known of a run, by names and numbers: events, outcome, limits, errors, tokens; never content."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, get_args
+
+from lg_prod_nodes.core.usage import Usage
+
+Kind = Literal["run", "update", "node", "model", "tool"]
+"""What kind of call a policy wraps: a run of a graph, a caller's update of its state, a node, a model (of messages,
+texts, decisions or embeddings), or a tool (or retriever)."""
+
+Outcome = Literal["ok", "error", "interrupt", "cancelled", "rejected", "drained"]
+"""How a call ended."""
+
+ErrorClass = Literal[
+    "transient", "rate_limited", "unknown", "permanent", "bad_input", "rejected", "critical"
+]
+"""What an error means for whoever handles it.
+
+| class | meaning |
+|---|---|
+| `"transient"` | goes away by itself: a lost connection, a timeout, a server's 5xx |
+| `"rate_limited"` | a provider asks to slow down: 429, throttling |
+| `"unknown"` | nothing is known about it |
+| `"permanent"` | stays however often one tries: no access, not found, a mistake in the code |
+| `"bad_input"` | stays as long as the input does: `ValueError`, a failed validation, 400 and 422 |
+| `"rejected"` | a policy refused the call: `CallRejected` |
+| `"critical"` | nothing may continue: a wrong set-up, no memory, a record that was tampered with |
+"""
+
+CLASSES: tuple[ErrorClass, ...] = get_args(ErrorClass)
+"""All classes; of several errors at once, the one that stands last here counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened in a run: a decision, a finding, a cost. Holds names and numbers, never content.
+
+    Attributes:
+        name: What happened, such as `"call_rejected"`.
+        data: Names and numbers that belong to it.
+        kind: The kind of call in which it happened.
+        target: What was called: the name of the graph, node, model or tool.
+        graph: The run's graph.
+        node: The node, as a path through its subgraphs; `None` for a run.
+        attempt: 1 for the first try of a node, 2 for its first retry, and so on.
+        run_id: The run.
+        request_id: The request that caused the run, if its caller named one.
+    """
+
+    name: str
+    data: Mapping[str, Any]
+    kind: Kind
+    target: str
+    graph: str
+    node: str | None
+    attempt: int
+    run_id: str
+    request_id: str | None = None
+
+
+class Observer(Protocol):
+    """Whoever listens to events."""
+
+    def observe(self, event: Event) -> None:
+        """Take note of an event; must neither block nor raise."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CapturedError:
+    """An error by its names.
+
+    Attributes:
+        node: Which node failed, `None` if the run itself did.
+        type: Name of the error's type.
+        attempts: How often the node was tried.
+        error_class: What the error means, see `ErrorClass`.
+        checkpoint_id: The checkpoint of the run's own graph at which it happened, `None` without a checkpointer.
+        checkpoint_ns: LangGraph's checkpoint namespace, for a node of a subgraph.
+    """
+
+    node: str | None
+    type: str
+    attempts: int
+    error_class: ErrorClass = "unknown"
+    checkpoint_id: str | None = field(default=None, compare=False)
+    checkpoint_ns: str | None = field(default=None, compare=False)
+
+    def names(self) -> dict[str, Any]:
+        """What a state field may store of it."""
+        return {
+            "node": self.node,
+            "type": self.type,
+            "attempts": self.attempts,
+            "error_class": self.error_class,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class LimitState:
+    """The state of a rate limit when it was last checked.
+
+    Attributes:
+        policy: Name of the policy.
+        limit: The limit in words, such as `"10 per 1 second"`.
+        quota: How many calls, or how much, it allows per window.
+        window: Length of the window in seconds.
+        remaining: How much is left.
+        reset: Seconds until some of what was taken is available again.
+    """
+
+    policy: str
+    limit: str
+    quota: int
+    window: int
+    remaining: int
+    reset: float
+
+
+@dataclass(slots=True)
+class RunReport:
+    """What the policies know of a run, during and after it.
+
+    Attributes:
+        outcome: How the run ended, `None` until then.
+        limits: The state of each rate limit when it was last checked, in the order in which they were first checked.
+        budgets: What is available of each budget, in its own unit, as in `{"TokenBudget": 1200}`.
+        usage: Tokens of the run's model calls.
+        found: How often content of each entity or category was found.
+        errors: The errors that were left when a node's attempts were over.
+        events: How often each event was emitted.
+    """
+
+    outcome: Outcome | None = None
+    limits: list[LimitState] = field(default_factory=list)
+    budgets: dict[str, float] = field(default_factory=dict)
+    usage: Usage = field(default_factory=Usage)
+    found: Counter[str] = field(default_factory=Counter)
+    errors: list[CapturedError] = field(default_factory=list)
+    events: Counter[str] = field(default_factory=Counter)
+
+
+class Recorder:
+    """Folds events into a run's report, each once, from whatever thread they come."""
+
+    def __init__(self) -> None:
+        self.report = RunReport()
+        self._lock = threading.Lock()
+        self._limits: dict[object, int] = {}
+        self._listeners: list[object] = []
+        self._seen: set[tuple[int, object]] = set()
+        self._failures: list[tuple[BaseException | str, CapturedError]] = []
+
+    def record(self, name: str, data: Mapping[str, Any]) -> None:
+        """Fold an event into the report."""
+        report = self.report
+        with self._lock:
+            report.events[name] += 1
+            match name:
+                case "limit_checked":
+                    self._note_limit(data)
+                case "budget_checked" | "budget_settled":
+                    report.budgets[data["budget"]] = data["available"]
+                case "content_found":
+                    report.found.update(data["found"])
+                case "model_called":
+                    report.usage += data["usage"]
+                case "model_priced":
+                    report.usage += Usage(cost=data["cost"], unpriced_calls=-1)
+                case "error_captured":
+                    report.errors.append(data["error"])
+                case _:
+                    pass
+
+    def first_time(self, listener: object, item: object) -> bool:
+        """Whether a listener, or its equal, meets an item for the first time in this run."""
+        with self._lock:
+            if listener not in self._listeners:
+                self._listeners.append(listener)
+            seen = (self._listeners.index(listener), item)
+            is_new = seen not in self._seen
+            self._seen.add(seen)
+        return is_new
+
+    def failed(self, error: BaseException | str, names: CapturedError) -> None:
+        """Remember where an error comes from, for whoever meets it later."""
+        with self._lock:
+            for at, (known, before) in enumerate(self._failures):
+                if known is error:
+                    if before.node == names.node:  # its next attempt raised the very same
+                        self._failures[at] = (error, names)
+                    return
+            self._failures.append((error, names))
+
+    def failure(self, error: BaseException | str) -> CapturedError | None:
+        """Where an error comes from."""
+        with self._lock:
+            return next((names for known, names in self._failures if known is error), None)
+
+    def _note_limit(self, data: Mapping[str, Any]) -> None:
+        state = LimitState(*(data[name] for name in LimitState.__slots__))
+        which = (state.policy, state.limit, data.get("of"))
+        place = self._limits.setdefault(which, len(self._limits))
+        self.report.limits[place : place + 1] = [state]

@@ -1,0 +1,213 @@
+"""Everything that is patched in other libraries: one table, installed with the first hardened graph.
+
+A node's function calls models, tools and graphs by itself, and no public API lets the policies around the node reach
+those calls. So the methods through which every such call goes first look whether a guarded node is running
+(`scope.py`). If none is, they do what they always did. `uninstall()` restores all of them; models and tools that are
+given to `guard` are reached without any patch.
+"""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache, partial
+from importlib import import_module
+from typing import Any, cast
+
+import wrapt
+
+from lg_prod_nodes.runtime.graph import called_graph
+from lg_prod_nodes.runtime.model_shell import is_shell
+from lg_prod_nodes.runtime.models import (
+    OF_CHAT_MODELS,
+    OF_DECISION_MODELS,
+    OF_EMBEDDINGS,
+    OF_TEXT_MODELS,
+)
+from lg_prod_nodes.runtime.scope import current_scope
+from lg_prod_nodes.runtime.tools import OF_RETRIEVERS, OF_TOOLS
+
+Guarded = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A class whose methods first look for the scope that they are called in.
+
+    Attributes:
+        target: The class, as `module:name`; one that this version of its library lacks is passed over.
+        methods: What stands in for its methods inside a scope: gets the scope, the method, and what that was called
+            with, the first argument by position.
+        reason: Why no public API will do.
+        test: The test that fails when the class changes.
+        subclasses: Whether classes below it that define the methods themselves are patched too, later ones as well.
+    """
+
+    target: str
+    methods: Mapping[str, Guarded]
+    reason: str
+    test: str
+    subclasses: bool = True
+
+
+_OWN = "a node calls it by itself; callbacks cannot change what it gets or says, or refuse the call"
+
+TABLE: tuple[Patch, ...] = (
+    Patch(
+        "langchain_core.language_models:BaseChatModel",
+        OF_CHAT_MODELS,
+        _OWN,
+        "tests/runtime/test_patches.py::test_policies_reach_every_way_to_call_a_chat_model",
+    ),
+    Patch(
+        "langchain_core.language_models:BaseLLM",
+        OF_TEXT_MODELS,
+        _OWN,
+        "tests/runtime/test_patches.py::test_policies_reach_every_way_to_call_a_text_model",
+    ),
+    Patch(
+        "langchain_core.decisions:BaseDecisionModel",
+        OF_DECISION_MODELS,
+        _OWN,
+        "tests/runtime/test_patches.py::test_policies_reach_decision_models",
+    ),
+    Patch(
+        "langchain_core.embeddings:Embeddings",
+        OF_EMBEDDINGS,
+        f"{_OWN}; embeddings have no callbacks at all",
+        "tests/runtime/test_patches.py::test_policies_reach_embeddings",
+    ),
+    Patch(
+        "langchain_core.retrievers:BaseRetriever",
+        OF_RETRIEVERS,
+        _OWN,
+        "tests/runtime/test_patches.py::test_policies_reach_retrievers",
+    ),
+    Patch(
+        "langchain_core.tools:BaseTool",
+        OF_TOOLS,
+        _OWN,
+        "tests/runtime/test_patches.py::test_policies_reach_tools",
+    ),
+    Patch(
+        "langgraph.pregel:Pregel",
+        {name: partial(called_graph, name) for name in ("stream", "astream")},
+        "a node's function calls the graph by itself, so it is not among the nodes that `harden` clones",
+        "tests/runtime/test_patches.py::test_content_policies_reach_a_graph_that_a_function_calls",
+        subclasses=False,
+    ),
+)
+
+_lock = threading.Lock()
+_originals: list[tuple[type[Any], str, Any]] = []
+_is_wanted = True
+
+
+def install() -> None:
+    """Patch what the table names, unless it is patched already."""
+    global _is_wanted
+    with _lock:
+        _is_wanted = True
+        _install()
+
+
+def install_once() -> None:
+    """Patch what the table names with the first hardened graph, unless `uninstall` was called."""
+    with _lock:
+        if _is_wanted:
+            _install()
+
+
+def uninstall() -> None:
+    """Restore everything that was patched. Graphs hardened later do not patch it again, until `install()`."""
+    global _is_wanted
+    with _lock:
+        _is_wanted = False
+        while _originals:
+            cls, name, original = _originals.pop()
+            if original is None:
+                delattr(cls, name)
+            else:
+                setattr(cls, name, original)
+
+
+@cache
+def guarded_methods(cls: type[Any]) -> Mapping[str, Guarded]:
+    """What stands in for the methods of a class inside a scope; nothing for one that the table does not cover."""
+    for patch in TABLE:
+        base = _resolved(patch)
+        if patch.subclasses and base is not None and issubclass(cls, base):
+            return patch.methods
+    return {}
+
+
+def _resolved(patch: Patch) -> type[Any] | None:
+    module, _, name = patch.target.partition(":")
+    try:
+        return cast("type[Any]", getattr(import_module(module), name))
+    except (ImportError, AttributeError):
+        return None
+
+
+def _install() -> None:
+    if _originals:
+        return
+    for patch in TABLE:
+        cls = _resolved(patch)
+        if cls is None:
+            continue
+        _patch(cls, patch.methods)
+        if patch.subclasses:
+            _patch_below(cls, patch.methods)
+            _patch_later(cls, patch.methods)
+
+
+def _patch_below(cls: type[Any], methods: Mapping[str, Guarded]) -> None:
+    for below in cls.__subclasses__():
+        _patch(below, methods)
+        _patch_below(below, methods)
+
+
+def _patch_later(cls: type[Any], methods: Mapping[str, Guarded]) -> None:
+    """Patch classes that are defined below a class from now on."""
+    own = vars(cls).get("__init_subclass__")
+
+    def hook(sub: type[Any], /, **kwargs: Any) -> None:
+        if own is not None:
+            own.__func__(sub, **kwargs)
+        else:
+            super(cls, sub).__init_subclass__(**kwargs)
+        with _lock:
+            if _originals:
+                _patch(sub, methods)
+
+    _set(cls, "__init_subclass__", classmethod(hook))
+
+
+def _patch(cls: type[Any], methods: Mapping[str, Guarded]) -> None:
+    for name, guarded in methods.items():
+        native = vars(cls).get(name)
+        if inspect.isfunction(native) and not isinstance(native, wrapt.FunctionWrapper):
+            _set(cls, name, wrapt.FunctionWrapper(native, _looking(native, guarded)))
+
+
+def _set(cls: type[Any], name: str, value: Any) -> None:
+    _originals.append((cls, name, vars(cls).get(name)))
+    setattr(cls, name, value)
+
+
+def _looking(native: Any, guarded: Guarded) -> Callable[..., Any]:
+    """Looks for the scope that a method is called in, and does without where there is none."""
+    first = [*inspect.signature(native).parameters, ""][1]
+
+    def call(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+        scope = current_scope(args, kwargs)
+        if scope is None or is_shell(instance):
+            return wrapped(*args, **kwargs)
+        if first in kwargs:
+            args = (kwargs.pop(first), *args)
+        return guarded(scope, native, instance, *args, **kwargs)
+
+    return call

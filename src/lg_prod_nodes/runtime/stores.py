@@ -1,0 +1,50 @@
+"""A store as a node gets it: what is put into it passes the node's policies first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import wrapt
+from langgraph.store.base import BaseStore, Op, PutOp
+
+from lg_prod_nodes.content.walk import rewrite
+
+Change = Callable[[str], str]
+
+
+class FilteredStore(wrapt.ObjectProxy[BaseStore]):
+    """The node's store in every way, but that values are rewritten before they are put.
+
+    Args:
+        store: The store.
+        change: Rewrites a text.
+    """
+
+    def __init__(self, store: BaseStore, change: Change) -> None:
+        super().__init__(store)
+        self._self_change = change
+
+    def put(self, namespace: Any, key: Any, value: Any, *args: Any, **kwargs: Any) -> None:
+        """Put a value, rewritten."""
+        self.__wrapped__.put(namespace, key, self._rewritten(value), *args, **kwargs)
+
+    async def aput(self, namespace: Any, key: Any, value: Any, *args: Any, **kwargs: Any) -> None:
+        """Put a value, rewritten."""
+        await self.__wrapped__.aput(namespace, key, self._rewritten(value), *args, **kwargs)
+
+    def batch(self, ops: Iterable[Op]) -> Any:
+        """Do several operations; values that are put are rewritten."""
+        return self.__wrapped__.batch(map(self._filtered, ops))
+
+    async def abatch(self, ops: Iterable[Op]) -> Any:
+        """Do several operations; values that are put are rewritten."""
+        return await self.__wrapped__.abatch([self._filtered(op) for op in ops])
+
+    def _rewritten(self, value: Any) -> Any:
+        return rewrite(value, self._self_change)
+
+    def _filtered(self, op: Op) -> Op:
+        if not isinstance(op, PutOp) or op.value is None:
+            return op
+        return op._replace(value=self._rewritten(op.value))
