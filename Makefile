@@ -95,8 +95,8 @@ $(PROMETHEUS)/ready:
 .venv/locked $(WHEEL)/locked: %/locked: requirements.lock | $(UV)
 	$(header) 'dependencies into $* (some minutes the first time)'
 	@test -x $*/bin/python || $(UV) venv --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $*
-	@$(UV) pip install --quiet --python $* --require-hashes -r requirements.lock || \
-		$(PYTHON) -m pip --python $*/bin/python install --quiet --require-hashes -r requirements.lock # knows its mirror
+	@$(UV) pip install --quiet --python $* --no-deps --require-hashes -r requirements.lock || \
+		$(PYTHON) -m pip --python $*/bin/python install --quiet --no-deps --require-hashes -r requirements.lock # knows its mirror
 	@touch $@
 .venv/ready: .venv/locked pyproject.toml
 	@$(UV) pip install --quiet --python .venv --no-deps --no-build-isolation -e .
