@@ -9,9 +9,11 @@ PYTHON ?= python3
 UV     := .tools/bin/uv
 BIN    := .venv/bin
 WHEEL  := .cache/wheel-venv
+NEWEST := .cache/newest-venv
 PROMETHEUS := .cache/prometheus
 PYTEST := pytest -q --numprocesses logical
 header := @printf '\n== %s\n'
+venv = test -x $(1)/bin/python || $(UV) venv --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(1)
 
 unexport VIRTUAL_ENV PYTHONPATH
 export UV_PYTHON_DOWNLOADS := never
@@ -21,7 +23,7 @@ export PIP_DEFAULT_TIMEOUT ?= 300
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help test format lint types layers tests examples docs wheel demo dashboard conformance bench coverage fix lock clean
+.PHONY: help test format lint types layers tests examples docs wheel newest demo dashboard conformance bench coverage fix lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -59,6 +61,13 @@ wheel: .venv/ready $(PROMETHEUS)/ready $(WHEEL)/locked ## Run all tests on the b
 	@$(WHEEL)/bin/python -c 'import lg_prod_nodes as it; assert "$(WHEEL)" in it.__file__, it.__file__'
 	@$(WHEEL)/bin/$(PYTEST)
 
+newest: $(UV) $(PROMETHEUS)/ready ## Run all tests on the newest dependencies that the ranges allow, without the lock
+	$(header) 'tests on the newest dependencies; other than in the lock:'
+	@$(call venv,$(NEWEST))
+	@$(UV) pip install --quiet --python $(NEWEST) --upgrade --editable '.[all]' --group dev
+	@$(UV) pip freeze --quiet --python $(NEWEST) --exclude-editable | grep -vxFf <(grep -oE '^[^ ]+==[^ ]+' requirements.lock) || true
+	@$(NEWEST)/bin/$(PYTEST)
+
 demo: .venv/ready ## Run the support desk [DSN=postgresql://...] [CONVERSATIONS=file.jsonl]
 	@$(BIN)/python examples/support_desk/demo.py $(if $(DSN),--dsn '$(DSN)') \
 		$(if $(CONVERSATIONS),--conversations '$(CONVERSATIONS)')
@@ -94,7 +103,7 @@ $(PROMETHEUS)/ready:
 	@touch $@
 .venv/locked $(WHEEL)/locked: %/locked: requirements.lock | $(UV)
 	$(header) 'dependencies into $* (some minutes the first time)'
-	@test -x $*/bin/python || $(UV) venv --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $*
+	@$(call venv,$*)
 	@$(UV) pip install --quiet --python $* --no-deps --require-hashes -r requirements.lock || \
 		$(PYTHON) -m pip --python $*/bin/python install --quiet --no-deps --require-hashes -r requirements.lock # knows its mirror
 	@touch $@
