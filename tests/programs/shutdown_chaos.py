@@ -98,12 +98,11 @@ class Workers:
 
     def end_one(self) -> None:
         """Ask a worker to end, or end it, at a random moment of its work."""
-        which = self._random.randrange(2)
-        worker, is_asked = self._workers[which], self._random.random() < 0.5
-        for _ in range(200):  # it has nothing to do where the other one holds all that is left
-            if f"[{worker.pid}," in written():
-                break
+        begun = [worker for worker in self._workers if f"[{worker.pid}," in written()]
+        if not begun:  # a worker ended while it starts would do no work, nor would the next one
             time.sleep(0.02)
+            return
+        worker, is_asked = self._random.choice(begun), self._random.random() < 0.5
         time.sleep(self._random.uniform(0, 1))
         start = time.monotonic()
         worker.send_signal(signal.SIGTERM if is_asked else signal.SIGKILL)
@@ -112,7 +111,7 @@ class Workers:
             self.took.append(time.monotonic() - start)
         (self.drained if is_asked else self.killed).add(worker.pid)
         self.ends[f"{'SIGTERM' if is_asked else 'SIGKILL'}: exit code {code}"] += 1
-        self._workers[which] = self._new()
+        self._workers[self._workers.index(worker)] = self._new()
 
     def end(self) -> None:
         for worker in self._workers:
