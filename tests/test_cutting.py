@@ -13,13 +13,20 @@ from lg_prod_nodes.core.run import Run
 from lg_prod_nodes.core.timeouts import Cut, cut_off
 
 
+def timed(clock: Any) -> Run:
+    """A run on a clock of its own."""
+    run = Run()
+    run.clock = clock
+    return run
+
+
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
 
 
 def begin(clock: Clock, handler: Any, *, outer: float | None = None) -> asyncio.Task[Any]:
-    call = Call(kind="node", name="node", input=None, run=Run(), clock=clock)
+    call = Call(kind="node", name="node", input=None, run=timed(clock))
 
     async def inside(call: Call) -> Any:
         return await cut_off(5.0, call, handler)

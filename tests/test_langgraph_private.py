@@ -164,14 +164,6 @@ def test_every_entry_point_ends_in_one_of_four_methods_and_a_subclass_can_take_t
     ]
 
 
-def test_a_pause_before_a_retry_is_as_long_as_langgraph_s_own() -> None:
-    policy = RetryPolicy(initial_interval=1.0, backoff_factor=3.0, max_interval=5.0, max_attempts=4)
-    pauses = [_langgraph.pause_before_retry([policy], ConnectionError(), at) for at in (1, 2, 3, 4)]
-    assert pauses == [1.0, 3.0, 5.0, None]
-    assert _langgraph.pause_before_retry([policy], ValueError(), 1) is None
-    assert _langgraph.pause_before_retry([], ConnectionError(), 1) is None
-
-
 def test_channel_writes_in_a_row_are_joined_but_not_those_that_a_command_passes_by() -> None:
     builder = built().add_node("b", node).add_edge("a", "b").add_node("c", node).add_edge("a", "c")
     compiled = builder.compile().nodes["a"]

@@ -59,7 +59,7 @@ def make() -> Iterator[Callable[..., TokenUsage]]:
 
     yield make
     for usage in made:
-        usage.close()
+        usage.ledger.close()
 
 
 Make = Callable[..., TokenUsage]
@@ -88,7 +88,7 @@ def test_the_policy_s_own_ledger_is_such_a_one(dsn: str) -> None:
     with Production(graph(), [usage], postgres=dsn) as app:
         app.invoke(HI, ada("1"))
         assert calls(usage.ledger) == (1, 1, 0)
-    usage.close()
+    usage.ledger.close()
 
     assert rows(dsn) == 1
 

@@ -9,6 +9,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Mapping
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -225,7 +226,7 @@ async def test_each_line_of_a_run_has_its_ids(log: Any, out: io.StringIO) -> Non
     async def node(state: Any) -> None:
         log.info("in the node")
         await asyncio.to_thread(log.info, "in a thread of asyncio's")
-        thread = threading.Thread(target=log.info, args=("in a thread",))
+        thread = threading.Thread(target=copy_context().run, args=(log.info, "in a thread"))
         thread.start()
         thread.join()
         await asyncio.create_task(asyncio.to_thread(log.info, "in a task"))

@@ -31,6 +31,7 @@ from lg_prod_nodes import (
     StoreUnavailable,
     harden,
 )
+from lg_prod_nodes.core.resource import Resource
 
 PROGRAM = Path(__file__).parent / "programs/count.py"
 
@@ -172,18 +173,29 @@ def test_without_a_dsn_a_postgres_of_its_own_comes_and_goes(
     assert not (folder / "data/postmaster.pid").exists()
 
 
-@dataclass(frozen=True)
-class Buffers(Policy):
-    closed: list[str]
+class Buffer(Resource):
+    def __init__(self, closed: list[str]) -> None:
+        self._closed = closed
 
     def close(self) -> None:
-        self.closed.append("closed")
+        self._closed.append("closed")
         raise OSError("buffers")
+
+
+@dataclass(frozen=True)
+class Buffers(Policy):
+    buffer: Buffer
+
+    @property
+    def resources(self) -> tuple[Resource, ...]:
+        return (self.buffer,)
 
 
 def test_a_policy_that_cannot_be_closed_leaves_none_of_the_others_open(dsn: str) -> None:
     closed: list[str] = []
-    production = Production(builder(), [Buffers(closed), Buffers(closed)], postgres=dsn)
+    production = Production(
+        builder(), [Buffers(Buffer(closed)), Buffers(Buffer(closed))], postgres=dsn
+    )
     with pytest.raises(OSError, match="buffers"), production:
         pass
     assert closed == ["closed", "closed"]

@@ -131,7 +131,7 @@ def test_a_policy_with_a_url_can_be_compared_and_copied() -> None:
 
 def test_keys_are_taken_as_settings_have_them() -> None:
     with Vault(key=SecretStr(KEY.hex())) as vault:
-        session = vault.open("ada")
+        session = vault.session("ada")
         assert vault.resolve("ada", ["x"]) == {}
         assert session.subject == "ada"
     node = {"email": "ada@example.com"}

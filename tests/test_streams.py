@@ -23,7 +23,7 @@ from lg_prod_nodes.content.message_stream import EventStream, MessageStream
 from lg_prod_nodes.content.payload_stream import PayloadStream
 from lg_prod_nodes.content.text_stream import copied
 from lg_prod_nodes.content.walk import rewrite
-from lg_prod_nodes.core import call
+from lg_prod_nodes.core.filters import through as passed
 from lg_prod_nodes.detectors.replacing import Replacer
 
 EMAIL = "ann@example.com"
@@ -314,7 +314,7 @@ def test_a_text_leaves_clean_through_several_filters(policies: list[str], size: 
     ]
     left += [c.text for c in stream.flush()]
 
-    assert "".join(left) == call.through(filters, text)
+    assert "".join(left) == passed(filters, text)
 
 
 def test_a_long_chunk_does_not_wait_for_its_last_word() -> None:

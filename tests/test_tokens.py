@@ -134,7 +134,7 @@ def test_answers_in_a_schema_and_older_functions_count_too() -> None:
 
     harden(one(node), [sees]).compile().invoke(ASKED)
 
-    assert sees.calls[0].schemas == ({"b": 2}, {"a": 1})
+    assert sees.calls[0].request.schemas == ({"b": 2}, {"a": 1})
 
 
 def test_middleware_knows_the_tools_and_the_longest_answer() -> None:

@@ -370,10 +370,17 @@ def _guards() -> list[Guard]:
         Guard(
             "events of callbacks",
             raw_events,
-            desk("dispatches", "retrieves"),
+            desk("dispatches"),
             V2,
-            ("custom event: dict", "retriever: document"),
+            ("custom event: dict",),
             is_async=True,
+        ),
+        Guard(
+            "documents of retrievers",
+            put("runtime.tools._INNERMOST", ()),
+            desk("retrieves"),
+            INVOKE,
+            ("retriever: document",),
         ),
         Guard(
             "events in pieces",

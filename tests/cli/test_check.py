@@ -311,7 +311,7 @@ def test_the_key_of_a_vault_is_tried_on_it(check: Check, dsn: str) -> None:
     assert check(LG_PROD_VAULT_KEY=key).one("vault")[0] == "ok"
     assert "empty" in check(DATABASE_URL=dsn, LG_PROD_VAULT_KEY=key).one("vault")[1]
     with Vault(dsn, key=KEY) as vault:
-        vault.load(vault.open("ada"))
+        vault.load(vault.session("ada"))
     opened = check(DATABASE_URL=dsn, LG_PROD_VAULT_KEY=key)
     assert opened.one("vault")[:2] == ("ok", "the key opens the vault")
 

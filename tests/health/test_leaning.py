@@ -65,7 +65,8 @@ def policies(dsn: str, tmp_path: Path) -> Iterator[list[Policy]]:
     ]
     yield given
     for policy in given:
-        policy.close()
+        for resource in policy.resources:
+            resource.close()
     vault.close()
 
 

@@ -39,7 +39,7 @@ from lg_prod_nodes import (
 )
 from lg_prod_nodes.core.engine import drive
 from lg_prod_nodes.core.keys import by_run
-from lg_prod_nodes.core.usage import estimated_tokens
+from lg_prod_nodes.core.usage import CallRequest, estimated_tokens
 from lg_prod_nodes.stores.accounts.store import Account, AccountStore, Balance
 
 HI: Any = {"messages": [HumanMessage("hi", id="1")]}
@@ -122,7 +122,7 @@ async def test_a_model_that_is_told_how_much_to_say_needs_no_more(model: FakeMod
         kinds = frozenset({"model"})
 
         async def wrap(self, call: Any, handler: Any) -> Any:
-            return await handler(call.replace(max_output_tokens=3))
+            return await handler(call.replace(request=CallRequest(3)))
 
     enough = str(WANTED - 16 + 3)
     graph = harden(one(asks(model)), [Told(), budget(enough)]).compile()

@@ -20,7 +20,7 @@ from lg_prod_nodes import (
     harden,
 )
 from lg_prod_nodes.core.call import Call
-from lg_prod_nodes.core.usage import Usage, estimated_tokens
+from lg_prod_nodes.core.usage import CallRequest, MeteredCall, Usage, estimated_tokens
 
 HELLO = {"messages": [("user", "hello " * 20)]}
 ESTIMATE = estimated_tokens([HumanMessage("hello " * 20)])  # of a call that spends 7
@@ -112,15 +112,28 @@ def test_a_call_after_a_resumption_counts_for_it_is_spent_again(model: FakeModel
     assert left(told) == [100 - 2 * 7]
 
 
-def call_of(**options: Any) -> Call:
-    return Call(kind="model", name="gpt", input=[HumanMessage("hello " * 20)], run=Run(), **options)
+def call_of(max_output_tokens: int | None = None, *, blocking: bool = True) -> Call:
+    return Call(
+        kind="model",
+        name="gpt",
+        input=[HumanMessage("hello " * 20)],
+        run=Run(),
+        blocking=blocking,
+        request=CallRequest(max_output_tokens),
+    )
+
+
+def spend(call: Call, input_tokens: int, output_tokens: int = 0) -> None:
+    assert call.request is not None
+    usage = Usage(calls=1, input_tokens=input_tokens, output_tokens=output_tokens)
+    call.request.note(MeteredCall("1", "gpt", "answered", usage, 0.1))
 
 
 def test_tokens_are_estimated_before_a_call_and_known_after_it() -> None:
     call = call_of(max_output_tokens=500)
 
     assert by_tokens(call) == ESTIMATE + 500
-    call.request.spent.append(Usage(calls=1, input_tokens=40, output_tokens=2))
+    spend(call, 40, 2)
     assert by_tokens(call) == 42
 
 
@@ -129,7 +142,7 @@ async def test_a_call_that_spent_more_is_counted_beyond_the_limit(blocking: bool
     limit = RateLimit("100/minute", cost=by_tokens, store=LimitStore())
 
     async def handler(call: Call) -> str:
-        call.request.spent.append(Usage(calls=1, input_tokens=400))
+        spend(call, 400)
         return "said"
 
     call = call_of(blocking=blocking)

@@ -17,6 +17,13 @@ from lg_prod_nodes.core.call import Call
 START = 1_800_000_000.0
 
 
+def timed(clock: Any) -> Run:
+    """A run on a clock of its own."""
+    run = Run()
+    run.clock = clock
+    return run
+
+
 class Timeline:
     """A clock for many tasks: time passes when all of them sleep, up to the next who wakes."""
 
@@ -75,7 +82,7 @@ class Callers:
         self.refused: list[tuple[str, float]] = []
 
     async def call(self, name: str, limit: RateLimit | None = None) -> None:
-        call = Call(kind="run", name="desk", input=None, run=Run(), clock=self.clock)
+        call = Call(kind="run", name="desk", input=None, run=timed(self.clock))
 
         async def handler(call: Call) -> None:
             self.passed.append((name, round(self.clock.now(), 1)))

@@ -4,7 +4,9 @@ import asyncio
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
 from langgraph.types import Command, Send, interrupt
 from opentelemetry import trace
+from opentelemetry.instrumentation.threading import ThreadingInstrumentor
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -350,15 +353,23 @@ def test_a_refused_run_is_no_error(exporter: InMemorySpanExporter, tracing: Trac
     assert outcomes(exporter, "invoke_workflow") == ["ok", "rejected"]
 
 
-async def test_work_in_the_background_of_a_node_goes_on_with_its_trace_and_ids(
-    exporter: InMemorySpanExporter, tracing: Tracing
+@pytest.fixture
+def threads() -> Iterator[None]:
+    """OpenTelemetry's own instrumentation of threads."""
+    instrumentor = ThreadingInstrumentor()
+    instrumentor.instrument()
+    yield
+    instrumentor.uninstrument()
+
+
+async def test_work_in_the_background_of_a_node_continues_its_trace(
+    exporter: InMemorySpanExporter, tracing: Tracing, threads: None
 ) -> None:
-    seen: dict[str, Any] = {}
     tracer = trace.get_tracer("app", tracer_provider=tracing.otel)  # type: ignore[arg-type]
 
     def works(name: str) -> None:
         with tracer.start_as_current_span(name):
-            seen[name] = get_contextvars() | trace_headers()
+            pass
 
     async def node(state: State) -> None:
         thread = threading.Thread(target=works, args=("thread",))
@@ -369,17 +380,39 @@ async def test_work_in_the_background_of_a_node_goes_on_with_its_trace_and_ids(
         with ThreadPoolExecutor(1) as pool:
             pool.submit(works, "pool").result()
 
-    config: Any = {"configurable": {"user_id": "ada"}}
-    await harden(one(node), [tracing]).compile(name="desk").ainvoke({"log": []}, config)
+    await harden(one(node), [tracing]).compile(name="desk").ainvoke({"log": []})
 
     top = "invoke_workflow desk > node node"
     names = ("executor", "pool", "task", "thread")
     assert [p for p in tree(exporter) if p.startswith(f"{top} >")] == [
         f"{top} > {n}" for n in names
     ]
-    node_span = f"{span(exporter, 'node').context.span_id:016x}"
-    assert {ids["span_id"] for ids in seen.values()} == {node_span}
-    assert {(ids["user_id"], ids["node"]) for ids in seen.values()} == {("ada", "node")}
+
+
+async def test_ids_and_headers_are_where_the_context_of_a_node_is(tracing: Tracing) -> None:
+    seen: list[dict[str, Any]] = []
+
+    def works() -> None:
+        seen.append(get_contextvars() | trace_headers())
+
+    async def node(state: State) -> None:
+        await asyncio.create_task(asyncio.to_thread(works))
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(copy_context().run, works).result()
+
+    config: Any = {"configurable": {"user_id": "ada"}}
+    await harden(one(node), [tracing]).compile(name="desk").ainvoke({"log": []}, config)
+
+    assert [(ids["user_id"], ids["node"]) for ids in seen] == [("ada", "node")] * 2
+    assert len({ids["span_id"] for ids in seen}) == 1
+
+
+def test_no_thread_is_patched(tracing: Tracing) -> None:
+    start, submit = threading.Thread.start, ThreadPoolExecutor.submit
+
+    harden(one(lambda state: None), [tracing]).compile().invoke({"text": "x"})
+
+    assert (threading.Thread.start, ThreadPoolExecutor.submit) == (start, submit)
 
 
 def test_a_pool_s_thread_keeps_nothing_of_the_run_that_started_it(tracing: Tracing) -> None:

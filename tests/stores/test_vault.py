@@ -382,7 +382,7 @@ def test_a_wrong_set_up_is_told_without_secrets(options: dict[str, Any], message
 
 @pytest.mark.parametrize("subject", ["", None, b"ada"])
 def test_tokens_need_a_subject(vault: Vault, subject: Any) -> None:
-    for use in (vault.open, vault.forget, lambda it: vault.resolve(it, ["[A_aaaaaaaa]"])):
+    for use in (vault.session, vault.forget, lambda it: vault.resolve(it, ["[A_aaaaaaaa]"])):
         with pytest.raises(ConfigurationError, match="must not be empty"):
             use(subject)
 

@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from typing import ClassVar, Self
+from typing import ClassVar, NamedTuple, Self
 
 from lg_prod_nodes.core.secret import Secret
+
+
+class Ping(NamedTuple):
+    """What a resource answers to a ping.
+
+    Attributes:
+        detail: A few words for a report, by names and numbers.
+        is_degraded: Whether it works with less than it should.
+    """
+
+    detail: str = ""
+    is_degraded: bool = False
+
 
 NOBODY = "lg_prod_nodes.ping"
 """The key that pings ask about: nobody has it."""
@@ -31,21 +44,18 @@ class Resource:
             database: A Postgres to store in until the resource is closed, unless it was given another backend.
         """
 
-    def ping(self) -> str:
+    def ping(self) -> Ping:
         """Ask what the resource depends on whether it answers.
-
-        Returns:
-            A few words for a report, by names and numbers.
 
         Raises:
             StoreUnavailable: It does not.
         """
-        return ""
+        return Ping()
 
     def close(self) -> None:
         """Release connections and send what is buffered. The next use opens everything again."""
 
-    async def aping(self) -> str:
+    async def aping(self) -> Ping:
         """Like `ping`, off the event loop."""
         return await asyncio.to_thread(self.ping)
 

@@ -12,8 +12,8 @@ from typing import Protocol
 
 from pydantic import SecretStr
 
-from lg_prod_nodes.core.errors import ConfigurationError, StoreUnavailable
-from lg_prod_nodes.core.resource import Resource
+from lg_prod_nodes.core.errors import ConfigurationError
+from lg_prod_nodes.core.resource import Ping, Resource
 from lg_prod_nodes.core.secret import Secret, hidden, revealed
 from lg_prod_nodes.core.usage import Usage
 from lg_prod_nodes.ledger.entries import Dimension, Entry, UsageRow
@@ -101,7 +101,7 @@ class Ledger(Resource):
     @property
     def is_in_memory(self) -> bool:
         """Whether entries are stored in this process alone, so that writing one takes no time."""
-        return self._database is None
+        return self._place is self._memory
 
     @property
     def unsent(self) -> int:
@@ -208,16 +208,10 @@ class Ledger(Resource):
         """
         self._place.flush()
 
-    def ping(self) -> str:
-        """Say how much waits to be sent. Runs never wait for the ledger's database, so it is not asked.
-
-        Raises:
-            StoreUnavailable: Entries have waited for more than a minute.
-        """
+    def ping(self) -> Ping:
+        """Say how much waits to be sent. Runs never wait for the ledger's database, so it is not asked."""
         waiting = f"{self.unsent} bytes wait, for {self.lag:.0f} s"
-        if self.lag > _MOST_LAG:
-            raise StoreUnavailable(f"the ledger's database does not take its entries: {waiting}")
-        return waiting
+        return Ping(waiting, is_degraded=self.lag > _MOST_LAG)
 
     def close(self) -> None:
         """Send what waits, within `timeout`, and close the connections; the next use opens all anew."""

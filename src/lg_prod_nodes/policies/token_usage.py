@@ -19,6 +19,7 @@ from lg_prod_nodes.core.errors import ConfigurationError, StoreUnavailable
 from lg_prod_nodes.core.policy import Policy, Role
 from lg_prod_nodes.core.report import Kind
 from lg_prod_nodes.core.resource import Resource
+from lg_prod_nodes.core.run import node_path
 from lg_prod_nodes.core.usage import MeteredCall, Usage, estimated_tokens
 from lg_prod_nodes.ledger import Entry, Ledger
 from lg_prod_nodes.ledger.executions import Execution
@@ -60,7 +61,6 @@ class TokenUsage(Policy):
 
     kinds: ClassVar[frozenset[Kind]] = frozenset({"run", "node", "model"})
     role: ClassVar[Role | None] = "observe"
-    single: ClassVar[bool] = True
 
     ledger: Ledger = field(default_factory=Ledger, kw_only=True)
     store_down: Literal["raise", "admit"] = field(default="admit", kw_only=True)
@@ -116,7 +116,7 @@ class TokenUsage(Policy):
     def _later(self, call: Call, ended: MeteredCall) -> None:
         """Write a call that ended after its model returned: of a stream of events, once it is read."""
         write = partial(self._add, call, [_ended(call, ended.id, ended)])
-        if call.blocking:
+        if call.blocking or self.ledger.is_in_memory:
             write()
         else:
             asyncio.get_running_loop().run_in_executor(None, write)
@@ -188,7 +188,7 @@ def _entry(call: Call, usage: Usage, *, id: str, seconds: float = 0.0) -> Entry:
         user=run.user_id,
         tenant=run.tenant_id,
         assistant=run.assistant_id,
-        node=call.node,
+        node=node_path(call.config.get("metadata") or {}) or call.node,
         task=execution.task if execution else call.task,
         execution=execution.name if execution else None,
         within=execution.within() if execution else (),

@@ -137,9 +137,8 @@ def _guarded(
 def _subgraph(graph: Any, outer: Hardening, name: str) -> Any:
     own = hardening_of(graph)
     hardening = (own or Hardening()).as_subgraph(outer, name)
-    return (
-        graph if own is not None and not hardening.inherited else hardened(plain(graph), hardening)
-    )
+    keeps_its_own = own is not None and not hardening.inherited
+    return graph if keeps_its_own else hardened(plain(graph), hardening)
 
 
 def _add_recoveries(graph: Any, hardening: Hardening) -> dict[str, Sequence[Policy]]:

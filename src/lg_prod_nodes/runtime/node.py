@@ -68,8 +68,7 @@ class GuardedNode(RunnableCallable):
         self._wraps = stack.wraps("node")
         self._buffers = stack.changes("node")
         # A graph as a node has its own boundary, and its nodes their own scopes.
-        meets = not stack.inner.is_empty or bool(stack.observers)
-        self._has_scope = (meets or calls_tasks) and not isinstance(inner, Pregel)
+        self._has_scope = not isinstance(inner, Pregel)
         self._calls_tasks = calls_tasks
         self._attempts: Attempts | None = None
 

@@ -68,28 +68,23 @@ class InnerPolicies:
 class Scope:
     """A guarded call that is running, and the policies around what it calls."""
 
-    __slots__ = ("_clean", "call", "outer", "policies")
+    __slots__ = ("call", "outer", "policies", "texts")
 
     def __init__(self, call: Call, policies: InnerPolicies, outer: Texts = NO_TEXTS) -> None:
         self.call = call
         self.policies = policies
         self.outer = outer
-        self._clean: Mapping[int, Any] | None = None
+        # Before the node runs, which may change a message in its place.
+        seen = clean_messages(call.input) if policies.content and not outer.filters else None
+        self.texts = Texts(outer.filters, clean=seen)
 
     def inner(self, kind: Kind, name: str, **changes: Any) -> Call:
         """The call of what is called here."""
-        texts = Texts(self.outer.filters, clean=self._known())
-        return self.call.replace(kind=kind, name=name, texts=texts, **changes)
+        return self.call.replace(kind=kind, name=name, texts=self.texts, **changes)
 
     def buffers(self, call: Call) -> bool:
         """Whether a policy may change what a model says, and does not say how to change it piece by piece."""
         return len(call.texts.filters) - len(self.outer.filters) < self.policies.changing
-
-    def _known(self) -> Mapping[int, Any] | None:
-        """The messages of the node's input, which its policies have seen."""
-        if self._clean is None and self.policies.content and not self.outer.filters:
-            self._clean = clean_messages(self.call.input)
-        return self._clean
 
 
 _SCOPE: ContextVar[Scope | None] = ContextVar("scope", default=None)

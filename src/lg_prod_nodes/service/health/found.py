@@ -108,7 +108,8 @@ def _resource(resource: Resource, *, stops_calls: bool = True) -> Iterator[Found
 
 
 def _ping(resource: Resource) -> CheckResult:
-    return CheckResult("ok", resource.ping())
+    answer = resource.ping()
+    return CheckResult("degraded" if answer.is_degraded else "ok", answer.detail)
 
 
 def _checkpointer(saver: Any) -> Found:

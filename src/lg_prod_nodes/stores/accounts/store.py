@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from lg_prod_nodes.core.engine import drive
 from lg_prod_nodes.core.errors import ConfigurationError, StoreUnavailable
-from lg_prod_nodes.core.resource import NOBODY, Resource
+from lg_prod_nodes.core.resource import NOBODY, Ping, Resource
 from lg_prod_nodes.core.secret import Secret, hidden, scheme_of
 from lg_prod_nodes.stores.accounts.account import Account, Balance, Place, Reservation
 from lg_prod_nodes.stores.accounts.leases import LEASES
@@ -134,10 +134,10 @@ class AccountStore(Resource):
             self.close()
             self._place = _place(hidden(database), self._timeout)
 
-    def ping(self) -> str:
+    def ping(self) -> Ping:
         """Ask the backend for a balance."""
         drive(self.balance(Account(NOBODY, limit=1), blocking=True))
-        return ""
+        return Ping()
 
     def close(self) -> None:
         """Let go of what is reserved, and close the connections; the next use opens new ones."""

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from lg_prod_nodes.core.call import Call
 from lg_prod_nodes.core.errors import ConfigurationError, StoreUnavailable
-from lg_prod_nodes.core.resource import NOBODY, Resource
+from lg_prod_nodes.core.resource import NOBODY, Ping, Resource
 from lg_prod_nodes.core.secret import Secret, hidden, scheme_of
 from lg_prod_nodes.stores.circuits.circuit import Circuit
 
@@ -108,10 +108,10 @@ class CircuitStore(Resource):
                 return told
         raise StoreUnavailable("the store of circuits is changed by too many at once")
 
-    def ping(self) -> str:
+    def ping(self) -> Ping:
         """Ask the backend for a circuit."""
         self._place.read(NOBODY)
-        return ""
+        return Ping()
 
     def close(self) -> None:
         """Close the connections; the next use opens new ones."""

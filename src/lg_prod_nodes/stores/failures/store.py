@@ -12,7 +12,7 @@ from langchain_core.runnables import RunnableConfig
 from pydantic import SecretStr
 
 from lg_prod_nodes.core.errors import ConfigurationError, ProductionError, UnknownFailure
-from lg_prod_nodes.core.resource import Resource
+from lg_prod_nodes.core.resource import Ping, Resource
 from lg_prod_nodes.core.secret import Secret, hidden
 from lg_prod_nodes.stores.failures.failure import Failure, Place
 from lg_prod_nodes.stores.failures.memory import MemoryFailures
@@ -124,10 +124,10 @@ class FailureLog(Resource):
         await asyncio.to_thread(self.resolve, id)
         return result
 
-    def ping(self) -> str:
+    def ping(self) -> Ping:
         """Ask the database for a failure."""
         self.list(limit=1)
-        return ""
+        return Ping()
 
     def close(self) -> None:
         """Close the connections; the next use opens new ones."""

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from lg_prod_nodes.core.engine import drive
 from lg_prod_nodes.core.errors import ConfigurationError, StoreUnavailable
-from lg_prod_nodes.core.resource import NOBODY, Resource
+from lg_prod_nodes.core.resource import NOBODY, Ping, Resource
 from lg_prod_nodes.core.secret import Secret, hidden, scheme_of
 from lg_prod_nodes.stores.limits.memory import MemoryPlace
 from lg_prod_nodes.stores.limits.queue import Lines, Turn
@@ -209,10 +209,10 @@ class LimitStore(Resource):
         if not self._is_placed and self._memory is None:
             self._put(hidden("memory://"))
 
-    def ping(self) -> str:
+    def ping(self) -> Ping:
         """Ask the backend for a decision that changes nothing."""
         drive(self.adjust(parse_limits("1/day"), NOBODY, by=0, since=0.0, blocking=True))
-        return ""
+        return Ping()
 
 
 def _redis(url: SecretStr, strategy: Strategy, timeout: float) -> Place:

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 from pydantic import SecretBytes, SecretStr
 
 from lg_prod_nodes.core.errors import ConfigurationError, UnknownToken, VaultTampered
-from lg_prod_nodes.core.resource import NOBODY, Resource
+from lg_prod_nodes.core.resource import NOBODY, Ping, Resource
 from lg_prod_nodes.core.secret import MAKE_KEY, Secret, SecretKey, hidden, key_of
 from lg_prod_nodes.stores.vault.keys import KEY_BYTES, Key, new_secret
 from lg_prod_nodes.stores.vault.memory import MemoryPlace
@@ -152,10 +152,10 @@ class Vault(Resource):
         self._keys.pop(name, None)
         return self._place.forget(name)
 
-    def ping(self) -> str:
+    def ping(self) -> Ping:
         """Ask the database for a token that was never issued."""
         self.resolve(NOBODY, [_NO_TOKEN])
-        return ""
+        return Ping()
 
     def close(self) -> None:
         """Close the connections to the database; the next use opens new ones."""
