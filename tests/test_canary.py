@@ -28,7 +28,6 @@ BY_NATURE = (
     "callback: on_chain_error of edge",
     "callback: on_chain_end of yields",
     "callback: on_custom_event",
-    "callback: on_retriever_end",
     "callback: on_chain_start of body",
 )
 """What a handler of the caller's own hears of runnables that a node's, or an edge's, own code calls: see the docs."""

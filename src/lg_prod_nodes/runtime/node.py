@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing, nullcontext
 from copy import copy
 from typing import Any, cast
 
@@ -68,7 +68,7 @@ class GuardedNode(RunnableCallable):
         self._wraps = stack.wraps("node")
         self._buffers = stack.changes("node")
         # A graph as a node has its own boundary, and its nodes their own scopes.
-        self._has_scope = not isinstance(inner, Pregel)
+        self._is_graph = isinstance(inner, Pregel)
         self._calls_tasks = calls_tasks
         self._attempts: Attempts | None = None
 
@@ -84,8 +84,6 @@ class GuardedNode(RunnableCallable):
         """Run an attempt."""
 
         async def handler(call: Call) -> Any:
-            if not self._has_scope:
-                return self._inner.invoke(call.input, config, **kwargs)
             with self._scope(call, config) as inner:
                 return self._inner.invoke(call.input, inner, **kwargs)
 
@@ -95,8 +93,6 @@ class GuardedNode(RunnableCallable):
         """Run an attempt."""
 
         async def handler(call: Call) -> Any:
-            if not self._has_scope:
-                return await self._inner.ainvoke(call.input, config, **kwargs)
             with self._scope(call, config) as inner:
                 return await self._inner.ainvoke(call.input, inner, **kwargs)
 
@@ -137,7 +133,11 @@ class GuardedNode(RunnableCallable):
             async for chunk in chunks:
                 yield chunk
 
-    def _scope(self, call: Call, config: RunnableConfig | None) -> scope:
+    def _scope(
+        self, call: Call, config: RunnableConfig | None
+    ) -> AbstractContextManager[RunnableConfig | None]:
+        if self._is_graph:
+            return nullcontext(config)
         return scope(call, self._stack.inner, config, calls_tasks=self._calls_tasks)
 
     async def _flow(
