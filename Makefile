@@ -11,6 +11,7 @@ BIN    := .venv/bin
 WHEEL  := .cache/wheel-venv
 NEWEST := .cache/newest-venv
 PROMETHEUS := .cache/prometheus
+PGBOUNCER := .cache/pgbouncer
 PYTEST := pytest -q --numprocesses logical
 header := @printf '\n== %s\n'
 venv = test -x $(1)/bin/python || $(UV) venv --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(1)
@@ -44,7 +45,7 @@ types: .venv/ready ## Check the types, by mypy and by pyright
 layers: .venv/ready ## Check which way imports point
 	$(header) 'import layers'
 	@$(BIN)/lint-imports --no-logo
-tests: .venv/ready $(PROMETHEUS)/ready ## Run the tests
+tests: .venv/ready $(PROMETHEUS)/ready $(PGBOUNCER)/ready ## Run the tests
 	$(header) 'tests'
 	@$(BIN)/$(PYTEST) --ignore tests/docs --ignore tests/test_notebooks.py
 examples: .venv/ready ## Run the code of README, docs and notebooks
@@ -54,7 +55,7 @@ docs: .venv/ready ## Build the documentation into site/, fit to be read from dis
 	$(header) 'documentation'
 	@$(BIN)/mkdocs build --strict
 	@! grep -rnoE '<(script|link|img)[^>]+(src|href)="?(https?:)?//[^">]*' site --include '*.html'
-wheel: .venv/ready $(PROMETHEUS)/ready $(WHEEL)/locked ## Run all tests on the built wheel
+wheel: .venv/ready $(PROMETHEUS)/ready $(PGBOUNCER)/ready $(WHEEL)/locked ## Run all tests on the built wheel
 	$(header) 'tests on the built wheel'
 	@rm -rf dist && $(UV) build --quiet --wheel --no-build-isolation --python $(BIN)/python
 	@$(UV) pip install --quiet --python $(WHEEL) --no-deps --reinstall dist/*.whl
@@ -77,7 +78,7 @@ conformance: .venv/ready ## Run LangGraph's own tests on hardened graphs
 	@$(BIN)/python tests/conformance/run.py
 bench: .venv/ready ## Run the benchmarks
 	@for bench in benchmarks/bench_*.py; do printf '\n== %s\n' $$bench; $(BIN)/python $$bench; done
-coverage: .venv/ready $(PROMETHEUS)/ready ## Show the lines that no test runs
+coverage: .venv/ready $(PROMETHEUS)/ready $(PGBOUNCER)/ready ## Show the lines that no test runs
 	@$(BIN)/$(PYTEST) --cov
 fix: .venv/ready ## Format, and mend what the linter can mend
 	@$(BIN)/ruff check --fix --exit-zero --quiet; $(BIN)/ruff format --quiet
@@ -100,6 +101,11 @@ $(PROMETHEUS)/ready:
 		apt="apt-get -qq -o Dir::State::lists=$$PWD/lists -o Dir::Cache=$$PWD -o APT::Sandbox::User="; \
 		$$apt update && $$apt download prometheus && dpkg-deb -x prometheus_*.deb . && rm -rf lists *.deb; \
 	fi || { echo 'There is no prometheus and no promtool on the PATH, and apt-get cannot bring them.' >&2; exit 1; }
+	@touch $@
+$(PGBOUNCER)/ready:
+	$(header) 'pgbouncer, behind which checkpoints and stores are tested'
+	@rm -rf $(@D) && bash tests/programs/get_pgbouncer.sh $(@D) || \
+		{ echo 'There is no pgbouncer 1.21 or newer on the PATH, and apt-get cannot bring one.' >&2; exit 1; }
 	@touch $@
 .venv/locked $(WHEEL)/locked: %/locked: requirements.lock | $(UV)
 	$(header) 'dependencies into $* (some minutes the first time)'
