@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import operator
+import re
 import socket
 import subprocess
 import sys
@@ -19,10 +20,12 @@ from uuid import uuid4
 import psycopg
 import pytest
 from langgraph.checkpoint.base import empty_checkpoint
+from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.graph import START, StateGraph
 
 from lg_prod_nodes import ConfigurationError, StoreUnavailable
-from lg_prod_nodes.service import persistence
+from lg_prod_nodes.databases import pools
+from lg_prod_nodes.service import savers, set_up
 from lg_prod_nodes.service.persistence import (
     aopen_postgres,
     checkpointer,
@@ -172,7 +175,7 @@ async def test_deleting_no_run_deletes_nothing(face: Face) -> None:
 def test_a_run_is_found_without_reading_the_whole_table(dsn: str) -> None:
     with open_postgres(dsn), psycopg.connect(dsn) as connection:
         connection.execute("SET enable_seqscan = off")
-        for statement in persistence._DELETE_RUNS:
+        for statement in savers._DELETE_RUNS:
             plan = connection.execute(f"EXPLAIN {statement}", {"runs": ["1"]}).fetchall()
             assert "lg_prod_nodes_checkpoints_run" in str(plan)
 
@@ -313,9 +316,9 @@ def test_six_processes_set_up_one_database_at_once(dsn: str) -> None:
 def test_set_up_waits_for_another_process_only_so_long(
     enter: Callable[[str], None], dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(persistence, "_SETUP_SECONDS", 0.2)
+    monkeypatch.setattr(set_up, "SETUP_SECONDS", 0.2)
     with psycopg.connect(dsn, autocommit=True) as other:
-        other.execute("SELECT pg_advisory_lock(%s)", [persistence._SETUP_LOCK])
+        other.execute("SELECT pg_advisory_lock(%s)", [set_up.SETUP_LOCK])
         with pytest.raises(StoreUnavailable, match="another process"):
             enter(dsn)
 
@@ -323,7 +326,10 @@ def test_set_up_waits_for_another_process_only_so_long(
 def test_set_up_waits_for_an_open_transaction_only_so_long(
     enter: Callable[[str], None], dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(persistence, "_SETUP_SECONDS", 0.2)
+    monkeypatch.setattr(set_up, "SETUP_SECONDS", 0.2)
+    with PostgresSaver.from_conn_string(dsn) as stock:  # rows, whose index is built beside them
+        stock.setup()
+        stock.put(on("ada"), empty_checkpoint(), {}, {})
     with psycopg.connect(dsn) as other:
         other.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         other.execute("SELECT 1")
@@ -340,7 +346,6 @@ def test_set_up_waits_for_an_open_transaction_only_so_long(
         f"postgresql://ada:p@{SECRET}@db/app",
         f"postgresql://ada:p/{SECRET}@db/app",
         f"postgresql://ada:12/{SECRET}@db/app",
-        f"postgresql://ada:{SECRET}@db/app?no_such_option=1",
         f"host=db password=pass {SECRET}",
     ],
 )
@@ -349,6 +354,36 @@ def test_a_dsn_that_cannot_be_read_is_refused_without_its_password(
 ) -> None:
     with pytest.raises(ConfigurationError, match="percent-encoded") as raised:
         enter(unreadable)
+    assert SECRET not in everything_said(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "advice"),
+    [
+        ("schema=app", r"schema: write options=-csearch_path%3DNAME"),
+        ("pgbouncer=true", "pgbouncer: leave it out: a pooler is recognized"),
+        ("sslmode=require&connection_limit=5", r"connection_limit: give Production\(pool_size"),
+        ("no_such_option=1", "no_such_option: leave it out, or correct its name"),
+        (f"password={SECRET}&{SECRET}=x&schema=app", "number 2: leave it out, .*; schema: write"),
+    ],
+)
+def test_a_parameter_of_another_driver_is_named_with_what_to_write_instead(
+    enter: Callable[[str], None], parameter: str, advice: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=advice) as raised:
+        enter(f"postgresql://ada:{SECRET}@db/app?{parameter}")
+    assert SECRET not in everything_said(raised.value)
+
+
+@pytest.mark.parametrize(
+    "scheme", ["postgresql+psycopg", "postgres+asyncpg", "postgressql", "mysql"]
+)
+def test_another_scheme_is_named_with_what_to_write_instead(
+    enter: Callable[[str], None], scheme: str
+) -> None:
+    complaint = f"begins with {re.escape(scheme)}://; write postgresql://user"
+    with pytest.raises(ConfigurationError, match=complaint) as raised:
+        enter(f"{scheme}://ada:{SECRET}@db/app")
     assert SECRET not in everything_said(raised.value)
 
 
@@ -388,7 +423,7 @@ def test_an_unreachable_host_is_reported_in_time_and_without_the_password(
     enter: Callable[[str], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(persistence, "_CONNECT_SECONDS", 2)
+    monkeypatch.setattr(pools, "CONNECT_SECONDS", 2)
     start = time.monotonic()
     with address() as port, pytest.raises(StoreUnavailable, match=r"127\.0\.0\.1") as raised:
         enter(f"postgresql://ada:{SECRET}@127.0.0.1:{port}/app")

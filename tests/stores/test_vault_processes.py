@@ -422,7 +422,9 @@ def test_an_unreachable_database_is_told_by_its_host_alone() -> None:
         with pytest.raises(StoreUnavailable) as error:
             vault.keep(session)
 
-    assert str(error.value) == "the Postgres at 127.0.0.1 cannot be reached or used"
+    assert str(error.value) == (
+        "the Postgres at 127.0.0.1 refuses connections; start the server, or correct host and port"
+    )
     chain = f"{error.value.__cause__!r}"
     assert not any(word in chain for word in ("hush", "ada", "example"))
     assert session.pending

@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar
 
 from psycopg import AsyncConnection, Connection, OperationalError
 
+from lg_prod_nodes.core.secret import bare
 from lg_prod_nodes.databases.forks import FORKS
 
 Row = TypeVar("Row", covariant=True)
@@ -24,16 +25,47 @@ class Unanswered(OperationalError):
     """Nobody says anything."""
 
 
+_FAILED: dict[int, OperationalError] = {}
+"""Why the latest attempt to connect failed, by the hash of its DSN: a pool does not say."""
+
+
+def latest_failure(dsn: str) -> OperationalError | None:
+    """Why the latest attempt of this process to connect to a database failed; `None` if it did not."""
+    return _FAILED.get(hash(dsn))
+
+
+@contextmanager
+def _noted(dsn: str) -> Generator[None]:
+    try:
+        yield
+    except OperationalError as error:
+        _FAILED[hash(dsn)] = bare(error)
+        raise
+    _FAILED.pop(hash(dsn), None)
+
+
 class PatientConnection(Connection[Row]):
-    """A connection that is closed when a wait for its server takes longer than `patience` seconds."""
+    """A connection that is closed when a wait for its server takes longer than `patience` seconds.
+
+    Attributes:
+        patience: Seconds to wait, `None` for ever.
+        is_pooled: Whether a pooler stands between, see `sessions`.
+        bound: The `statement_timeout` of its transactions.
+        opened: When it was opened, on the monotonic clock.
+    """
 
     patience: float | None = None
+    is_pooled: bool = False
+    bound: str = ""
+    opened: float = 0.0
 
     @classmethod
-    def connect(cls, *args: Any, **kwargs: Any) -> Self:
+    def connect(cls, conninfo: str = "", **kwargs: Any) -> Self:
         """Open a connection."""
-        with FORKS.held_off():
-            return super().connect(*args, **kwargs)
+        with FORKS.held_off(), _noted(conninfo):
+            connection = super().connect(conninfo, **kwargs)
+        connection.opened = time.monotonic()
+        return connection
 
     def wait(self, gen: _Steps, *args: Any, **kwargs: Any) -> Any:
         """Wait for the server."""
@@ -48,12 +80,17 @@ class PatientAsyncConnection(AsyncConnection[Row]):
     """Like `PatientConnection`."""
 
     patience: float | None = None
+    is_pooled: bool = False
+    bound: str = ""
+    opened: float = 0.0
 
     @classmethod
-    async def connect(cls, *args: Any, **kwargs: Any) -> Self:
+    async def connect(cls, conninfo: str = "", **kwargs: Any) -> Self:
         """Open a connection."""
-        with FORKS.held_off():
-            return await super().connect(*args, **kwargs)
+        with FORKS.held_off(), _noted(conninfo):
+            connection = await super().connect(conninfo, **kwargs)
+        connection.opened = time.monotonic()
+        return connection
 
     async def wait(self, gen: _Steps, *args: Any, **kwargs: Any) -> Any:
         """Wait for the server."""

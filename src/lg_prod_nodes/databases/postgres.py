@@ -9,15 +9,18 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any, LiteralString
 
-from psycopg import Error, OperationalError, ProgrammingError
+from psycopg import Error, IsolationLevel, OperationalError
 from psycopg.conninfo import conninfo_to_dict
-from psycopg.errors import ConnectionTimeout, QueryCanceled
+from psycopg.errors import ConnectionTimeout, QueryCanceled, ReadOnlySqlTransaction
 from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from lg_prod_nodes.core.errors import ConfigurationError, StoreUnavailable
+from lg_prod_nodes.core.errors import StoreUnavailable
 from lg_prod_nodes.core.secret import Secret, bare, hidden, revealed
-from lg_prod_nodes.databases.patience import PatientConnection, Unanswered
+from lg_prod_nodes.databases.dsn import database_of, host_of
+from lg_prod_nodes.databases.patience import PatientConnection, Unanswered, latest_failure
+from lg_prod_nodes.databases.reasons import reason_of
+from lg_prod_nodes.databases.sessions import begin_session, read_committed
 from lg_prod_nodes.databases.silence import Silence
 
 RECONNECT_SECONDS = 2.0
@@ -73,6 +76,15 @@ class Postgres:
         with self._told(), self._silence.asking():
             return self._answer(query, values)
 
+    def set_up(self) -> None:
+        """Make the tables that are missing.
+
+        Raises:
+            StoreUnavailable: The database cannot be reached in time, or this user may not make tables.
+        """
+        with self._told():
+            self._set_up()
+
     def close(self) -> None:
         """Close the connections; the next use opens new ones."""
         with self._lock:
@@ -92,7 +104,8 @@ class Postgres:
         except Unanswered:
             _SILENT[self.database] = time.monotonic()
             raise
-        except OperationalError:  # a restart of the server cuts every connection
+        except (OperationalError, ReadOnlySqlTransaction):
+            # A restart cuts every connection; a demoted primary keeps them, and refuses writes.
             pool.drain()
             return _ask(pool, query, values)
 
@@ -101,9 +114,10 @@ class Postgres:
         try:
             yield
         except Error as error:
-            raise StoreUnavailable(
-                f"the Postgres at {self.host} cannot be reached or used"
-            ) from bare(error)
+            cause = unwrapped(error, revealed(self._dsn))
+            raise StoreUnavailable(f"the Postgres at {self.host} {reason_of(cause)}") from bare(
+                cause
+            )
 
     def _opened(self) -> ConnectionPool[_Connection]:
         if self._process != os.getpid():  # after a fork the connections are the parent's
@@ -142,6 +156,9 @@ class Postgres:
             if self._are_there(connection):
                 return
             with connection.transaction():
+                connection.execute(
+                    "SELECT set_config('statement_timeout', %s, true)", [connection.bound]
+                )
                 connection.execute("SELECT pg_advisory_xact_lock(%s)", [_SETUP_LOCK])
                 if not self._are_there(connection):
                     for table in self._tables.values():
@@ -158,55 +175,25 @@ class Postgres:
         chosen = conninfo_to_dict(revealed(self._dsn))
         return {
             "autocommit": True,
-            "prepare_threshold": 0,
+            "prepare_threshold": None,  # until it is known that no pooler stands between
             **{name: value for name, value in timeouts.items() if name not in chosen},
         }
 
     def _bound(self, connection: _Connection) -> None:
-        limit = f"{round(self._timeout * 1000)}ms"
         connection.patience = 2 * self._timeout
-        connection.execute("SELECT set_config('statement_timeout', %s, false)", [limit])
-        connection.execute("SET default_transaction_isolation = 'read committed'")
+        connection.isolation_level = IsolationLevel.READ_COMMITTED
+        begin_session(connection, statement=self._timeout, silence=self._timeout, chosen=True)
+        if not connection.is_pooled:
+            connection.execute("SET default_transaction_isolation = 'read committed'")
 
 
 def _ask(pool: ConnectionPool[_Connection], query: LiteralString, values: Any) -> list[TupleRow]:
     with pool.connection() as connection:
-        return connection.execute(query, values).fetchall()
+        with read_committed(connection):
+            cursor = connection.execute(query, values)
+        return cursor.fetchall()
 
 
-def host_of(dsn: Secret) -> str:
-    """The host of a database, which errors name.
-
-    Raises:
-        ConfigurationError: The DSN cannot be read.
-    """
-    if not _is_plain(dsn):
-        raise ConfigurationError(
-            "the Postgres DSN cannot be read; write postgresql://user:password@host:5432/database, "
-            "with special characters of the password percent-encoded"
-        )
-    return str(conninfo_to_dict(revealed(dsn)).get("host", "the local socket"))
-
-
-def database_of(dsn: Secret) -> str:
-    """What tells a database from others: where it is and how it is called, without a password.
-
-    Raises:
-        ConfigurationError: The DSN cannot be read.
-    """
-    host_of(dsn)
-    parts = conninfo_to_dict(revealed(dsn))
-    return " ".join(f"{name}={parts.get(name, '')}" for name in ("host", "port", "dbname"))
-
-
-def _is_plain(dsn: Secret) -> bool:
-    """Whether a DSN is read as meant: a bare `@` or `/` makes a part of the password a host, port or database."""
-    try:
-        parts = conninfo_to_dict(revealed(dsn))
-    except ProgrammingError:  # whose text quotes the DSN
-        return False
-    host, port = str(parts.get("host", "")), str(parts.get("port", ""))
-    database = "" if "user" in parts else str(parts.get("dbname", ""))
-    return "@" not in host[1:] + database and all(
-        number.isdecimal() for number in port.split(",") if number
-    )
+def unwrapped(error: Error, dsn: str) -> Error:
+    """Why a pool has no connection, where that is known: it says only that it has none."""
+    return (latest_failure(dsn) or error) if isinstance(error, PoolTimeout) else error

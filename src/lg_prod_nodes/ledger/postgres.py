@@ -14,7 +14,7 @@ from platformdirs import user_state_path
 
 from lg_prod_nodes.core.errors import ConfigurationError
 from lg_prod_nodes.core.secret import Secret, hidden
-from lg_prod_nodes.databases.postgres import database_of
+from lg_prod_nodes.databases.dsn import database_of
 from lg_prod_nodes.ledger.entries import Entry, UsageRow, entry_of, kept_record, record_of
 from lg_prod_nodes.ledger.query import Query
 from lg_prod_nodes.ledger.rows import Rows

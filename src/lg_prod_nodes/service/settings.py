@@ -156,7 +156,7 @@ class Settings(BaseSettings):
     @classmethod
     def _is_a_dsn(cls, dsn: SecretStr | None) -> SecretStr | None:
         if dsn is not None:
-            from lg_prod_nodes.databases.postgres import host_of
+            from lg_prod_nodes.databases.dsn import host_of
 
             host_of(dsn)
         return dsn

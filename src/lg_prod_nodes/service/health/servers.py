@@ -47,7 +47,7 @@ class PostgresServer:
         self._server.close()
 
     def _serves(self, pool: Pool) -> bool:
-        from lg_prod_nodes.databases.postgres import database_of
+        from lg_prod_nodes.databases.dsn import database_of
 
         dsn = getattr(pool, "conninfo", None)
         return isinstance(dsn, str) and database_of(dsn) == self._server.database

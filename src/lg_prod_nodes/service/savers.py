@@ -1,0 +1,283 @@
+"""LangGraph's checkpointer and store in Postgres: for threads and event loops, bounded in time, strict about types."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from functools import wraps
+from typing import Any, TypeVar, cast
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import CheckpointTuple
+from langgraph.checkpoint.postgres import PostgresSaver
+from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+from langgraph.checkpoint.serde.base import SerializerProtocol
+from langgraph.store.postgres import AsyncPostgresStore, PostgresStore
+from psycopg import OperationalError
+from psycopg.errors import (
+    DuplicatePreparedStatement,
+    InsufficientPrivilege,
+    InvalidSqlStatementName,
+    ReadOnlySqlTransaction,
+    UndefinedTable,
+)
+
+from lg_prod_nodes.core.errors import ConfigurationError, StoreUnavailable
+from lg_prod_nodes.core.secret import bare
+from lg_prod_nodes.databases.dsn import host_of
+from lg_prod_nodes.databases.pools import AsyncPool, Pool
+from lg_prod_nodes.databases.postgres import unwrapped
+from lg_prod_nodes.databases.reasons import reason_of
+from lg_prod_nodes.databases.sessions import abounded, bounded
+from lg_prod_nodes.databases.timings import timed
+
+M = TypeVar("M", bound=Callable[..., Any])
+
+_DELETE_RUNS = (
+    """DELETE FROM checkpoint_blobs b USING checkpoints c
+       WHERE c.metadata->>'run_id' = ANY(%(runs)s) AND b.thread_id = c.thread_id
+       AND b.checkpoint_ns = c.checkpoint_ns AND b.version = c.checkpoint->'channel_versions'->>b.channel
+       AND NOT EXISTS (
+           SELECT FROM checkpoints kept WHERE kept.thread_id = b.thread_id AND kept.checkpoint_ns = b.checkpoint_ns
+           AND b.version = kept.checkpoint->'channel_versions'->>b.channel
+           AND (kept.metadata->>'run_id' = ANY(%(runs)s)) IS NOT TRUE)""",
+    """DELETE FROM checkpoint_writes w USING checkpoints c
+       WHERE c.metadata->>'run_id' = ANY(%(runs)s) AND w.thread_id = c.thread_id
+       AND w.checkpoint_ns = c.checkpoint_ns AND w.checkpoint_id = c.checkpoint_id""",
+    "DELETE FROM checkpoints WHERE metadata->>'run_id' = ANY(%(runs)s)",
+)
+_COPY_THREAD = (
+    """INSERT INTO checkpoints
+       (thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata)
+       SELECT %(target)s, checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint,
+           jsonb_set(metadata, '{thread_id}', to_jsonb(%(target)s::text), false)
+       FROM checkpoints WHERE thread_id = %(source)s ON CONFLICT DO NOTHING""",
+    """INSERT INTO checkpoint_blobs (thread_id, checkpoint_ns, channel, version, type, blob)
+       SELECT %(target)s, checkpoint_ns, channel, version, type, blob
+       FROM checkpoint_blobs WHERE thread_id = %(source)s ON CONFLICT DO NOTHING""",
+    """INSERT INTO checkpoint_writes
+       (thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, blob)
+       SELECT %(target)s, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, blob
+       FROM checkpoint_writes WHERE thread_id = %(source)s ON CONFLICT DO NOTHING""",
+)
+
+_UNUSABLE = (
+    OperationalError,
+    DuplicatePreparedStatement,
+    InsufficientPrivilege,
+    InvalidSqlStatementName,
+    ReadOnlySqlTransaction,
+    UndefinedTable,
+)
+_TAKES_WRITES = "SELECT current_setting('transaction_read_only') = 'off' AS takes_writes"
+
+
+class _NoLock:
+    """Takes the place of the savers' instance lock: a pool gives each cursor a connection of its own."""
+
+    def __enter__(self) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
+    async def __aenter__(self) -> None: ...
+    async def __aexit__(self, *_: object) -> None: ...
+
+
+def _in_thread(method: M) -> M:
+    """The asynchronous twin of a blocking method, with its signature: LangGraph looks for `task_path` there."""
+
+    @wraps(method)
+    async def twin(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return await asyncio.to_thread(getattr(self, method.__name__), *args, **kwargs)
+
+    return cast(M, twin)
+
+
+def _for_threads(method: M) -> M:
+    """The blocking twin of an asynchronous saver's method, for other threads than the event loop's."""
+
+    @wraps(method)
+    def twin(self: Saver, *args: Any, **kwargs: Any) -> Any:
+        return getattr(self.for_threads(), method.__name__)(*args, **kwargs)
+
+    return cast(M, twin)
+
+
+def _unavailable(pool: Pool | AsyncPool, error: Any) -> StoreUnavailable:
+    cause = unwrapped(error, str(pool.conninfo))
+    return StoreUnavailable(f"the Postgres at {host_of(str(pool.conninfo))} {reason_of(cause)}")
+
+
+class _Bounded:
+    """Every operation of LangGraph's saver and store goes through `_cursor`."""
+
+    conn: Any
+
+    @contextmanager
+    def _cursor(self, *, pipeline: bool = False) -> Generator[Any]:
+        cursor = None
+        try:
+            with (
+                cast(Any, super())._cursor(pipeline=pipeline) as cursor,
+                bounded(cursor.connection, is_pipeline=pipeline),
+            ):
+                yield cursor
+        except _UNUSABLE as error:
+            if cursor is not None and isinstance(error, ReadOnlySqlTransaction):
+                self.conn.renew(cursor.connection)
+            raise _unavailable(self.conn, error) from bare(unwrapped(error, self.conn.conninfo))
+
+
+class _AsyncBounded:
+    """Like `_Bounded`."""
+
+    conn: Any
+
+    @asynccontextmanager
+    async def _cursor(self, *, pipeline: bool = False) -> AsyncGenerator[Any]:
+        cursor = None
+        try:
+            async with (
+                cast(Any, super())._cursor(pipeline=pipeline) as cursor,
+                abounded(cursor.connection, is_pipeline=pipeline),
+            ):
+                yield cursor
+        except _UNUSABLE as error:
+            if cursor is not None and isinstance(error, ReadOnlySqlTransaction):
+                await self.conn.renew(cursor.connection)
+            raise _unavailable(self.conn, error) from bare(unwrapped(error, self.conn.conninfo))
+
+
+@timed("checkpointer", "get_tuple", "put", "put_writes")
+class BlockingSaver(_Bounded, PostgresSaver):
+    """A checkpointer for synchronous callers that serves asynchronous ones through threads."""
+
+    def __init__(self, pool: Pool, serde: SerializerProtocol | None = None) -> None:
+        super().__init__(cast(Any, pool), serde=serde)
+        self.lock = cast(Any, _NoLock())
+
+    def takes_writes(self) -> bool:
+        """Whether the server is a primary; if not, the next call gets new connections."""
+        with self._cursor() as cursor:
+            if not (takes := bool(cursor.execute(_TAKES_WRITES).fetchone()["takes_writes"])):
+                self.conn.renew(cursor.connection)
+        return takes
+
+    def delete_for_runs(self, run_ids: Sequence[str]) -> None:
+        """Delete the checkpoints that runs have made, with what only these hold."""
+        self._execute(_DELETE_RUNS, {"runs": list(run_ids)})
+
+    def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        """Copy a thread with its whole history."""
+        self._execute(_COPY_THREAD, {"source": source_thread_id, "target": target_thread_id})
+
+    def _execute(self, statements: Sequence[str], values: dict[str, Any]) -> None:
+        with self._cursor(pipeline=True) as cursor:  # one transaction
+            for statement in statements:
+                cursor.execute(cast(Any, statement), values)
+
+    async def alist(
+        self, config: RunnableConfig | None, **kwargs: Any
+    ) -> AsyncIterator[CheckpointTuple]:
+        """Like `list`, in a thread."""
+        for checkpoint in await asyncio.to_thread(lambda: list(self.list(config, **kwargs))):
+            yield checkpoint
+
+    aget_tuple = cast(Any, _in_thread(PostgresSaver.get_tuple))
+    aput = cast(Any, _in_thread(PostgresSaver.put))
+    aput_writes = cast(Any, _in_thread(PostgresSaver.put_writes))
+    adelete_thread = cast(Any, _in_thread(PostgresSaver.delete_thread))
+    adelete_for_runs = cast(Any, _in_thread(delete_for_runs))
+    acopy_thread = cast(Any, _in_thread(copy_thread))
+    aprune = cast(Any, _in_thread(PostgresSaver.prune))
+    aget_delta_channel_history = cast(Any, _in_thread(PostgresSaver.get_delta_channel_history))
+
+
+@timed("checkpointer", "aget_tuple", "aput", "aput_writes")
+class Saver(_AsyncBounded, AsyncPostgresSaver):
+    """A checkpointer for asynchronous callers that serves the threads of synchronous ones by connections of their own.
+
+    LangGraph's own lets such a thread wait for the event loop, which waits for a thread to serialize in: as soon as all
+    threads of the loop wait so, none ever ends.
+    """
+
+    def __init__(
+        self, pool: AsyncPool, threads: Pool, serde: SerializerProtocol | None = None
+    ) -> None:
+        super().__init__(cast(Any, pool), serde=serde)
+        self.lock = cast(Any, _NoLock())
+        self._threads = threads
+
+    def for_threads(self) -> BlockingSaver:
+        """The same checkpointer for synchronous callers, which connects when it is first used.
+
+        Raises:
+            ConfigurationError: The caller would block the event loop.
+        """
+        if _running_loop() is self.loop:
+            raise ConfigurationError(
+                "a synchronous call in the event loop's own thread, which nothing else could then use; await the "
+                "asynchronous one (ainvoke, astream, aget_state), or call it in a thread: asyncio.to_thread(...)"
+            )
+        return BlockingSaver(self._threads, self.serde)
+
+    async def atakes_writes(self) -> bool:
+        """Whether the server is a primary; if not, the next call gets new connections."""
+        async with self._cursor() as cursor:
+            await cursor.execute(_TAKES_WRITES)
+            if not (takes := bool((await cursor.fetchone())["takes_writes"])):
+                await self.conn.renew(cursor.connection)
+        return takes
+
+    def takes_writes(self) -> bool:
+        """Ask the same from another thread, by the connections that runs use."""
+        return asyncio.run_coroutine_threadsafe(self.atakes_writes(), self.loop).result()
+
+    async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
+        """Delete the checkpoints that runs have made, with what only these hold."""
+        await self._execute(_DELETE_RUNS, {"runs": list(run_ids)})
+
+    async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        """Copy a thread with its whole history."""
+        await self._execute(_COPY_THREAD, {"source": source_thread_id, "target": target_thread_id})
+
+    async def _execute(self, statements: Sequence[str], values: dict[str, Any]) -> None:
+        async with self._cursor(pipeline=True) as cursor:  # one transaction
+            for statement in statements:
+                await cursor.execute(cast(Any, statement), values)
+
+    def list(self, config: RunnableConfig | None, **kwargs: Any) -> Iterator[CheckpointTuple]:
+        """Like `alist`, for other threads than the event loop's."""
+        yield from self.for_threads().list(config, **kwargs)
+
+    get_tuple = cast(Any, _for_threads(PostgresSaver.get_tuple))
+    put = cast(Any, _for_threads(PostgresSaver.put))
+    put_writes = cast(Any, _for_threads(PostgresSaver.put_writes))
+    delete_thread = cast(Any, _for_threads(PostgresSaver.delete_thread))
+    delete_for_runs = cast(Any, _for_threads(BlockingSaver.delete_for_runs))
+    copy_thread = cast(Any, _for_threads(BlockingSaver.copy_thread))
+    prune = cast(Any, _for_threads(PostgresSaver.prune))
+    get_delta_channel_history = cast(Any, _for_threads(PostgresSaver.get_delta_channel_history))
+
+
+@timed("store", "batch")
+class BlockingStore(_Bounded, PostgresStore):
+    """A store for synchronous callers."""
+
+    def __init__(self, pool: Pool) -> None:
+        super().__init__(cast(Any, pool))
+        self.lock = cast(Any, _NoLock())
+
+
+@timed("store", "abatch")
+class Store(_AsyncBounded, AsyncPostgresStore):
+    """A store for asynchronous callers."""
+
+    def __init__(self, pool: AsyncPool) -> None:
+        super().__init__(cast(Any, pool))
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
