@@ -129,7 +129,7 @@ def test_gives_json(shell: Shell) -> None:
         (("usage", "--format", "xml"), "invalid choice"),
         (("use",), "invalid choice"),
         ((), "required"),
-        (("usage", "--dsn", "postgresql://localhost:1/x"), "cannot be reached"),
+        (("usage", "--dsn", "postgresql://localhost:1/x"), "refuses connections; start the server"),
         (("usage", "--dsn", "postgresql://u:p@ss@word@h/x"), "the Postgres DSN cannot be read"),
     ],
 )

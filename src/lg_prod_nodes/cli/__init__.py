@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from lg_prod_nodes.cli.check import add_check
 from lg_prod_nodes.cli.failures import add_failures
+from lg_prod_nodes.cli.setup import add_setup
 from lg_prod_nodes.cli.usage import add_usage
 from lg_prod_nodes.core.errors import ProductionError
 
@@ -21,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a subcommand, and say in one line what goes wrong."""
     parser = argparse.ArgumentParser(prog="lg-prod-nodes", description="Asks a database of yours.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (add_usage, add_failures, add_check):
+    for add in (add_setup, add_check, add_usage, add_failures):
         add(commands)
     given = parser.parse_args(arguments)
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
@@ -17,12 +16,15 @@ from urllib.parse import unquote, urlsplit
 from pydantic import SecretStr
 
 from lg_prod_nodes.cli.checks import Check, Finding, Status
+from lg_prod_nodes.cli.setup import TABLES
 from lg_prod_nodes.core.engine import drive
 from lg_prod_nodes.core.errors import ConfigurationError, StoreUnavailable
 from lg_prod_nodes.core.secret import scheme_of
 from lg_prod_nodes.databases.postgres import Postgres
+from lg_prod_nodes.databases.reasons import READ_ONLY, reason_of
 from lg_prod_nodes.ledger.journal import MOST_BYTES
 from lg_prod_nodes.ledger.postgres import journals_in
+from lg_prod_nodes.service.set_up import COMMAND, LANGGRAPH_TABLES
 from lg_prod_nodes.service.settings import PREFIX, Settings
 from lg_prod_nodes.stores.limits.store import LimitStore, parse_limits
 from lg_prod_nodes.stores.limits.workers import visible_workers
@@ -35,7 +37,7 @@ _ABOUT: LiteralString = """
         pg_is_in_recovery() OR current_setting('default_transaction_read_only')::bool,
         coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)"""
 _TABLES: LiteralString = """
-    SELECT c.relname, pg_has_role(c.relowner, 'USAGE'),
+    SELECT c.relname,
         has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
         AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE')
     FROM pg_class c WHERE c.relkind = 'r' AND pg_table_is_visible(c.oid)
@@ -53,40 +55,6 @@ _VECTOR: LiteralString = """
     SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'vector'),
         EXISTS (SELECT FROM pg_available_extensions WHERE name = 'vector')"""
 _VAULT: LiteralString = "SELECT to_regclass('lg_prod_nodes_vault_root') IS NOT NULL"
-_LANGGRAPH_S = (
-    "checkpoint_migrations",
-    "checkpoints",
-    "checkpoint_blobs",
-    "checkpoint_writes",
-    "store_migrations",
-    "store",
-)
-_REASONS = {
-    r"password|authentication|pg_hba|no encryption": (
-        "does not let this user in",
-        "correct user and password, or the server's pg_hba.conf",
-    ),
-    r"database .* does not exist": (
-        "has no such database",
-        "create the database, or correct its name",
-    ),
-    r"translate host name|resolve host|Name or service": (
-        "has a host name that nobody knows",
-        "correct the host, or the network's name service",
-    ),
-    r"refused": (
-        "refuses connections",
-        "start the server, or correct host and port",
-    ),
-    r"too many|remaining connection slots": (
-        "has no connection left",
-        "raise max_connections, or lower the pools' sizes",
-    ),
-    r"SSL|certificate": (
-        "and this process do not agree on TLS",
-        "correct sslmode and sslrootcert in the DSN",
-    ),
-}
 
 
 def checks_of(
@@ -151,8 +119,7 @@ def _found_in(database: Postgres) -> Iterator[Finding]:
     ((version, major, is_read_only, may_create),) = database.rows(_ABOUT)
     found = f"PostgreSQL {version.split()[0]} at {database.host}"
     if is_read_only:
-        advice = "name the primary, and not a replica"
-        yield Finding("Postgres", "failed", f"{found} takes no writes", advice)
+        yield Finding("Postgres", "failed", f"{found} {READ_ONLY.found}", READ_ONLY.advice)
         return
     if major < _OLDEST_MAJOR:
         advice = f"use {_OLDEST_MAJOR} or newer"
@@ -163,22 +130,22 @@ def _found_in(database: Postgres) -> Iterator[Finding]:
 
 
 def _tables(database: Postgres, *, may_create: bool) -> Finding:
-    """Whether the tables can be made and used. LangGraph's set-up needs the right to make them even where they are."""
-    rows = database.rows(_TABLES, langgraph=list(_LANGGRAPH_S))
-    others = [name for name, is_own, _ in rows if name in _LANGGRAPH_S and not is_own]
-    closed = [name for name, _, may_use in rows if not may_use]
-    if not may_create:
-        found, advice = "this user may make no tables", "GRANT CREATE ON SCHEMA to it"
-    elif others:
-        found = f"this user does not own {', '.join(others)}"
-        advice = "ALTER TABLE ... OWNER TO it, or make it a member of the owner's role"
-    elif closed:
-        found = f"this user may not read and write {', '.join(closed)}"
+    """Whether the tables are there or can be made, and can be used."""
+    rows = database.rows(_TABLES, langgraph=list(LANGGRAPH_TABLES))
+    lacking = [name for name in TABLES if name not in {name for name, _ in rows}]
+    closed = [name for name, may_use in rows if not may_use]
+    finding = partial(Finding, "Postgres tables")
+    if closed:
         advice = "GRANT SELECT, INSERT, UPDATE, DELETE ON them to it"
-    else:
+        found = f"this user may not read and write {', '.join(closed)}"
+        return finding("failed", found, advice)
+    if may_create or not lacking:
         are_there = f"{len(rows)} tables" if rows else "no tables yet; the first use makes them"
-        return Finding("Postgres tables", "ok", are_there)
-    return Finding("Postgres tables", "failed", found, advice)
+        return finding("ok", are_there)
+    is_needed = not {*lacking}.isdisjoint(LANGGRAPH_TABLES)
+    found = f"this user may make no tables, and there is no {', '.join(lacking)}"
+    advice = f"let their owner run {COMMAND} --grant-to USER"
+    return finding("failed" if is_needed else "warning", found, advice)
 
 
 def _connections(database: Postgres, pool_size: int, pools: int) -> Finding:
@@ -347,16 +314,5 @@ def _journal(chosen: Path | None) -> Iterable[Finding]:
 
 
 def _unreachable(subject: str, where: str, error: BaseException) -> Finding:
-    """Why nobody answers, in words of our own: those of a driver may quote what they were given."""
-    led: BaseException | None = error
-    said = ""
-    while led is not None:
-        said += f" {led}"
-        led = led.__cause__
-    for pattern, (reason, advice) in _REASONS.items():
-        if re.search(pattern, said, re.IGNORECASE):
-            return Finding(subject, "failed", f"{where} {reason}", advice)
-    found = f"{where} does not answer, or not as it should"
-    return Finding(
-        subject, "failed", found, "see whether it runs, and whether the network lets through"
-    )
+    reason = reason_of(error)
+    return Finding(subject, "failed", f"{where} {reason.found}", reason.advice)

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from typing import Any, LiteralString
+from typing import Any, LiteralString, cast
 
 from psycopg import Error, IsolationLevel, OperationalError
 from psycopg.conninfo import conninfo_to_dict
@@ -75,6 +75,15 @@ class Postgres:
         """
         with self._told(), self._silence.asking():
             return self._answer(query, values)
+
+    def run(self, statement: str) -> None:
+        """Run a statement without values that may not stand in a transaction, such as `VACUUM`.
+
+        Raises:
+            StoreUnavailable: It does not end in time, or fails.
+        """
+        with self._told(), self._silence.asking(), self._opened().connection() as connection:
+            connection.execute(cast(Any, statement))
 
     def set_up(self) -> None:
         """Make the tables that are missing.

@@ -14,7 +14,7 @@ from lg_prod_nodes.databases.postgres import Postgres
 from lg_prod_nodes.ledger.entries import Dimension, Record, UsageRow
 from lg_prod_nodes.ledger.query import Query
 
-_TABLES: dict[str, LiteralString] = {
+TABLES: dict[str, LiteralString] = {
     "lg_prod_nodes_ledger": """
         CREATE TABLE IF NOT EXISTS lg_prod_nodes_ledger (
             id text PRIMARY KEY, at timestamptz NOT NULL, state smallint NOT NULL,
@@ -135,7 +135,7 @@ class Rows:
     """
 
     def __init__(self, dsn: Secret, timeout: float) -> None:
-        self._postgres = Postgres(dsn, tables=_TABLES, timeout=timeout)
+        self._postgres = Postgres(dsn, tables=TABLES, timeout=timeout)
 
     def write(self, records: Iterable[Record]) -> None:
         """Write entries and kept executions, in one round trip. Writing them again changes nothing."""

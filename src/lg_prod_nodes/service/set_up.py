@@ -36,8 +36,14 @@ MIGRATION_SECONDS = 3600.0
 
 SETUP_LOCK = 0x1C_9809  # any number that nobody else uses for an advisory lock
 COMMAND = "lg-prod-nodes setup --dsn postgresql://OWNER@..."
-TABLES = ("checkpoints", "checkpoint_blobs", "checkpoint_writes", "store")
-"""What a service reads and writes."""
+LANGGRAPH_TABLES = (
+    "checkpoint_migrations",
+    "checkpoints",
+    "checkpoint_blobs",
+    "checkpoint_writes",
+    "store_migrations",
+    "store",
+)
 
 _Connection = PatientConnection[Row]
 _RUN_INDEX = "lg_prod_nodes_checkpoints_run"
@@ -80,7 +86,7 @@ def set_up(dsn: SecretStr) -> None:
         with _connected(dsn) as connection:
             stage = "cannot be set up: it "
             if _missing(connection):
-                _make(dsn, connection)
+                _make_what_may_be(dsn, connection)
             _check_rights(dsn, connection)
     except InsufficientPrivilege as error:
         raise ConfigurationError(
@@ -133,6 +139,18 @@ def _pending(
             yield _Step(migration, versions, number)
 
 
+def _make_what_may_be(dsn: SecretStr, connection: _Connection) -> None:
+    try:
+        _make(dsn, connection)
+    except InsufficientPrivilege:
+        if any(_RUN_INDEX not in step.statement for step in _missing(connection)):
+            raise
+        structlog.get_logger("lg_prod_nodes").warning(
+            "an index is missing, without which deleting a run reads all checkpoints",
+            do=f"let the owner run {COMMAND}",
+        )
+
+
 def _make(dsn: SecretStr, connection: _Connection) -> None:
     with _locked(connection), ExitStack() as stack:
         steps = _missing(connection)
@@ -149,19 +167,7 @@ def _make(dsn: SecretStr, connection: _Connection) -> None:
         if not worker.is_pooled:
             _bound_locks(worker, is_local=False)
         for step in steps:
-            _do_beside(worker, step)
-
-
-def _do_beside(worker: _Connection, step: _Step) -> None:
-    try:
-        _do(worker, step.statement, step)
-    except InsufficientPrivilege:
-        if _RUN_INDEX not in step.statement:
-            raise
-        structlog.get_logger("lg_prod_nodes").warning(
-            "an index is missing, without which deleting a run reads all checkpoints",
-            do=f"run {COMMAND}",
-        )
+            _do(worker, step.statement, step)
 
 
 def _do(connection: _Connection, statement: str, step: _Step) -> None:
@@ -205,7 +211,9 @@ def _has_rows(connection: _Connection, table: str) -> bool:
 
 
 def _check_rights(dsn: SecretStr, connection: _Connection) -> None:
-    found = _row(connection, _CLOSED, list(TABLES))
+    found = _row(
+        connection, _CLOSED, [name for name in LANGGRAPH_TABLES if not name.endswith("migrations")]
+    )
     if found["tables"]:
         raise ConfigurationError(
             f"the user {found['name']} may not read and write {found['tables']} in the Postgres at {host_of(dsn)}; let "

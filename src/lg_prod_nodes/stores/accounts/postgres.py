@@ -14,7 +14,7 @@ from lg_prod_nodes.stores.accounts.account import Account, Balance, Reservation
 _SWEEP_EVERY = 256  # reservations of a process
 _SWEPT = 1000  # rows at most, of each table
 
-_TABLES: dict[str, LiteralString] = {
+TABLES: dict[str, LiteralString] = {
     "lg_prod_nodes_accounts": """
         CREATE TABLE IF NOT EXISTS lg_prod_nodes_accounts (
             account text PRIMARY KEY, spent bigint NOT NULL, kept_until timestamptz NOT NULL)""",
@@ -157,7 +157,7 @@ class PostgresAccounts:
     leases = True
 
     def __init__(self, dsn: Secret, timeout: float) -> None:
-        self._postgres = Postgres(dsn, tables=_TABLES, timeout=timeout)
+        self._postgres = Postgres(dsn, tables=TABLES, timeout=timeout)
         self._lock = threading.Lock()
         self._until_sweep = random.randrange(_SWEEP_EVERY)
 

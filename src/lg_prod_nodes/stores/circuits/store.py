@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 _MOST_SWAPS = 1000
 _MOST_IN_MEMORY = 10_000
-_TABLES: dict[str, LiteralString] = {
+TABLES: dict[str, LiteralString] = {
     "lg_prod_nodes_circuits": """
         CREATE UNLOGGED TABLE IF NOT EXISTS lg_prod_nodes_circuits (
             name text PRIMARY KEY, circuit text NOT NULL, at timestamptz NOT NULL DEFAULT now())"""
@@ -148,7 +148,7 @@ class _InPostgres:
     def __init__(self, dsn: SecretStr, timeout: float) -> None:
         from lg_prod_nodes.databases.postgres import Postgres
 
-        self._postgres = Postgres(dsn, tables=_TABLES, timeout=timeout)
+        self._postgres = Postgres(dsn, tables=TABLES, timeout=timeout)
 
     def read(self, name: str) -> str | None:
         rows = self._postgres.rows(_READ, name=name)

@@ -13,7 +13,7 @@ from lg_prod_nodes.core.secret import Secret
 from lg_prod_nodes.databases.postgres import Postgres
 from lg_prod_nodes.stores.failures.failure import Failure
 
-_TABLES: dict[str, LiteralString] = {
+TABLES: dict[str, LiteralString] = {
     "lg_prod_nodes_failures": """
         CREATE TABLE IF NOT EXISTS lg_prod_nodes_failures (
             id text PRIMARY KEY, graph text NOT NULL, run_id text NOT NULL, thread_id text, checkpoint_id text,
@@ -62,7 +62,7 @@ class PostgresFailures:
     """
 
     def __init__(self, dsn: Secret, timeout: float) -> None:
-        self._postgres = Postgres(dsn, tables=_TABLES, timeout=timeout)
+        self._postgres = Postgres(dsn, tables=TABLES, timeout=timeout)
 
     def add(self, failure: Failure, *, forget: datetime) -> None:
         """Keep a failure, and forget some of those that came last before a time."""

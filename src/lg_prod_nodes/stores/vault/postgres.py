@@ -9,7 +9,7 @@ from uuid import UUID
 from lg_prod_nodes.core.secret import Secret
 from lg_prod_nodes.databases.postgres import Postgres
 
-_TABLES: dict[str, LiteralString] = {
+TABLES: dict[str, LiteralString] = {
     "lg_prod_nodes_vault_root": """
         CREATE TABLE IF NOT EXISTS lg_prod_nodes_vault_root (
             id smallint PRIMARY KEY DEFAULT 1 CHECK (id = 1), wrapped_key bytea NOT NULL)""",
@@ -83,7 +83,7 @@ class PostgresPlace:
     """
 
     def __init__(self, dsn: Secret, timeout: float) -> None:
-        self._postgres = Postgres(dsn, tables=_TABLES, timeout=timeout)
+        self._postgres = Postgres(dsn, tables=TABLES, timeout=timeout)
 
     def __str__(self) -> str:
         return f"in the Postgres at {self._postgres.host}"
