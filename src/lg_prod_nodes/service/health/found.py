@@ -16,7 +16,7 @@ from lg_prod_nodes.core.resource import NOBODY, Resource
 from lg_prod_nodes.databases.timings import Pool
 from lg_prod_nodes.runtime.boundary import hardening_of
 from lg_prod_nodes.service.health.checks import Check, CheckResult
-from lg_prod_nodes.service.health.servers import PostgresServer, RedisServer, of_pools
+from lg_prod_nodes.service.health.servers import NO_WRITES, PostgresServer, RedisServer, of_pools
 
 
 @runtime_checkable
@@ -119,6 +119,8 @@ def _checkpointer(saver: Any) -> Found:
     nowhere = {"configurable": {"thread_id": NOBODY, "checkpoint_ns": ""}}
 
     def ask() -> CheckResult:
+        if takes_writes := getattr(saver, "takes_writes", None):
+            return of_pools(pools) if takes_writes() else NO_WRITES
         try:
             saver.get_tuple(nowhere)
         except NotImplementedError:

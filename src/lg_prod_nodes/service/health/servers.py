@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import LiteralString
+
 from lg_prod_nodes.core.errors import ConfigurationError
 from lg_prod_nodes.core.secret import Secret, scheme_of
 from lg_prod_nodes.databases.timings import POOLS, Pool
 from lg_prod_nodes.service.health.checks import CheckResult
+
+NO_WRITES = CheckResult("down", "it takes no writes (read-only)")
+_TAKES_WRITES: LiteralString = "SELECT current_setting('transaction_read_only') = 'off'"
 
 
 def server_at(url: Secret, timeout: float) -> PostgresServer | RedisServer:
@@ -38,9 +43,12 @@ class PostgresServer:
         self._server = Postgres(dsn, tables={}, timeout=timeout)
 
     def check(self) -> CheckResult:
-        """Ask for a constant."""
-        self._server.rows("SELECT 1")
-        return of_pools([pool for pool in list(POOLS) if self._serves(pool)])
+        """Ask whether it takes writes, which a replica need not where this process has no pool for it."""
+        ((takes_writes,),) = self._server.rows(_TAKES_WRITES)
+        pools = [pool for pool in list(POOLS) if self._serves(pool)]
+        if not takes_writes:
+            self._server.close()  # a new connection may lead to the new primary
+        return NO_WRITES if pools and not takes_writes else of_pools(pools)
 
     def close(self) -> None:
         """Close the connection; the next check opens a new one."""
