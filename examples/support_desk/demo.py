@@ -36,6 +36,7 @@ from lg_prod_nodes import (
     RateLimit,
     RateLimitExceeded,
     Redact,
+    Settings,
     TokenUsage,
     Tracing,
     by_user,
@@ -120,7 +121,8 @@ def demo(
     books = Books(log=log_file())
     with Screen(console, books, len(conversations), AT_ONCE) as screen, ExitStack() as stack:
         screen.announce("Connecting to PostgreSQL")
-        url = stack.enter_context(database(dsn)).get_secret_value()
+        chosen = dsn or Settings().database_url or "embedded"
+        url = stack.enter_context(database(chosen)).get_secret_value()
         start = time.perf_counter()
         verdict = asyncio.run(serve(conversations, url, books, policies(books), screen))
         seconds = time.perf_counter() - start

@@ -59,6 +59,9 @@ from .core.errors import (
     UnknownToken as UnknownToken,
 )
 from .core.errors import (
+    UntrustedType as UntrustedType,
+)
+from .core.errors import (
     VaultTampered as VaultTampered,
 )
 from .core.keys import by_assistant as by_assistant
@@ -187,6 +190,7 @@ __all__ = [
     "Tracing",
     "UnknownFailure",
     "UnknownToken",
+    "UntrustedType",
     "Usage",
     "Vault",
     "VaultTampered",

@@ -135,8 +135,15 @@ def test_a_service_that_works_has_no_findings_but_good_ones(
         assert connection.execute("SELECT FROM pg_tables WHERE schemaname = 'public'").rowcount == 0
 
 
-def test_without_a_database_an_embedded_one_is_foretold(check: Check) -> None:
-    assert check().one("Postgres")[0] == "warning"
+def test_a_forgotten_database_is_found(check: Check) -> None:
+    status, found, advice = check().one("Postgres")
+    assert status == "warning"
+    assert found.startswith("no database is named, which Production")
+    assert "set DATABASE_URL" in advice
+
+
+def test_an_embedded_database_is_foretold(check: Check) -> None:
+    assert check(DATABASE_URL="embedded").one("Postgres")[0] == "warning"
 
 
 def test_a_user_who_may_make_no_tables(check: Check, user: tuple[str, str]) -> None:

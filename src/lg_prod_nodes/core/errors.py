@@ -13,6 +13,7 @@
     ├── DetectionFailed         a text could not be searched, so it was not let through
     ├── UnknownToken            a vault has nothing for a token (also a LookupError)
     ├── UnknownFailure          a log of failures has none with an id (also a LookupError)
+    ├── UntrustedType           a checkpoint names a class that the graph's state does not
     ├── VaultTampered           a vault's record was changed
     └── StoreUnavailable        a store that a policy leans on cannot be reached
 
@@ -24,11 +25,14 @@ No message of these ever carries user content: limits, names, categories and cou
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lg_prod_nodes.core.report import LimitState
+
+_TYPE = re.compile(r"[A-Za-z_][\w.]{0,200}:[A-Za-z_]\w{0,100}")
 
 
 class ProductionError(Exception):
@@ -240,6 +244,25 @@ class UnknownFailure(ProductionError, LookupError):
 
     def __reduce__(self) -> tuple[type[UnknownFailure], tuple[str]]:
         return type(self), (self.id,)
+
+
+class UntrustedType(ProductionError):
+    """A checkpoint names a class that the graph's state does not, which was neither imported nor called.
+
+    Attributes:
+        types: Which ones, as `module:Name`.
+    """
+
+    def __init__(self, types: Iterable[str]) -> None:
+        self.types = tuple(sorted({name if _TYPE.fullmatch(name) else "?" for name in types}))
+        names = ", ".join(map(repr, self.types))
+        super().__init__(
+            f"a checkpoint names {names}, which the graph's state does not, so that it was not read; where it is "
+            f"yours, allow it: Production(allowed_types=[{names}]), or LG_PROD_ALLOWED_TYPES"
+        )
+
+    def __reduce__(self) -> tuple[type[UntrustedType], tuple[tuple[str, ...]]]:
+        return type(self), (self.types,)
 
 
 class VaultTampered(ProductionError):

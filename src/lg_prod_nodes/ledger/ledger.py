@@ -16,6 +16,7 @@ from lg_prod_nodes.core.errors import ConfigurationError
 from lg_prod_nodes.core.resource import Ping, Resource
 from lg_prod_nodes.core.secret import Secret, hidden, revealed
 from lg_prod_nodes.core.usage import Usage
+from lg_prod_nodes.databases.sharing import Sharing
 from lg_prod_nodes.ledger.entries import Dimension, Entry, UsageRow
 from lg_prod_nodes.ledger.memory import MemoryPlace
 from lg_prod_nodes.ledger.price_table import Price, PriceTable, pricing
@@ -70,6 +71,7 @@ class Ledger(Resource):
         self._price = pricing(price)
         self._retention, self._journal, self._timeout = retention, journal, timeout
         self._is_placed = postgres is not None
+        self._sharing = Sharing("Ledger")
         self._memory, self._database = MemoryPlace(max_entries), hidden(_IN_MEMORY)
         self._place: _Place = self._memory
         if database != self._database:
@@ -90,12 +92,13 @@ class Ledger(Resource):
         """Store further entries in a Postgres, unless another backend was given; sums include earlier ones.
 
         Raises:
-            ConfigurationError: The folder for the journal cannot be written to.
+            ConfigurationError: The folder for the journal cannot be written to, or an open `Production` uses it in
+                another database.
         """
-        if database is None:
+        if database is None or self._is_placed or not self._sharing.join(database):
             return
-        if not self._is_placed and hidden(database) != self._database:
-            self.close()
+        if hidden(database) != self._database:
+            self._place.close()
             self._put(hidden(database))
 
     @property
@@ -214,8 +217,11 @@ class Ledger(Resource):
         return Ping(waiting, is_degraded=self.lag > _MOST_LAG)
 
     def close(self) -> None:
-        """Send what waits, within `timeout`, and close the connections; the next use opens all anew."""
-        self._place.close()
+        """Send what waits, within `timeout`, and close the connections, unless an open `Production` uses them too."""
+        if self._sharing.leave():
+            self._place.close()
+        else:
+            self._place.wake()
 
     def _query(
         self,

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
+import os
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from copy import copy
+from difflib import get_close_matches
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
+from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.graph.state import CompiledStateGraph, StateGraph
+from langgraph.pregel import Pregel
 from pydantic import SecretStr
 
 from lg_prod_nodes.attach.harden import harden
@@ -17,7 +23,9 @@ from lg_prod_nodes.core.errors import ConfigurationError
 from lg_prod_nodes.core.policy import Policy, resources_of
 from lg_prod_nodes.core.secret import Secret, hidden
 from lg_prod_nodes.service.persistence import aopen_postgres, open_postgres
+from lg_prod_nodes.service.serde import AllowedType, names_of, serializer
 from lg_prod_nodes.service.shutdown import GracefulShutdown
+from lg_prod_nodes.service.state_types import state_types
 
 App = CompiledStateGraph[Any, Any, Any, Any]
 
@@ -29,20 +37,27 @@ class Production:
     another place.
 
     Opens a connection pool, sets up checkpointer and store (many processes may do so at once), and closes all of it
-    again. Use `async with` for `ainvoke` and `astream`, `with` for `invoke` and `stream`; under `with`, asynchronous
-    calls work too, through threads. A database that is down or silent ends a run with `StoreUnavailable` within the
-    `connect_timeout` and `statement_timeout` of the DSN (10 s and 30 s without); the run can go on later.
+    again. Enter it once for the whole service, such as in its lifespan. Use `async with` for `ainvoke` and `astream`,
+    `with` for `invoke` and `stream`; either serves the other's calls too, through threads. A process that is forked
+    inside of `with` gets connections of its own. A database that is down or silent ends a run with `StoreUnavailable`
+    within the `connect_timeout` and `statement_timeout` of the DSN (10 s and 30 s without); the run can go on later.
+
+    A checkpoint is read only if it holds messages, plain values, and classes that the graph's schemas and node
+    functions name (`UntrustedType`): who can write a row of the database runs no code in the service.
 
     Args:
-        graph: A `StateGraph`, or a compiled graph such as `create_agent(...)`.
+        graph: A `StateGraph`, or a compiled graph such as `create_agent(...)`, without a checkpointer of its own.
         policies: For the whole graph, the first one outermost.
         nodes: Further policies for single nodes, by name.
-        postgres: The database's DSN. Without one that of `Settings` is used, and without that an embedded PostgreSQL in
-            a data folder of its own (the extra `embedded`), which lives as long as a program that uses it.
+        postgres: The database's DSN, by default that of `Settings`; `"embedded"` for a PostgreSQL in a data folder of
+            its own (the extra `embedded`), which lives as long as a program that uses it.
         pool_size: The most database connections to hold.
         grace: Seconds that runs have to come to a checkpoint when the process is asked to end (SIGTERM), or at the end
             of the block, see `GracefulShutdown`.
         clock: Where policies take the time from.
+        allowed_types: Further classes that a checkpoint may hold, or where they are (`module:Name`).
+        serde: Another serializer for checkpoints, such as LangGraph's `EncryptedSerializer`. It decides by itself which
+            classes it makes.
         **compile_options: For `StateGraph.compile`, such as `interrupt_before`, `cache` or `name`.
 
     Attributes:
@@ -50,7 +65,8 @@ class Production:
         app: The compiled graph, inside of the block.
 
     Raises:
-        ConfigurationError: A setting cannot work; from the constructor, but for a DSN that cannot be read.
+        ConfigurationError: A setting cannot work; from the constructor, but for what concerns the database. Also on
+            entering while it is open, or while its policies are used in another database.
         StoreUnavailable: On entering, when the database cannot be reached.
         SystemExit: At the end of the block, where the process was asked to end and nobody else handles the signal.
 
@@ -63,7 +79,7 @@ class Production:
 
     def __init__(
         self,
-        graph: StateGraph[Any, Any, Any, Any] | App,
+        graph: StateGraph[Any, Any, Any, Any] | Pregel[Any, Any, Any, Any],
         policies: Sequence[Policy] = (),
         *,
         nodes: Mapping[str, Sequence[Policy]] | None = None,
@@ -71,6 +87,8 @@ class Production:
         pool_size: int = 10,
         grace: float = 30.0,
         clock: Clock = SYSTEM_CLOCK,
+        allowed_types: Sequence[AllowedType] = (),
+        serde: SerializerProtocol | None = None,
         **compile_options: Any,
     ) -> None:
         if taken := {"checkpointer", "store"} & compile_options.keys():
@@ -80,44 +98,58 @@ class Production:
             )
         if pool_size < 1:
             raise ConfigurationError(f"pool_size is {pool_size}; give at least 1")
-        self._graph = harden(graph, policies, nodes=nodes, clock=clock)
+        serializer(serde, allowed_types)
+        self._graph = harden(cast(App, graph), policies, nodes=nodes, clock=clock)
         self._policies = (*policies, *(policy for own in (nodes or {}).values() for policy in own))
-        if compile_options and isinstance(self._graph, CompiledStateGraph):
-            raise ConfigurationError(
-                f"{', '.join(compile_options)} given for a graph that is compiled already; give them to its compile()"
-            )
+        _check_options(self._graph, compile_options)
+        self._allowed_types, self._serde = tuple(allowed_types), serde
         self._postgres = None if postgres is None else hidden(postgres)
         self._pool_size = pool_size
         self._shutdown = GracefulShutdown(self._policies, graph=self._graph, grace=grace)
         self._compile_options = compile_options
         self.dsn: SecretStr | None = None
         self.app: App | None = None
+        self._lock = threading.Lock()
+        self._process: int | None = None
+        self._saver: Any = None
         self._open: ExitStack | None = None
         self._aopen: AsyncExitStack | None = None
 
     def __enter__(self) -> App:
-        with ExitStack() as stack:
-            connected = open_postgres(self._postgres, pool_size=self._pool_size)
-            saver, store = stack.enter_context(connected)
-            app = self._compile(saver, store)
-            stack.enter_context(self._shutdown)
-            self._open = stack.pop_all()
+        self._begin()
+        try:
+            with ExitStack() as stack:
+                saver, store = stack.enter_context(open_postgres(self._postgres, **self._settings))
+                app = self._compile(saver, store)
+                stack.enter_context(self._shutdown)
+                self._open = stack.pop_all()
+        except BaseException:
+            self._process = None
+            raise
         self.app = app
         return app
 
     def __exit__(self, *raised: Any) -> None:
-        self.app = None
+        if self._is_forked():
+            self._saver.conn.close()
+            return
+        self.app = self._process = None
         stack, self._open = self._open, None
         if stack is not None:
             stack.__exit__(*raised)
 
     async def __aenter__(self) -> App:
-        async with AsyncExitStack() as stack:
-            connected = aopen_postgres(self._postgres, pool_size=self._pool_size)
-            saver, store = await stack.enter_async_context(connected)
-            app = self._compile(saver, store)
-            await stack.enter_async_context(self._shutdown)
-            self._aopen = stack.pop_all()
+        self._begin()
+        try:
+            async with AsyncExitStack() as stack:
+                opened = aopen_postgres(self._postgres, **self._settings)
+                saver, store = await stack.enter_async_context(opened)
+                app = self._compile(saver, store)
+                await stack.enter_async_context(self._shutdown)
+                self._aopen = stack.pop_all()
+        except BaseException:
+            self._process = None
+            raise
         self.app = app
         return app
 
@@ -127,17 +159,82 @@ class Production:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.app = None
+        if self._is_forked():
+            return
+        self.app = self._process = None
         stack, self._aopen = self._aopen, None
         if stack is not None:
             await stack.__aexit__(kind, error, traceback)
 
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if hasattr(CompiledStateGraph, name):
+                raise AttributeError(
+                    f"Production has no {name}(): it opens the graph that has; use `with Production(...) as app:` and "
+                    f"app.{name}(...), or `async with` for asynchronous calls"
+                )
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    @property
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "pool_size": self._pool_size,
+            "serde": self._serde,
+            "allowed_types": self._allowed_types,
+        }
+
+    def _begin(self) -> None:
+        with self._lock:
+            if self._process == os.getpid():
+                raise ConfigurationError(
+                    "this Production is open already; enter it once, in the lifespan of the service, and let each "
+                    "request use the graph that it gives, or make a Production for each block"
+                )
+            self._process = os.getpid()
+
+    def _is_forked(self) -> bool:
+        """Whether this process was forked inside of the block: what was opened is the parent's to close."""
+        return self._process not in (None, os.getpid())
+
     def _compile(self, saver: Any, store: Any) -> App:
-        self.dsn = database = hidden(str(saver.conn.conninfo))
-        for resource in resources_of(self._policies):
-            resource.open(database)
+        self.dsn = hidden(str(saver.conn.conninfo))
         if isinstance(self._graph, StateGraph):
-            return self._graph.compile(checkpointer=saver, store=store, **self._compile_options)
-        app = copy(self._graph)
-        app.checkpointer, app.store = saver, store
+            app = self._graph.compile(checkpointer=saver, store=store, **self._compile_options)
+        else:
+            app = copy(self._graph)
+            app.store = store
+        self._saver = saver
+        if self._serde is None:
+            saver = saver.with_allowlist(names_of(state_types(app)))
+        app.checkpointer = saver
+        self._open_resources(self.dsn)
         return app
+
+    def _open_resources(self, database: SecretStr) -> None:
+        with ExitStack() as stack:
+            for resource in resources_of(self._policies):
+                resource.open(database)
+                stack.callback(resource.close)
+            stack.pop_all()  # all are open: the end of the block closes them
+
+
+def _check_options(graph: object, options: Mapping[str, Any]) -> None:
+    """Whether a graph can be compiled with options, or needs none."""
+    if isinstance(graph, Pregel):
+        if options:
+            raise ConfigurationError(
+                f"{', '.join(options)} given for a graph that is compiled already; give them to its compile() or "
+                "@entrypoint(), or leave them out"
+            )
+        own = [name for name in ("checkpointer", "store") if getattr(graph, name) is not None]
+        if own:
+            raise ConfigurationError(
+                f"the graph was compiled with a {' and a '.join(own)}, which Production would replace by its own in "
+                "Postgres; compile it without, or keep them by harden(graph, policies)"
+            )
+    known = inspect.signature(StateGraph.compile).parameters
+    for name in options.keys() - known:
+        close = get_close_matches(name, known, n=1)
+        advice = f"did you mean {close[0]}?" if close else f"give some of {', '.join(known)}"
+        raise ConfigurationError(f"{name} is no option of Production or of compile(); {advice}")

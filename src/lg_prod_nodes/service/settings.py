@@ -35,6 +35,8 @@ from lg_prod_nodes.core.errors import ConfigurationError
 from lg_prod_nodes.core.secret import MAKE_KEY
 
 PREFIX = "LG_PROD_"
+EMBEDDED = "embedded"
+"""In the place of a DSN: a PostgreSQL that comes up with the program, for development and tests."""
 
 _KEY = re.compile(r"(?:[0-9a-fA-F]{2}){32}")
 _REDIS = re.compile(r"(?:redis|valkey)(?:s|\+unix|\+sentinel)?://.+")
@@ -55,10 +57,13 @@ class Settings(BaseSettings):
     What takes a secret in this library takes it as it is here: `Vault(settings.database_url, key=settings.vault_key)`.
 
     Attributes:
-        database_url: The Postgres, `postgresql://user:password@host:5432/database`; also from `DATABASE_URL`.
-            `Production` and the server's factories take it where they are given none.
+        database_url: The Postgres, `postgresql://user:password@host:5432/database`, or `embedded` for one that comes up
+            with the program; also from `DATABASE_URL`. `Production` and the server's factories take it where they are
+            given none.
+        allowed_types: Classes that checkpoints may hold besides those of the graph's state, in the environment
+            `module:Name` separated by commas.
         pool_size: The most connections that a checkpointer and a store hold together; of the server's factories, each.
-        data_dir: The folder of the embedded PostgreSQL, where there is no `database_url`; also `LG_PROD_NODES_DATA`.
+        data_dir: The folder of the embedded PostgreSQL; also `LG_PROD_NODES_DATA`.
         redis_url: The Redis or Valkey, `redis://:password@host:6379/0`; also from `REDIS_URL` or `VALKEY_URL`.
         vault_key: The master key of a `Vault`: 32 bytes as 64 hexadecimal digits.
         vault_old_keys: Former master keys, in the environment separated by commas.
@@ -95,6 +100,7 @@ class Settings(BaseSettings):
     )
 
     database_url: SecretStr | None = _named("LG_PROD_DATABASE_URL", "DATABASE_URL")
+    allowed_types: Annotated[tuple[str, ...], NoDecode] = ()
     pool_size: int = Field(default=10, ge=1)
     data_dir: Path | None = _named("LG_PROD_DATA_DIR", "LG_PROD_NODES_DATA")
     redis_url: SecretStr | None = _named("LG_PROD_REDIS_URL", "REDIS_URL", "VALKEY_URL")
@@ -155,7 +161,7 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _is_a_dsn(cls, dsn: SecretStr | None) -> SecretStr | None:
-        if dsn is not None:
+        if dsn is not None and dsn.get_secret_value() != EMBEDDED:
             from lg_prod_nodes.databases.dsn import host_of
 
             host_of(dsn)
@@ -168,10 +174,18 @@ class Settings(BaseSettings):
             raise ValueError("write redis://user:password@host:6379/0, or valkey://...")
         return url
 
-    @field_validator("vault_old_keys", mode="before")
+    @field_validator("vault_old_keys", "allowed_types", mode="before")
     @classmethod
-    def _apart(cls, keys: Any) -> Any:
-        return [key.strip() for key in keys.split(",")] if isinstance(keys, str) else keys
+    def _apart(cls, given: Any) -> Any:
+        return [one.strip() for one in given.split(",")] if isinstance(given, str) else given
+
+    @field_validator("allowed_types")
+    @classmethod
+    def _are_types(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if not re.fullmatch(r"[\w.]+:\w+", name):
+                raise ValueError("write module:Name, several separated by commas")
+        return names
 
     @field_validator("vault_key", "vault_old_keys")
     @classmethod

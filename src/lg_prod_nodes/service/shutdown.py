@@ -92,6 +92,8 @@ class GracefulShutdown:
         return self
 
     def __exit__(self, _: object, error: BaseException | None, *__: object) -> None:
+        if os.getpid() != self._process:  # forked inside of the block, whose end is the parent's
+            return
         try:
             self._leave().result()
         finally:
@@ -110,6 +112,8 @@ class GracefulShutdown:
         return self
 
     async def __aexit__(self, _: object, error: BaseException | None, *__: object) -> None:
+        if os.getpid() != self._process:
+            return
         try:
             await asyncio.wrap_future(self._leave())
         finally:

@@ -19,6 +19,7 @@ from lg_prod_nodes.core.engine import drive
 from lg_prod_nodes.core.errors import ConfigurationError, StoreUnavailable
 from lg_prod_nodes.core.resource import NOBODY, Ping, Resource
 from lg_prod_nodes.core.secret import Secret, hidden, scheme_of
+from lg_prod_nodes.databases.sharing import Sharing
 from lg_prod_nodes.stores.accounts.account import Account, Balance, Place, Reservation
 from lg_prod_nodes.stores.accounts.leases import LEASES
 from lg_prod_nodes.stores.accounts.memory import MemoryAccounts
@@ -65,6 +66,7 @@ class AccountStore(Resource):
         if not timeout > 0:
             raise ConfigurationError(f"timeout is {timeout}; give seconds, more than 0")
         self._is_placed, self._timeout = url is not None, timeout
+        self._sharing = Sharing("AccountStore")
         self._place = _place(hidden("memory://" if url is None else url), timeout)
         self._lines: dict[str, deque[object]] = {}
         self._lock = threading.Lock()
@@ -129,9 +131,13 @@ class AccountStore(Resource):
         return await self._ask(blocking, self._place.balance, _tidied(account))
 
     def open(self, database: Secret | None = None) -> None:
-        """Store in a Postgres until the store is closed, unless another backend was given."""
-        if database is not None and not self._is_placed:
-            self.close()
+        """Store in a Postgres until the store is closed, unless another backend was given.
+
+        Raises:
+            ConfigurationError: An open `Production` uses the store in another database.
+        """
+        if database is not None and not self._is_placed and self._sharing.join(database):
+            self._close()
             self._place = _place(hidden(database), self._timeout)
 
     def ping(self) -> Ping:
@@ -140,7 +146,11 @@ class AccountStore(Resource):
         return Ping()
 
     def close(self) -> None:
-        """Let go of what is reserved, and close the connections; the next use opens new ones."""
+        """Let go of what is reserved, and close the connections, unless an open `Production` uses them too."""
+        if self._sharing.leave():
+            self._close()
+
+    def _close(self) -> None:
         LEASES.forget(self._place)
         self._place.close()
         if not (self._is_placed or isinstance(self._place, MemoryAccounts)):

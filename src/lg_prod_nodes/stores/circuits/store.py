@@ -14,6 +14,7 @@ from lg_prod_nodes.core.call import Call
 from lg_prod_nodes.core.errors import ConfigurationError, StoreUnavailable
 from lg_prod_nodes.core.resource import NOBODY, Ping, Resource
 from lg_prod_nodes.core.secret import Secret, hidden, scheme_of
+from lg_prod_nodes.databases.sharing import Sharing
 from lg_prod_nodes.stores.circuits.circuit import Circuit
 
 T = TypeVar("T")
@@ -72,6 +73,7 @@ class CircuitStore(Resource):
         if not timeout > 0:
             raise ConfigurationError(f"timeout is {timeout}; give seconds, more than 0")
         self._is_placed, self._timeout = url is not None, timeout
+        self._sharing = Sharing("CircuitStore")
         self._at_end: weakref.finalize[..., CircuitStore] | None = None
         self._put(hidden("memory://" if url is None else url))
 
@@ -82,9 +84,13 @@ class CircuitStore(Resource):
         self._at_end = weakref.finalize(self, self._place.close)
 
     def open(self, database: Secret | None = None) -> None:
-        """Store in a Postgres until the store is closed, unless another backend was given."""
-        if database is not None and not self._is_placed:
-            self.close()
+        """Store in a Postgres until the store is closed, unless another backend was given.
+
+        Raises:
+            ConfigurationError: An open `Production` uses the store in another database.
+        """
+        if database is not None and not self._is_placed and self._sharing.join(database):
+            self._close()
             self._put(hidden(database))
 
     async def change(
@@ -114,7 +120,11 @@ class CircuitStore(Resource):
         return Ping()
 
     def close(self) -> None:
-        """Close the connections; the next use opens new ones."""
+        """Close the connections, unless an open `Production` uses them too; the next use opens new ones."""
+        if self._sharing.leave():
+            self._close()
+
+    def _close(self) -> None:
         self._place.close()
         if not (self._is_placed or isinstance(self._place, _Memory)):
             self._put(hidden("memory://"))

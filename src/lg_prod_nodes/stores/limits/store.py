@@ -18,6 +18,7 @@ from lg_prod_nodes.core.engine import drive
 from lg_prod_nodes.core.errors import ConfigurationError, StoreUnavailable
 from lg_prod_nodes.core.resource import NOBODY, Ping, Resource
 from lg_prod_nodes.core.secret import Secret, hidden, scheme_of
+from lg_prod_nodes.databases.sharing import Sharing
 from lg_prod_nodes.stores.limits.memory import MemoryPlace
 from lg_prod_nodes.stores.limits.queue import Lines, Turn
 from lg_prod_nodes.stores.limits.windows import (
@@ -92,6 +93,7 @@ class LimitStore(Resource):
         _check_seconds(timeout=timeout, pause=pause, remember=remember)
         self.strategy: Strategy = strategy
         self._is_placed, self._timeout = url is not None, timeout
+        self._sharing = Sharing("LimitStore")
         self._pause, self._remember = pause, remember
         self._down_until = 0.0
         self._lines = Lines()
@@ -112,9 +114,13 @@ class LimitStore(Resource):
         self._at_end = weakref.finalize(self, self._place.close)
 
     def open(self, database: Secret | None = None) -> None:
-        """Store in a Postgres until the store is closed, unless another backend was given."""
-        if database is not None and not self._is_placed:
-            self.close()
+        """Store in a Postgres until the store is closed, unless another backend was given.
+
+        Raises:
+            ConfigurationError: An open `Production` uses the store in another database.
+        """
+        if database is not None and not self._is_placed and self._sharing.join(database):
+            self._close()
             self._put(hidden(database))
 
     def __repr__(self) -> str:
@@ -200,7 +206,11 @@ class LimitStore(Resource):
             return self._threads
 
     def close(self) -> None:
-        """Close the connections; the next use opens new ones."""
+        """Close the connections, unless an open `Production` uses them too; the next use opens new ones."""
+        if self._sharing.leave():
+            self._close()
+
+    def _close(self) -> None:
         with self._lock:
             threads, self._threads = self._threads, None
         if threads is not None:

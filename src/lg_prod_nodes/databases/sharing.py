@@ -1,0 +1,44 @@
+"""Stores without a place of their own, which are in the database of the `Production` that uses them."""
+
+from __future__ import annotations
+
+import threading
+
+from lg_prod_nodes.core.errors import ConfigurationError
+from lg_prod_nodes.core.secret import Secret
+
+
+class Sharing:
+    """In which database a store is, and how many uses of open Productions it has there.
+
+    Args:
+        store: What the store is called.
+    """
+
+    def __init__(self, store: str) -> None:
+        self._store, self._database, self._uses = store, "", 0
+        self._lock = threading.Lock()
+
+    def join(self, database: Secret) -> bool:
+        """Note one use more, and say whether it is the first.
+
+        Raises:
+            ConfigurationError: It is used in another database: what is counted for one would be counted in the other.
+        """
+        from lg_prod_nodes.databases.dsn import database_of, schema_of  # loads psycopg
+
+        wanted = f"{database_of(database)} {schema_of(database)}".strip()
+        with self._lock:
+            if self._uses and wanted != self._database:
+                raise ConfigurationError(
+                    f"a {self._store} of these policies is used by an open Production in {self._database}, and cannot "
+                    f"be in {wanted} too; give each Production policies of its own, or the {self._store} a place"
+                )
+            self._database, self._uses = wanted, self._uses + 1
+            return self._uses == 1
+
+    def leave(self) -> bool:
+        """Note one use less, and say whether none is left."""
+        with self._lock:
+            self._uses = max(self._uses - 1, 0)
+            return self._uses == 0
