@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from hashlib import blake2b
@@ -21,6 +20,7 @@ from lg_prod_nodes.core.resource import NOBODY, Ping, Resource
 from lg_prod_nodes.core.secret import Secret, hidden, scheme_of
 from lg_prod_nodes.databases.sharing import Sharing
 from lg_prod_nodes.stores.accounts.account import Account, Balance, Place, Reservation
+from lg_prod_nodes.stores.accounts.asking import Question
 from lg_prod_nodes.stores.accounts.leases import LEASES
 from lg_prod_nodes.stores.accounts.memory import MemoryAccounts
 
@@ -92,7 +92,11 @@ class AccountStore(Resource):
         wanted = Reservation(
             _tidied(account), uuid4().hex, amount, _digest(charge) if charge else None, lease
         )
-        reservation = await self._ask(blocking, self._place.reserve, wanted)
+        if blocking or not self._place.leases:
+            reservation = self._place.reserve(wanted)
+        else:
+            step = partial(self._place.reserve, wanted)
+            reservation = await Question(step, undo=self._give_back).answer()
         if reservation.granted and self._place.leases:
             LEASES.keep(self._place, reservation)
         return reservation
@@ -107,6 +111,12 @@ class AccountStore(Resource):
         """
         LEASES.drop(reservation)
         return await self._ask(blocking, self._settle, reservation, actual)
+
+    def _give_back(self, reservation: Reservation) -> None:
+        """Undo a reservation whose caller was cancelled meanwhile, now or as soon as the place can be reached."""
+        if reservation.granted:
+            with suppress(StoreUnavailable):
+                self._settle(reservation, reservation.earlier)
 
     def _settle(self, reservation: Reservation, actual: int) -> int:
         try:
@@ -180,9 +190,7 @@ class AccountStore(Resource):
     ) -> T:
         if blocking or not self._place.leases:
             return step(*args, **kwargs)
-        loop = asyncio.get_running_loop()
-        asked = loop.run_in_executor(None, partial(step, *args, **kwargs))
-        return await asyncio.shield(asked)  # who is cancelled does not wait, but has settled
+        return await Question(partial(step, *args, **kwargs)).answer()
 
 
 def _place(url: SecretStr, timeout: float) -> Place:

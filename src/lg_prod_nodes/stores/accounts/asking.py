@@ -1,0 +1,53 @@
+"""Questions that threads put to a store, for callers who may be cancelled meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Question(Generic[T]):
+    """A step in a thread, and what undoes its outcome where nobody waits for it any more.
+
+    Args:
+        step: What to do.
+        undo: Gives back what the step took; runs in a thread too, and bears its own failures.
+    """
+
+    def __init__(self, step: Callable[[], T], undo: Callable[[T], object] | None = None) -> None:
+        self._step, self._undo = step, undo
+        self._lock = threading.Lock()
+        self._is_done = self._is_left = False
+
+    async def answer(self) -> T:
+        """The step's outcome. A caller who is cancelled does not wait for it, but the step runs to its end."""
+        loop = asyncio.get_running_loop()
+        asked = loop.run_in_executor(None, self._run)
+        try:
+            return await asyncio.shield(asked)
+        except asyncio.CancelledError:
+            if self._leave() and not asked.cancelled() and asked.exception() is None:
+                loop.run_in_executor(None, self._give_back, asked.result())
+            raise
+
+    def _run(self) -> T:
+        outcome = self._step()
+        with self._lock:
+            self._is_done, is_left = True, self._is_left
+        if is_left:
+            self._give_back(outcome)
+        return outcome
+
+    def _leave(self) -> bool:
+        """Note that nobody waits, and say whether the step had ended before."""
+        with self._lock:
+            self._is_left = True
+            return self._is_done
+
+    def _give_back(self, outcome: T) -> None:
+        if self._undo is not None:
+            self._undo(outcome)
