@@ -380,3 +380,31 @@ def test_lag_grows_while_the_database_is_down(
     assert 69 < ledger.lag <= 71
     assert Ledger().lag == 0
     ledger.close()
+
+
+def test_schemas_of_one_database_have_journals_of_their_own(dsn: str, tmp_path: Path) -> None:
+    schemas = ["tenant_a", "tenant_b"]
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        for schema in schemas:
+            connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
+    names = [f"{dsn}?options=-csearch_path%3D{schema}" for schema in schemas]
+    first = Ledger(names[0], journal=tmp_path)
+    first.add(ENTRY)
+    with Ledger(names[1], journal=tmp_path) as second:
+        second.flush()  # takes over what dead processes left, of its own schema
+        assert second.entries() == ()
+    first.flush()
+    assert [entry.id for entry in first.entries()] == [ENTRY.id]
+    first.close()
+    folders = {folder.name for folder in tmp_path.iterdir()}
+    with Ledger(f"{dsn}?application_name=desk", journal=tmp_path):
+        assert {folder.name for folder in tmp_path.iterdir()} > folders
+
+
+def test_a_role_s_own_options_name_the_schema_too(
+    dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Ledger(dsn, journal=tmp_path).close()
+    monkeypatch.setenv("PGOPTIONS", "-c search_path=tenant_a")
+    Ledger(dsn, journal=tmp_path).close()
+    assert len(list(tmp_path.iterdir())) == 2

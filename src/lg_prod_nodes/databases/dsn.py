@@ -41,7 +41,7 @@ _FOREIGN = {
 """Parameters of other drivers, and what to do instead."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,40}")
-_SEARCH_PATH = re.compile(r"search_path\s*=\s*(\S+)")
+_SEARCH_PATH = re.compile(r"search_path\s*=\s*(\S+)", re.IGNORECASE)
 
 
 def host_of(dsn: Secret) -> str:

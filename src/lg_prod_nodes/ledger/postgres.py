@@ -14,7 +14,7 @@ from platformdirs import user_state_path
 
 from lg_prod_nodes.core.errors import ConfigurationError
 from lg_prod_nodes.core.secret import Secret, hidden
-from lg_prod_nodes.databases.dsn import database_of
+from lg_prod_nodes.databases.dsn import database_of, schema_of
 from lg_prod_nodes.ledger.entries import Entry, UsageRow, entry_of, kept_record, record_of
 from lg_prod_nodes.ledger.query import Query
 from lg_prod_nodes.ledger.rows import Rows
@@ -136,9 +136,10 @@ def journals_in(chosen: str | os.PathLike[str] | None) -> Path:
 
 
 def _folder(dsn: Secret, journal: str | os.PathLike[str] | None) -> Path:
-    """The folder of the journals for one database: what is in it may be sent there and nowhere else."""
+    """The folder of the journals for one schema of a database: what is in it may be sent there and nowhere else."""
     base = journals_in(journal)
-    folder = base / hashlib.sha256(database_of(dsn).encode()).hexdigest()[:16]
+    place = " ".join(filter(None, (database_of(dsn), schema_of(dsn))))
+    folder = base / hashlib.sha256(place.encode()).hexdigest()[:16]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
