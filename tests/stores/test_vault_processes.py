@@ -511,3 +511,41 @@ def test_one_thread_that_connects_without_end_holds_no_other(dsn: str) -> None:
     with connecting, pytest.raises(StoreUnavailable) as error:
         vault.forget("ada")
     assert "still connecting" in f"{error.value.__cause__}"
+
+
+def bytes_on_disk(dsn: str) -> bytes:
+    """The files of the vault's tables."""
+    files = """
+        SELECT pg_read_binary_file(pg_relation_filepath(oid)) FROM pg_class
+        WHERE relname IN ('lg_prod_nodes_vault_keys', 'lg_prod_nodes_vault')"""
+    with psycopg.connect(dsn, autocommit=True) as admin:
+        admin.execute("CHECKPOINT")
+        return b"".join(row[0] for row in admin.execute(files))
+
+
+def test_what_is_forgotten_is_out_of_the_tables_pages_at_once(dsn: str) -> None:
+    subjects = [f"subject-{n}" for n in range(20)]
+    with Vault(dsn, key=KEY) as vault:
+        for subject in subjects:
+            vault.load(session := vault.open(subject))
+            session.token(EMAIL, f"{subject}@example.org")
+            assert vault.keep(session)
+        query = """
+            SELECT k.wrapped_key, v.value FROM lg_prod_nodes_vault_keys k
+            JOIN lg_prod_nodes_vault v ON v.key_id = k.id ORDER BY k.created_at"""
+        with psycopg.connect(dsn) as admin:
+            rows = admin.execute(query).fetchall()
+        before = bytes_on_disk(dsn)
+        assert all(part in before for row in rows for part in row)
+        assert vault.forget(subjects[3])
+        after = bytes_on_disk(dsn)
+    assert not any(part in after for part in rows[3])
+    assert all(part in after for part in rows[4])
+
+
+def test_a_vault_whose_pages_cannot_be_cleaned_up_has_forgotten_all_the_same(dsn: str) -> None:
+    with Vault(dsn, key=KEY, timeout=0.5) as vault, psycopg.connect(dsn) as other:
+        vault.load(vault.open("ada"))
+        other.execute("SELECT FROM lg_prod_nodes_vault_keys")
+        assert vault.forget("ada")
+        assert not vault.forget("ada")

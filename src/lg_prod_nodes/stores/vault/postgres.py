@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import LiteralString
 from uuid import UUID
 
+from lg_prod_nodes.core.errors import StoreUnavailable
 from lg_prod_nodes.core.secret import Secret
 from lg_prod_nodes.databases.postgres import Postgres
 
@@ -16,11 +18,13 @@ TABLES: dict[str, LiteralString] = {
     "lg_prod_nodes_vault_keys": """
         CREATE TABLE IF NOT EXISTS lg_prod_nodes_vault_keys (
             id uuid PRIMARY KEY, subject_hash bytea NOT NULL UNIQUE, wrapped_key bytea NOT NULL,
-            created_at timestamptz NOT NULL DEFAULT now())""",
+            created_at timestamptz NOT NULL DEFAULT now()
+        ) WITH (autovacuum_vacuum_threshold = 0, autovacuum_vacuum_scale_factor = 0)""",
     "lg_prod_nodes_vault": """
         CREATE TABLE IF NOT EXISTS lg_prod_nodes_vault (
             key_id uuid REFERENCES lg_prod_nodes_vault_keys ON DELETE CASCADE, token text,
-            value bytea NOT NULL, PRIMARY KEY (key_id, token))""",
+            value bytea NOT NULL, PRIMARY KEY (key_id, token)
+        ) WITH (autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0)""",
 }
 
 # In the next three, the INSERT returns what is new, and the last SELECT what was there when the statement began. What
@@ -68,6 +72,10 @@ _READ: LiteralString = """
     WHERE subject_hash = %(subject)s"""
 _FORGET: LiteralString = """
     DELETE FROM lg_prod_nodes_vault_keys WHERE subject_hash = %(subject)s RETURNING id"""
+# Takes the bytes of deleted rows out of the tables' pages. The indexes, which have digests and tokens only, are left to
+# autovacuum, and so is a table that somebody else has locked.
+_CLEAN_UP = """
+    VACUUM (INDEX_CLEANUP OFF, TRUNCATE OFF, SKIP_LOCKED) lg_prod_nodes_vault_keys, lg_prod_nodes_vault"""
 
 
 class PostgresPlace:
@@ -117,7 +125,11 @@ class PostgresPlace:
 
     def forget(self, subject: bytes) -> bool:
         """Delete a subject's key and values, and say whether there was one."""
-        return bool(self._postgres.rows(_FORGET, subject=subject))
+        was_there = bool(self._postgres.rows(_FORGET, subject=subject))
+        if was_there:
+            with suppress(StoreUnavailable):  # they are deleted all the same
+                self._postgres.run(_CLEAN_UP)
+        return was_there
 
     def close(self) -> None:
         """Close the connections; the next use opens new ones."""

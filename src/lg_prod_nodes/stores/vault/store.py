@@ -142,8 +142,10 @@ class Vault(Resource):
     def forget(self, subject: str) -> bool:
         """Destroy a subject's key and values: its tokens cannot be resolved any more, wherever they are.
 
-        This holds at once for every process; sessions that are open there go on under a new key. Backups that were
-        made of the database before have the key for as long as they are kept.
+        This holds at once for every process; sessions that are open there go on under a new key. In Postgres the rows
+        are deleted and their pages cleaned up at once. Whoever has the master key can still read them in what was
+        written before: write-ahead log that is not recycled yet, replicas that lag, backups. The how-to on tokens says
+        until when.
 
         Returns:
             Whether there was something to forget.
