@@ -133,7 +133,7 @@ def use_every_store(dsn: str) -> None:
     account = Account("ada", limit=10)
     with LimitStore(dsn) as limits, Vault(dsn, key=KEY) as vault:
         drive(limits.acquire(parse_limits("10/second"), "ada", blocking=True))
-        vault.load(session := vault.open("ada"))
+        vault.load(session := vault.session("ada"))
         token = session.token("EMAIL_ADDRESS", "ada@example.org")
         assert vault.keep(session)
         assert vault.restore("ada", token) == "ada@example.org"

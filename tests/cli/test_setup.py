@@ -79,7 +79,7 @@ def test_a_service_that_may_make_nothing_works_after_the_owner_s_setup(
     with Production(BUILDER, policies, postgres=theirs) as app:
         result = app.invoke(HELLO, THREAD)
     assert result["messages"][0].content.startswith("I am [EMAIL_ADDRESS_")
-    vault.load(vault.open("ada"))
+    vault.load(vault.session("ada"))
     assert vault.forget("ada")
 
 

@@ -527,7 +527,7 @@ def test_what_is_forgotten_is_out_of_the_tables_pages_at_once(dsn: str) -> None:
     subjects = [f"subject-{n}" for n in range(20)]
     with Vault(dsn, key=KEY) as vault:
         for subject in subjects:
-            vault.load(session := vault.open(subject))
+            vault.load(session := vault.session(subject))
             session.token(EMAIL, f"{subject}@example.org")
             assert vault.keep(session)
         query = """
@@ -545,7 +545,7 @@ def test_what_is_forgotten_is_out_of_the_tables_pages_at_once(dsn: str) -> None:
 
 def test_a_vault_whose_pages_cannot_be_cleaned_up_has_forgotten_all_the_same(dsn: str) -> None:
     with Vault(dsn, key=KEY, timeout=0.5) as vault, psycopg.connect(dsn) as other:
-        vault.load(vault.open("ada"))
+        vault.load(vault.session("ada"))
         other.execute("SELECT FROM lg_prod_nodes_vault_keys")
         assert vault.forget("ada")
         assert not vault.forget("ada")

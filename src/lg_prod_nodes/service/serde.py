@@ -18,7 +18,7 @@ from langgraph.checkpoint.serde.event_hooks import SerdeEvent, register_serde_ev
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from pydantic import SecretBytes, SecretStr
 
-from lg_prod_nodes.core import run
+from lg_prod_nodes.core import report, usage
 from lg_prod_nodes.core.errors import ConfigurationError, UntrustedType
 
 AllowedType = type | str
@@ -90,7 +90,7 @@ def _name_of(kind: AllowedType) -> tuple[str, ...]:
 def _always() -> set[tuple[str, ...]]:
     """Values of LangGraph, of this library, and secrets, which do nothing when they are made."""
     kinds = [SecretBytes, SecretStr, importlib.import_module("langgraph.errors").NodeError]
-    for module in (langgraph.types, run):
+    for module in (langgraph.types, report, usage):
         kinds += [kind for kind in vars(module).values() if _is_value(kind, module.__name__)]
     return names_of(kinds)
 
