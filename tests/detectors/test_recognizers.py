@@ -1,5 +1,9 @@
 """What each recognizer finds and what it leaves, alone and without the engine around it."""
 
+# ruff: noqa: RUF001
+
+# ruff: noqa: RUF001
+
 from __future__ import annotations
 
 import json
@@ -100,6 +104,13 @@ FOUND = {
         "8 or «8 (301) 458-18-99»",
         "«+7 160 757 6063» and «+1 211 555 0142»; We left. «212-555-0142»",
         r'{"n": "a\n«212-555-0142»"}',
+        "customer «(415) 555-2671» called; patient «415-555-2671», account holder: «415-555-2671»",
+        '{"customer": "«020 7946 0991»", "user": "«(415) 555-2671»", "id": "«415-555-2671»"}',
+        "customer id «(415) 555-2671», passenger no. «415-555-2671»",
+        "try «6466977900»! Or ask («6466977900»), Sure thing: «6466977900»",
+        "我的号码是«13812345678»，或（«13812345678»）",
+        "«+41 96 585 51 00»-Office,«+913526467625»-Fax «968.427.7421»-Mobile",
+        "see («(07700) 598021») or («(415) 555-2671»), «415-3552466», at «95 8069-5042»",
     ],
     "IP_ADDRESS": [
         "server «10.0.0.1» down, «192.168.1.1»:8080, «10.0.0.0/8»",
@@ -111,6 +122,7 @@ FOUND = {
         "«1.2.3.4»",
         "ssh root@«203.0.113.7»; ping «1.2.3.4»",
         r'{"x": "a\n«192.168.1.1»\n"}',
+        "para «172.23.208.227», node «10.1.2.3», redis «172.16.0.9»",
     ],
     "EMAIL_ADDRESS": [
         "«a@b.co», <«bob+x@mail.example.co.uk»>, '«o'neil@example.ie»'",
@@ -139,6 +151,11 @@ FOUND = {
         '"ssn":"«219099999»"',
         'text=«234-45-6789» {"type": "text", "text": "«234-45-6789»"} text: «234 45 6789»',
         "context=«234-45-6789», you can reach me at «234-45-6789»",
+        "tax id «585-87-9025», TIN: «585-87-9025», taxpayer id «585-87-9025», national id «585 87 9025»",
+        '{"tax_id": "«585-87-9025»", "customer_id": "«585-87-9025»"} patient «585-87-9025»',
+        "account «585-87-9025», member no. «585.87.9025», policy: «585-87-9025»",
+        "ssn,name\n«219099999»,Ann",
+        "con «027 42 7143», «039.83.9024»",
     ],
     "MAC_ADDRESS": ["«00:1A:2B:3C:4D:5E» «00-1a-2b-3c-4d-5e» «0012.3456.789a»"],
 }
@@ -164,6 +181,9 @@ LEFT = {
         "12345678-1234-1234-1234-123456789012 a1b2c3d4-5678-9012 0x1234567890 1Z999AA10123456784",
         "IBAN DE89 3704 0044 0532 0130 00",
         "+12345678, +999 1234567890",
+        '{"customer_id": 2125550142, "user": 2125550142, "x": [2125550142]} count: 2125550142',
+        "read 6466977900 bytes of 6466977900 rows, customer id 6466977900, part 6466977900, about 7800000000 people",
+        "code postal 06190-863, in 20 2020-2021, ssn 039.83.9024 and 027 42 7143",
     ],
     "IP_ADDRESS": [
         "v1.2.3.4 version 10.2.3.4 Version: 203.0.113.7 chapter 1.2.3.4 section 4.5.6.7 § 1.2.3.4 release 12.0.1.3",

@@ -170,11 +170,11 @@ def words_before(text: str, at: int) -> list[str]:
     return [word.lower() for word in _WORD.findall(said)]
 
 
-def line_before(text: str, at: int) -> list[str]:
-    """The words of the line before a place, in lower case."""
-    return [
-        word.lower() for word in _WORD.findall(text[max(0, at - _REACH) : at].rpartition("\n")[2])
-    ]
+def line_before(text: str, at: int, lines: int = 1) -> list[str]:
+    """The words of the line before a place, in lower case; of more than one line, if said so."""
+    near = text[max(0, at - _REACH) : at].rsplit("\n", lines)
+    said = "\n".join(near[-lines:])
+    return [word.lower() for word in _WORD.findall(said)]
 
 
 def without_last(given: list[str], fillers: frozenset[str], most: int = 4) -> list[str]:

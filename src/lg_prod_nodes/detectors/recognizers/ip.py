@@ -32,11 +32,10 @@ _END_OF_V4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}\s?-$")
 _NUMBERED = words(
     """
     android annex apache appendix article bios build bump bumped chap chapter chapters chrome chromium clause debian
-    docker downgrade downgraded driver edge extension fig figure firefox firmware fw hotfix ios item java kernel
-    kubernetes linux macos milestone mysql nginx node oid openssl opera para paragraph part patch pin pinned plugin
-    postgres postgresql python redis release releases req requirement requires rev revision rule safari schema sdk sec
-    sect section sections since spec step steps table tag tomcat ubuntu update updated upgrade upgraded v ver version
-    versions windows
+    downgrade downgraded driver extension fig figure firefox firmware fw hotfix ios java kernel kubernetes linux macos
+    milestone oid openssl opera paragraph part patch pin pinned plugin python release releases req requirement requires
+    rev revision rule safari schema sdk sec sect section sections since spec step steps table tag ubuntu update updated
+    upgrade upgraded v ver version versions windows
     """
 )
 """Words whose numbers are versions, sections and the like."""

@@ -73,10 +73,15 @@ class SsnRecognizer(CheckedRecognizer):
             start, end = found.span()
             if not _is_bounded(text, start, end) or not _is_issued(re.sub(r"\D", "", found[0])):
                 continue
-            if not _SOCIAL.isdisjoint(line_before(text, start)[-_SAYS_SO:]):
+            if not _SOCIAL.isdisjoint(_words_near(text, start)):
                 yield Span(start, end, _SAID)
             elif certainty := _by_form(found, Lead(text, start)):
                 yield Span(start, end, certainty)
+
+
+def _words_near(text: str, at: int) -> list[str]:
+    """The words before a place, on its line and the one before, as in a form or under a column's name."""
+    return line_before(text, at, lines=2)[-_SAYS_SO:]
 
 
 def _by_form(number: re.Match[str], lead: Lead) -> float:
@@ -85,7 +90,7 @@ def _by_form(number: re.Match[str], lead: Lead) -> float:
     What may lead to a telephone number, as `text` does, may be a field's name too.
     """
     mark = number[1]
-    if not mark or number[0].startswith("9") or lead.names_phone() or lead.names_other():
+    if not mark or number[0].startswith("9") or lead.names_phone() or lead.names_thing():
         return 0.0
     return _SAID if mark == "-" and not lead.speaks_of_phone() else _FORM
 

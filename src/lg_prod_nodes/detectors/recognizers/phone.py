@@ -28,6 +28,9 @@ _GROUP = re.compile(r"[0-9]+")
 _EXTENSION = re.compile(
     r"(?:[ ,]{0,2}(?:x|ext\.?|extension)[ :.]{0,2})[0-9]{1,6}(?![0-9A-Za-z])", re.IGNORECASE
 )
+_LABEL_AFTER = re.compile(
+    r"-(?:[Oo]ffice|[Ff]ax|[Mm]obile|[Cc]ell|[Hh]ome|[Ww]ork|[Dd]irect|[Dd]esk|[Tt]el)(?!\w)"
+)
 _NEVER_BEFORE = frozenset("#$€£%@^~./-)")
 """What goes before no number, but for the last four marks where they do not follow a word."""
 _BEFORE_EXTENSION = tuple(" ,xXeE")
@@ -122,7 +125,7 @@ def _repeats(text: str, groups: Groups, first: int, at: int) -> bool:
 def _start(text: str, least: int, digits: int) -> int:
     """Where a number begins: a plus or an opening bracket before its digits belongs to it."""
     start = digits
-    while start > least and text[start - 1] in "+(":
+    while start > least and text[start - 1] in "+(" and text[start] != "(":
         start -= 1
     if text[start] == "(" and ")" not in text[digits : digits + 7]:
         return start + 1
@@ -150,6 +153,8 @@ def _ends(text: str, end: int) -> bool:
         return True
     if is_word(following) or following in "%@°€$£":
         return False
+    if following == "-" and _LABEL_AFTER.match(text, end):
+        return True
     return not (following in "./:-" and is_word(later))
 
 

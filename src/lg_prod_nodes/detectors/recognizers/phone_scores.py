@@ -33,11 +33,23 @@ _NORTH_AMERICA = re.compile(
 )
 """The form of the North American plan, which is clear even where the number is not in use."""
 _AMERICAN_BY_SPACES = re.compile(r"(?:1 )?[2-9][0-9]{2} [2-9][0-9]{2} [0-9]{4}")
-_TRUNK = re.compile(r"\(?0|\([1-9][0-9]{1,2}\)|8[ -]?\(|[1-9][1-9] 9[0-9]{4}-[0-9]{4}$")
-"""How national numbers begin that are clear by their form: what is dialled first, an area in brackets, as in Brazil."""
+_TRUNK = re.compile(
+    r"\(?0|\([1-9][0-9]{1,2}\)|8[ -]?\("
+    r"|[1-9][1-9] (?!20[0-9]{2}-)(?:9[0-9]{4}|[2-8][0-9]{3})-[0-9]{4}$|[2-9][0-9]{2}-[0-9]{7}$"
+)
+"""How national numbers begin that are clear by their form: a trunk prefix, an area in brackets or apart."""
 
 _BARE_TRUNK = re.compile(r"0[1-9][0-9]{8,9}")
 """The digits of a national number that no amount, time or counted number begins like."""
+_BARE_IN_PROSE = re.compile(
+    r"[2-9][0-9]{2}[2-9][0-9]{6}|[6-9][0-9]{9}|[1-9][1-9]9[0-9]{8}|1[2-9][0-9]{9}|0[1-9][0-9]{7}"
+)
+"""The digits of a number from North America, India, Brazil, China, and of a short one that begins with a zero."""
+_COUNTED_AFTER = re.compile(
+    r" ?(?:[kKMG]?B\b|%|[a-z]{0,5}bytes?|bits?|ms|ns|us|seconds?|minutes?|hours?|days?|years?|rows?|records?|items?"
+    r"|users?|people|tokens?|times|dollars?|euros?|USD|EUR|GBP|INR|tons?|units?|votes?|views?|km|miles?|meters?)(?!\w)"
+    r"|0* ?[-+*/=<>] ?[0-9]"
+)
 _COUNTED = frozenset(["0123456789", "01234567890", "01234567891"])
 
 _DECIMAL = r"[+-]?[0-9]{1,3}\.[0-9]{3,}(?: {1,2}[+-]?[0-9]{1,3}\.[0-9]{3,})?"
@@ -46,13 +58,14 @@ _OTHER_FORM = re.compile(
     r"|[0-3]?[0-9]([./-])[0-3]?[0-9]\2(?:19|20)?[0-9]{2}(?: {1,2}[0-9 ]*)?"
     r"|[0-3]?[0-9] [01]?[0-9] (?:19|20)[0-9]{2}(?: {1,2}[0-9 ]*)?"
     r"|[0-9]{1,3}(?:\.[0-9]{1,3}){3}"
-    r"|[0-9]{3}-[0-9]{2}-[0-9]{4}"
+    r"|[0-9]{3}([ .-])[0-9]{2}\3[0-9]{4}"
+    r"|[0-9]{5}-[0-9]{3}"
     rf"|{_DECIMAL}"
 )
-"""Dates with and without a time, IP addresses, social security numbers, decimals."""
+"""Dates with and without a time, IP addresses, social security numbers, postal codes, decimals."""
 _DECIMALS = re.compile(_DECIMAL)
 _THOUSANDS = re.compile(r"[1-9][0-9]{0,2}([ .\u00a0\u202f])[0-9]{3}(?:\1[0-9]{3})*")
-_COUNT_BEFORE = re.compile(r"[0-79][ .-]")
+_COUNT_BEFORE = re.compile(r"[1-79][ .-]|0[ .]")
 _TIME = re.compile(
     r"1[4-9][0-9]{8}(?:[0-9]{3})?|(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])[0-3][0-9][0-9]{0,6}"
 )
@@ -96,6 +109,12 @@ class Candidate:
         """Whether it goes on a group of digits or of an account number, as in a card and an IBAN."""
         return bool(_group_before(self.text, self.taken, self.start))
 
+    def is_named_otherwise(self) -> bool:
+        """Whether the words before it name something else; of a record, they say so of bare digits alone."""
+        if len(self.groups) == 1:
+            return self.lead.names_record()
+        return self.lead.names_thing()
+
 
 def _group_before(text: str, taken: int, start: int) -> str:
     """The end of the group of digits or of an account number that goes on here, if no number has ended there."""
@@ -122,7 +141,7 @@ def score(candidate: Candidate, budget: Budget) -> float:
         return 0
     is_named = candidate.lead.names_phone()
     is_said = is_named or candidate.lead.speaks_of_phone()
-    if not is_said and candidate.lead.names_other():
+    if not is_said and candidate.is_named_otherwise():
         return 0
     if len(candidate.groups) == 1 and not is_named and _TIME.fullmatch(candidate.digits):
         return 0
@@ -145,7 +164,7 @@ def _score_of_international(candidate: Candidate, budget: Budget) -> float:
     is_said = candidate.lead.names_phone() or candidate.lead.speaks_of_phone()
     if is_said and len(number) >= _LEAST_SAID:
         return _FORM
-    if len(number) < _LEAST_POSSIBLE or (not is_said and candidate.lead.names_other()):
+    if len(number) < _LEAST_POSSIBLE or (not is_said and candidate.lead.names_record()):
         return 0
     return _FORM if is_possible(number) else 0
 
@@ -156,7 +175,7 @@ def _score_of_national(candidate: Candidate, budget: Budget) -> float:
         return 0
     is_clear = bool(_TRUNK.match(written) or _AMERICAN_BY_SPACES.fullmatch(written))
     if len(candidate.groups) == 1:
-        is_clear = bool(_BARE_TRUNK.fullmatch(digits)) and digits not in _COUNTED
+        is_clear = _is_clear_when_bare(candidate)
     elif _THOUSANDS.fullmatch(written):
         is_clear = False
     if _COUNT_BEFORE.match(written) or not (is_clear or candidate.lead.is_near_phone()):
@@ -164,3 +183,14 @@ def _score_of_national(candidate: Candidate, budget: Budget) -> float:
     if budget.is_spent() or is_valid_somewhere(digits):
         return _FORM if is_clear else _SAID
     return 0
+
+
+def _is_clear_when_bare(candidate: Candidate) -> bool:
+    """Whether digits without any mark are a telephone number by their plan and by the sentence that they stand in."""
+    digits = candidate.digits
+    if _BARE_TRUNK.fullmatch(digits):
+        return digits not in _COUNTED
+    if not _BARE_IN_PROSE.fullmatch(digits) or digits.endswith("0000"):
+        return False
+    end = candidate.groups[-1][1]
+    return candidate.lead.is_in_prose() and not _COUNTED_AFTER.match(candidate.text, end)

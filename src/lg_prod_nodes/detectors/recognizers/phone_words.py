@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from lg_prod_nodes.detectors.recognizers.checked import (
     line_before,
     without_last,
@@ -16,17 +18,26 @@ _PHONES = words(
     """
 )
 
-_OTHERS = words(
+_THINGS = words(
     """
-    account acct amount asset balance barcode batch bic booking bug build bus bytes card case claim code commit
-    confirmation contract coordinate coordinates count customer date device docket dossier ean ein employee epoch flight
-    gtin hash iban iccid id ids imei imsi invoice isbn issn issue item job key lat latitude length licence license line
-    lng lon longitude lot lpn member nino offset order page parcel part passport patient payment pid pin po policy port
-    postal postcode price product quote range receipt ref reference release request reservation room routing row run
-    score security seed serial session sha shipment size sku sn sort span ssn student sum tax ticket tid time timestamp
-    tin total trace tracking transaction ts txn uid upc user uuid vat ver version vin waybill zip
+    amount balance barcode batch bic booking bug build bus bytes code commit confirmation contract coordinate
+    coordinates count date device docket ean epoch flight gtin hash iban iccid imei imsi invoice isbn issn issue item
+    job lat latitude length line lng lon longitude lot lpn offset order page parcel part pin po port postal postcode
+    price product quantity quote range receipt reservation room routing row rows run score seed serial session sha
+    shipment size sku sn sort span sum ticket time timestamp total trace tracking transaction ts txn upc vat ver
+    version vin waybill zip
     """
 )
+"""Words whose numbers are no telephone numbers, however they are written."""
+
+_RECORDS = words(
+    """
+    account acct asset card case claim client contact customer dossier ein employee holder id ids key license licence
+    member nino number passenger passport patient person pid policy ref reference release request security ssn student
+    subscriber tax taxpayer tid tin uid user uuid
+    """
+)
+"""Words of people and of their records, whose bare digits may be an identifier as well as a telephone number."""
 
 _CALLS = words("call contact dial phone reach reachable ring text")
 _WHOSE = words(
@@ -40,6 +51,14 @@ _AFTER_CALLS = words(
     "anytime at back directly her him is me now on tell them to today tomorrow under up us using via was"
 )
 _AFTER_OTHERS = words("code id ids is key ms no nr ns num number numbers ref s was")
+_SENTENCE = 40
+_LETTER = r"(?:[^\W\d_]|[^\x00-\x7F])"
+_UNSPACED = r"[\u3040-\u9fff\uac00-\ud7af]"
+_PROSE = re.compile(
+    rf"{_LETTER}{{2}}[,.!?]? \(?$|{_LETTER}{{2}} {_LETTER}{{2,20}}: \(?$"
+    rf"|{_UNSPACED}[(:,\u3000-\u303f\uff00-\uff1f]? ?$"
+)
+_CODE = re.compile(r"[=<>{}\[\]_|;`\\$\"]")
 
 
 class Lead:
@@ -79,13 +98,25 @@ class Lead:
             return True
         return len(said) > 1 and said[-1] in _NUMBERS and said[-2] in _WHOSE
 
-    def names_other(self) -> bool:
-        """Whether what stands directly before a number calls it something else, as in `order no.` and `"ts":`."""
+    def names_thing(self) -> bool:
+        """Whether what stands directly before a number names a thing with numbers, as in `order no.` and `"ts":`."""
+        return self._names(_THINGS)
+
+    def names_record(self) -> bool:
+        """Whether it names such a thing, or a record of someone, as in `customer id`: bare digits are no phone's."""
+        return self._names(_THINGS) or self._names(_RECORDS)
+
+    def _names(self, known: frozenset[str]) -> bool:
         said = self._said
-        if said and said[-1] in _OTHERS:
+        if said and said[-1] in known:
             return True
         said = without_last(said, _AFTER_OTHERS, 2)
-        return bool(said) and said[-1] in _OTHERS
+        return bool(said) and said[-1] in known
+
+    def is_in_prose(self) -> bool:
+        """Whether a sentence leads to a number: words and a space, with no sign of a field or of code between."""
+        lead = self._text[max(0, self._at - _SENTENCE) : self._at].rpartition("\n")[2]
+        return _PROSE.search(lead) is not None and not _CODE.search(lead)
 
     def is_near_phone(self) -> bool:
         """Whether the line speaks of telephones shortly before."""
