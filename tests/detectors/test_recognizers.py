@@ -196,6 +196,7 @@ LEFT = {
     "EMAIL_ADDRESS": [
         "@user foo@ @decorator.x a@b icon@2x.png pkg@1.2.3 git@github.com:a/b.git x @ y.com https://u:p@h.com",
         "ann@nowhere",
+        "postgres://app:$DB_PASSWORD@db.internal:5432/app ssh $USER@example.com",
     ],
     "CREDIT_CARD": [
         "4111111111111112 41111111111111111 a4111111111111111 4111111111111111b 0.4111111111111111 1700000000000",

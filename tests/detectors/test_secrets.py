@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from lg_prod_nodes.detectors import Detector
 from lg_prod_nodes.detectors.reading.words import WordEngine
+from lg_prod_nodes.detectors.recognizers.assigned import names_secret
 from lg_prod_nodes.detectors.recognizers.issuers import FORMATS, Format
 from lg_prod_nodes.detectors.recognizers.secrets import SecretRecognizer
 from lg_prod_nodes.detectors.scan.patterns import Expression, Prefilter, View
@@ -91,6 +92,17 @@ def test_finds_the_keys_of(key: str, around: str) -> None:
         f"AccountName=x;AccountKey=«{some(86)}==»;",
         f"TWILIO_ACCOUNT_SID=«{'A' + 'C'}{some(32, HEX)}»",
         "\\nAPI_TOKEN=«aB3dE5fG7h»\\n",
+        "password=«Tr0ub4dor&3» DB_PASSWORD=«ab1;cd&ef,gh»",
+        "user=a&password=«hunter22»&x=1 and password=«abc123!»,user=x",
+        "Server=db;User Id=sa;Password=«P@ss1;w0rd»;Encrypt=true",
+        '{"password": «12345678», "passcode": «4711»} password: «12345678»',
+        "<password>«hunter2x»</password> <db:password>«S3cret!!»</db:password>",
+        "DB_PASSWORD=«CorrectHorseBattery»\n",
+        "pass: «hunter2» smtp_pass=«Abc123xyz» mot de passe: «Soleil2024»",
+        "Username: ann\nPassword:\n«Hunter2!!x»",
+        'if password == "«hunter22»": ...',
+        "PASSWORD=«a\\b1cd2e»",
+        "https://x/y?token=«abc123DEF456ghi»&z=1",
     ],
 )
 def test_finds_by_what_stands_before(text: str) -> None:
@@ -118,10 +130,75 @@ def test_finds_by_what_stands_before(text: str) -> None:
         'password: "abc1234, token, abc12345; password = user.password1x, password=get_it(1)',
         "eyJ!!!!!!!!!.eyJzdWIiOiIxIn0.abc eyJhbGciOiJI.eyJzdWIiOiIxIn0.abc",
         "[SECRET:0123456789abcdef] [API_TOKEN:0123456789abcdef] [SECRET_a1b2c3d4]",
+        "password: SecretStr\nlogin(password: String!): S\nstruct Cfg { password: SecretString }",
+        "password = sys.argv[2]; token = tokens[0]; this.password = newPassword; password: params[:password]",
+        "password: Optional[str] = None, { username, password: userPassword }, val token = session.token1",
+        "const token = oauth2.accessToken\nconnect(user=user, password=password1)\nprivate_key: Ed25519PrivateKey",
+        "--- PASS: TestLogin1 (0.00s)\nPASS: test_x1.py\n--- PASS: TestToken2 (0.01s)",
+        '{"Pass": "TestLogin1", "pass": 120123, "fail": 3}',
+        "SELECT 1 WHERE token = :session_token1 AND password = :password1 OR password = @password1 OR token=$1",
+        "DB_PASSWORD:\n  valueFrom:\n    secretKeyRef: x\npassword:\n  minLength: 8\npassword: &anchor1x",
+        "Username:\nPassword:\nRemember_me_2024",
+        "postgres://app:$DB_PASSWORD@db.internal:5432/app http://user:password@host",
+        '"password": "Enter your password", "password": "Password must be at least 8 characters"',
+        '{"password": "Mot de passe", "password": "Das Passwort 2"}',
+        "password: z.string().min(8), password: required|min:8|confirmed, apiKey: process.env.API_KEY2",
+        "token: ${{ secrets.TOKEN1 }}, token: !Ref Token1, password: !vault1 |",
+        '"NextToken": "abc123DEF456", "ChangeToken": "abcd12f2-46da", publicKeyToken="1fc8b3b9a1e18e3b"',
+        "AK" + "IAIOSFODNN7EXAMPLE",
     ],
 )
 def test_leaves(text: str) -> None:
     assert found(text) == []
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        'a"b\\c99x',
+        "Tr0ub4dor&3",
+        "pa;ss,w0rd",
+        "correct horse battery staple",
+        "a dog 99!x",
+        "o'kay9\\",
+    ],
+)
+def test_a_password_is_found_whole_however_deep_its_json_is_nested(password: str) -> None:
+    text = json.dumps({"password": password, "user": "ann"})
+    for _ in range(3):
+        (value,) = found(text)
+        assert value in text
+        text = json.dumps({"arguments": text})
+    assert found(f"password={password!r}") == [repr(password)[1:-1]]
+
+
+def test_a_signed_url_keeps_who_signed_it_and_loses_the_signature() -> None:
+    key, proof = "AK" + "IA" + some(14, string.ascii_uppercase).upper() + "77", some(64, HEX)
+    signed = (
+        f"https://b.s3.amazonaws.com/k?X-Amz-Credential={key}%2F20260101&X-Amz-Signature={proof}"
+    )
+
+    assert found(signed) == [proof]
+    assert found(f"https://b/k?AWSAccessKeyId={key}&Signature={proof}&Expires=1") == [proof]
+    assert found(f"AWS4-HMAC-SHA256 Credential={key}/x, SignedHeaders=host, Signature={proof}") == [
+        proof
+    ]
+    assert found(f"https://a/c?sv=2020&sig={proof}%3D") == [f"{proof}%3D"]
+    assert found(f"aws_access_key_id={key}") == [key]
+
+
+@pytest.mark.parametrize(
+    "name", ["password", "api_key", "dbPassword", "client-secret", "token", "PASSWORD2"]
+)
+def test_names_of_secrets(name: str) -> None:
+    assert names_secret(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["user", "key", "next_page_token", "password_hint", "monkey", "max_tokens", ""]
+)
+def test_other_names(name: str) -> None:
+    assert not names_secret(name)
 
 
 @pytest.mark.parametrize("kind", ["", "RSA ", "EC ", "OPENSSH ", "ENCRYPTED "])

@@ -26,6 +26,7 @@ _DOMAIN = re.compile(r"[^\W_](?:[\w-]{0,62}[^\W_])?(?:\.[^\W_](?:[\w-]{0,62}[^\W
 _ASCII_LABEL = re.compile(r"[A-Za-z0-9-]+")
 _LAST_OF_ESCAPE = re.compile(r"\\u[0-9a-fA-F]{4}")
 _USER_OF_A_URL = re.compile(r"://[^\s/?#@]*$")
+_BEFORE_A_PASSWORD = frozenset(":/$!#=*^(){}|~")
 _REPOSITORY = re.compile(r"[:/][A-Za-z0-9~]")
 
 
@@ -85,7 +86,9 @@ def _domain(text: str, start: int) -> tuple[int, float] | None:
 
 
 def _is_of_a_url(text: str, start: int, at: int, end: int) -> bool:
-    """Whether it is the password of a URL, or the user of a repository, as in `git@example.com:team/project`."""
+    """Whether it is a URL's password, a variable, or a repository's user, as in `git@example.com:team/project`."""
     if text[start:at] == "git" and _REPOSITORY.match(text, end):
         return True
-    return char_at(text, start - 1) in ":/" and bool(_USER_OF_A_URL.search(before(text, start, 96)))
+    return char_at(text, start - 1) in _BEFORE_A_PASSWORD and (
+        char_at(text, start - 1) == "$" or bool(_USER_OF_A_URL.search(before(text, start, 96)))
+    )

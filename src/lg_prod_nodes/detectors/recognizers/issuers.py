@@ -140,10 +140,6 @@ FORMATS = (
         "https://learn.microsoft.com/azure/event-hubs/event-hubs-get-connection-string", "sharedaccesskey=",
     ),
     Format("Azure", "Q~", r"[A-Za-z0-9_~.]{3}[0-9]Q~[A-Za-z0-9_~.-]{31,34}", "gitleaks azure-ad-client-secret"),
-    Format(
-        "Azure", "sig=", r"[A-Za-z0-9%+/]{40,80}(?:%3[Dd]|=)",
-        "https://learn.microsoft.com/azure/storage/common/storage-sas-overview", r"[?&]sig=",
-    ),
     Format("Databricks", "dapi", r"dapi[0-9a-f]{32}(?:-[0-9])?", "gitleaks databricks-api-token"),
     Format("DigitalOcean", "_v1_", r"do[opr]_v1_[0-9a-f]{64}", "gitleaks digitalocean-pat"),
     Format("Shopify", "shp", r"shp(?:at|ca|pa|ss)_[0-9a-fA-F]{32}", "gitleaks shopify-access-token"),

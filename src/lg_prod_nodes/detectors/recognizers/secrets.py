@@ -9,6 +9,11 @@ import re
 from collections.abc import Callable, Collection, Iterator
 from functools import cache
 
+from lg_prod_nodes.detectors.recognizers.assigned import (
+    assigned,
+    entropy,
+    has_letters_and_digits,
+)
 from lg_prod_nodes.detectors.recognizers.checked import (
     CERTAIN,
     CheckedRecognizer,
@@ -18,11 +23,9 @@ from lg_prod_nodes.detectors.recognizers.checked import (
 )
 from lg_prod_nodes.detectors.recognizers.issuers import FORMATS, Format
 from lg_prod_nodes.detectors.recognizers.passwords import (
-    assigned,
-    entropy,
-    has_letters_and_digits,
     of_headers,
     of_options,
+    of_signatures,
     of_urls,
 )
 
@@ -34,6 +37,14 @@ _WEB_TOKEN = re.compile(rf"eyJ[{_TEXT}]{{8,1000}}\.[{_TEXT}]{{2,8000}}\.[{_TEXT}
 _BLOCK = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
 _BLOCK_END = re.compile(r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
 """A private key, RFC 7468; without its end, all that follows."""
+_LEAST_OF_A_KEY = 12
+"""The different characters that a key has at least, where an example such as `XXXX` has a few."""
+
+
+_SIGNED_BY = re.compile(
+    r"(?:[?&](?:X-Amz-Credential|AWSAccessKeyId)|HMAC-SHA256\s{1,2}Credential)(?:=|%3D)$",
+    re.IGNORECASE,
+)
 
 
 @cache
@@ -52,12 +63,19 @@ def _of_issuer(form: Format, text: str) -> Iterator[Span]:
             near.search(before(text, found.start())) and has_letters_and_digits(found[0])
         ):
             continue
-        if _is_random(found[0]):
+        if _is_random(found[0]) and not _signs_a_request(form, text, found.start()):
             yield Span(*found.span(), CERTAIN)
+
+
+def _signs_a_request(form: Format, text: str, at: int) -> bool:
+    """Whether it names the key that a URL or a request was signed with, which is sent to everyone."""
+    return form.issuer == "AWS" and bool(_SIGNED_BY.search(before(text, at, 32)))
 
 
 def _is_random(value: str) -> bool:
     """Whether it is no example such as `sk-xxxxxxxxxxxx` or `sk-your-api-key-goes-here`."""
+    if "EXAMPLE" in value:
+        return False
     return len(set(value)) > 6 and (any(char.isdigit() for char in value) or entropy(value) > 3.5)
 
 
@@ -82,7 +100,8 @@ def _blocks(text: str) -> Iterator[Span]:
     while found := _BLOCK.search(text, at):
         end = _BLOCK_END.search(text, found.end())
         at = end.end() if end else len(text)
-        yield Span(found.start(), at, CERTAIN)
+        if not end or len(set(text[found.end() : end.start()])) > _LEAST_OF_A_KEY:
+            yield Span(found.start(), at, CERTAIN)
 
 
 _KINDS: tuple[tuple[str, Callable[[str], Iterator[Span]]], ...] = (
@@ -92,9 +111,10 @@ _KINDS: tuple[tuple[str, Callable[[str], Iterator[Span]]], ...] = (
     (r"(?:[Bb]earer|BEARER|[Aa]pi[Kk]ey|[Tt]oken|[Bb]asic)\s", of_headers),
     (r"\s-(?:u|-user)[ =]", of_options),
     (
-        r"(?i:pass|pwd|contrase|secret|token|jwt|credential|key).{0,40}(?:[:=,]|(?i:is))",
+        r"(?i:pass|pwd|contrase|secret|token|jwt|credential|key).{0,40}(?:[:=,>]|(?i:is))",
         assigned,
     ),
+    (r"(?i:signature|security-token|sig)(?:=|%3[Dd])", of_signatures),
 )
 """Secrets that have no issuer: what a text with one holds, and what finds it."""
 
