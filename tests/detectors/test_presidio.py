@@ -120,10 +120,33 @@ def test_a_threshold_of_its_own_counts_for_an_entity() -> None:
     assert found("one two", detector) == [("one", "ONE")]
 
 
-def test_what_is_allowed_is_no_finding() -> None:
-    detector = Detector(["IP_ADDRESS"], allow=["127.0.0.1", "10.1.2%2e3"])
+@pytest.mark.parametrize(
+    ("allow", "text"),
+    [
+        ("support@example.com", "SUPPORT@Example.com"),
+        ("Support@Example.com", "support@example.com"),
+        ("+1 (212) 555-0142", "+1 212 555 0142"),
+        ("ｓｕｐｐｏｒｔ@example.com", "support@example.com"),
+        ("jörg@müller.de", "jo\u0308rg@mu\u0308ller.de"),
+    ],
+)
+def test_what_is_allowed_is_allowed_however_it_is_written(allow: str, text: str) -> None:
+    detector = Detector(DEFAULT_ENTITIES, allow=[allow])
 
-    assert found("127.0.0.1 10.1.2.3 10.1.2%2e3", detector) == [("10.1.2.3", "IP_ADDRESS")]
+    assert found(f"to {text}, or to {EMAIL} and 101.23.4.5", detector) == [
+        (EMAIL, "EMAIL_ADDRESS"),
+        ("101.23.4.5", "IP_ADDRESS"),
+    ]
+
+
+def test_numbers_that_are_alike_are_not_allowed_together() -> None:
+    assert found("10.12.34.5", Detector(["IP_ADDRESS"], allow=["101.23.4.5"])) != []
+
+
+def test_what_is_allowed_is_no_finding() -> None:
+    detector = Detector(["IP_ADDRESS"], allow=["10.9.9.9", "10.1.2%2e3"])
+
+    assert found("10.9.9.9 10.1.2.4 10.1.2%2e3 10.1.2.3", detector) == [("10.1.2.4", "IP_ADDRESS")]
 
 
 def test_given_context_makes_surer() -> None:

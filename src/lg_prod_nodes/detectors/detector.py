@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from lg_prod_nodes.core.errors import ConfigurationError
 from lg_prod_nodes.core.resource import Resource
 from lg_prod_nodes.core.secret import Secret
+from lg_prod_nodes.detectors.allowed import Allowed
 from lg_prod_nodes.detectors.findings import Finding, apart
 from lg_prod_nodes.detectors.reading.folding import folded
 from lg_prod_nodes.detectors.reading.views import in_both_views
@@ -54,7 +55,7 @@ class Detector(Resource):
             is built in for its entity.
         threshold: The least score that counts, 0 to 1.
         thresholds: The least score by entity, where it is another.
-        allow: Texts that are never findings, to the letter.
+        allow: Texts that are never findings, whatever their case and white space.
         context: Words that count as standing near everything, for recognizers that are surer with such words.
         nlp_engine: Finds names and places, as `detectors.names.load_nlp_engine` gives it.
         timeout: Seconds in which a text has to be searched.
@@ -86,7 +87,7 @@ class Detector(Resource):
         for words in (allow, context):
             if isinstance(words, str):
                 raise ConfigurationError("a text was given where a list of texts is expected")
-        self._allow, self._context = frozenset(allow), tuple(context)
+        self._allow, self._context = Allowed(allow), tuple(context)
         self._nlp_engine = nlp_engine
         self._timeout = timeout
         self._check()

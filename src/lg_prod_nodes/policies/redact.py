@@ -57,7 +57,7 @@ class Redact(Policy):
             in for its entity.
         threshold: The least score that counts, 0 to 1.
         thresholds: The least score of single entities, by name.
-        allow: Texts that are no personal data, such as the address of one's own support, to the letter.
+        allow: Texts that are no personal data, such as the address of one's own support, in any case and spacing.
         context: Words to count as standing near everything, for recognizers that are surer with such words.
         nlp_engine: Finds names and places (`PERSON`, `LOCATION`, ...): `"spacy:en_core_web_sm"`, see
             `detectors.names.load_nlp_engine`.

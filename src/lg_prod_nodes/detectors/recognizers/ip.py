@@ -56,7 +56,7 @@ _LISTED_BEFORE = re.compile(
 )
 _COMPARED_BEFORE = re.compile(r"(?:[=~!<>^]=|[~^<>]|\w==|:[\w-]{1,24}:)\s?$")
 _PORT = re.compile(r":[0-9]{2,5}(?![0-9A-Za-z])")
-_WELL_KNOWN = frozenset(["1.1.1.1", "1.0.0.1", "8.8.8.8", "8.8.4.4", "9.9.9.9", "0.0.0.0"])
+_WELL_KNOWN = frozenset(["1.1.1.1", "1.0.0.1", "8.8.8.8", "8.8.4.4", "9.9.9.9"])
 _SMALL = 32
 """Four numbers that are all below this are a section or a version as likely as an address."""
 
@@ -90,7 +90,7 @@ class IpRecognizer(CheckedRecognizer):
         yield from sixes
         for found in _all(text, _V4, _AFTER_OCTET, 3):
             start, end = found.span()
-            if any(six.start <= start < six.end for six in sixes):
+            if any(six.start <= start < six.end for six in sixes) or _is_nobodys(found[0]):
                 continue
             if _is_bounded(text, start, end) and _is_address(text, start, end):
                 network = _NETWORK.match(text, end)
@@ -112,6 +112,11 @@ class MacRecognizer(CheckedRecognizer):
             digits = found[0].translate({ord(mark): None for mark in ":-."}).upper()
             if len(set(digits)) > 1 and not ("." in found[0] and digits.isdigit()):
                 yield Span(*found.span(), CERTAIN)
+
+
+def _is_nobodys(address: str) -> bool:
+    """Whether it says nothing of a machine: a loopback address, a network's mask, the address of all or none."""
+    return address.startswith(("127.", "255.")) or address == "0.0.0.0"
 
 
 def _is_bounded(text: str, start: int, end: int) -> bool:
@@ -138,7 +143,7 @@ def _is_address(text: str, start: int, end: int) -> bool:
     if _is_numbered(words_before(text, at)) or _COMPARED_BEFORE.search(context[-28:]):
         return False
     address = text[start:end]
-    if address in _WELL_KNOWN or address.startswith(("10.", "127.")):
+    if address in _WELL_KNOWN or address.startswith("10."):
         return True
     if any(int(part) >= _SMALL for part in address.split(".")):
         return True
@@ -164,6 +169,7 @@ def _v6(text: str) -> Iterator[Span]:
         end = found.start() + len(address)
         if (
             _parses(address)
+            and address.partition("/")[0].strip("0:") not in ("", "1")
             and not _AFTER_V6.match(text, end)
             and _is_distinct(text, found.start(), address)
         ):
@@ -203,4 +209,4 @@ def _is_distinct(text: str, start: int, address: str) -> bool:
         or all(len(g) == 2 for g in groups)
     ):
         return False
-    return address == "::1" or len(groups) > 2 or any(len(group) > 2 for group in groups)
+    return len(groups) > 2 or any(len(group) > 2 for group in groups)

@@ -9,6 +9,7 @@ from lg_prod_nodes.detectors.recognizers.checked import (
     CERTAIN,
     CheckedRecognizer,
     Span,
+    before,
     char_at,
     ends_apart,
     is_escape,
@@ -47,6 +48,19 @@ _SAYS_SO = 6
 """How many words before bare digits may say that they are a social security number."""
 
 
+_CARD_WORDS = words(
+    "amex card cards cc credit debit diners discover jcb maestro mastercard pan visa"
+)
+_IDENTIFIERS = words("guid id ids key pid ref reference tid uid uuid")
+_BAR_CODE = re.compile(
+    r"(?:ean|gtin|upc|isbn|jan|itf)[ _-]?(?:8|1[0-4])[\"']{0,2}\s{0,2}[:=#]?\s{0,2}[\"']?$",
+    re.IGNORECASE,
+)
+_MOST_OF_A_BARE_CARD, _LEAST_OF_CARDS_IN_USE = 16, 14
+_UNION_PAY = "62"
+"""Longer cards are hardly issued but by UnionPay, and shorter ones no more; identifiers of these lengths abound."""
+
+
 class CreditCardRecognizer(CheckedRecognizer):
     """Numbers of payment cards of every issuer, 12 to 19 digits, checked by Luhn's sum."""
 
@@ -58,7 +72,7 @@ class CreditCardRecognizer(CheckedRecognizer):
         for run in _RUN.finditer(text):
             cards = list(_cards(text, *run.span()))
             if cards and not is_in_account(text, run.start()):
-                yield from cards
+                yield from (card for card in cards if not _is_identifier(text, card))
 
 
 class SsnRecognizer(CheckedRecognizer):
@@ -93,6 +107,31 @@ def _by_form(number: re.Match[str], lead: Lead) -> float:
     if not mark or number[0].startswith("9") or lead.names_phone() or lead.names_thing():
         return 0.0
     return _SAID if mark == "-" and not lead.speaks_of_phone() else _FORM
+
+
+def _is_identifier(text: str, card: Span) -> bool:
+    """Whether bare digits are an identifier or a bar code, by what they are called, their length and their sum."""
+    digits = text[card.start : card.end]
+    if not digits.isdigit() or not _CARD_WORDS.isdisjoint(_words_near(text, card.start)):
+        return False
+    lead = Lead(text, card.start)
+    if _is_of_unusual_length(digits) and not lead.is_in_prose():
+        return True
+    if line_before(text, card.start) and (lead.names_thing() or lead.ends_in(_IDENTIFIERS)):
+        return True
+    return bool(_BAR_CODE.search(before(text, card.start, 24)))
+
+
+def _is_of_unusual_length(digits: str) -> bool:
+    if len(digits) > _MOST_OF_A_BARE_CARD:
+        return not digits.startswith(_UNION_PAY)
+    return len(digits) < _LEAST_OF_CARDS_IN_USE and _is_bar_code(digits)
+
+
+def _is_bar_code(digits: str) -> bool:
+    """Whether the last digit is the check digit of a GTIN, as in EAN-13 and UPC-A."""
+    weighed = sum(map(int, digits[-2::-1])) + 2 * sum(map(int, digits[-2::-2]))
+    return (weighed + int(digits[-1])) % 10 == 0
 
 
 def _cards(text: str, start: int, end: int) -> Iterator[Span]:

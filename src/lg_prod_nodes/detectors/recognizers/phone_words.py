@@ -113,6 +113,10 @@ class Lead:
         said = without_last(said, _AFTER_OTHERS, 2)
         return bool(said) and said[-1] in known
 
+    def ends_in(self, known: frozenset[str]) -> bool:
+        """Whether the word directly before a number is one of these."""
+        return bool(self._said) and self._said[-1] in known
+
     def is_in_prose(self) -> bool:
         """Whether a sentence leads to a number: words and a space, with no sign of a field or of code between."""
         lead = self._text[max(0, self._at - _SENTENCE) : self._at].rpartition("\n")[2]

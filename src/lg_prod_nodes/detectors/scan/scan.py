@@ -6,7 +6,7 @@ match at all; of most texts, none.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -40,12 +40,12 @@ class Scanner:
         nlp_engine: NlpEngine,
         threshold: float,
         thresholds: Mapping[str, float],
-        allow: Collection[str] = (),
+        allow: Container[str] = (),
         context: Sequence[str] = (),
     ) -> None:
         self._nlp_engine = nlp_engine
         self._threshold, self._thresholds = threshold, thresholds
-        self._allow, self._context = frozenset(allow), context
+        self._allow, self._context = allow, context
         searches = [search_of(recognizer) for recognizer in recognizers]
         self._parts = [
             (search, number) for search in searches for number in range(len(search.parts))
