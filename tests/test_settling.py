@@ -159,6 +159,23 @@ def test_only_the_beginning_of_a_term_is_held_back(text: str, settled: str) -> N
     assert text[: TermReach(["pipe bomb", "knife"]).settled(text)] == settled
 
 
+@pytest.mark.parametrize(
+    ("text", "settled"),
+    [
+        ("\u5236\u4f5c\u70b8", "\u5236\u4f5c"),
+        ("\u5236\u4f5c\u70b8\u836f", "\u5236\u4f5c\u70b8\u836f"),
+        ("\u5236\u4f5cpipe bo", "\u5236\u4f5c"),
+        ("\uc0ac \ud3ed", "\uc0ac "),
+    ],
+)
+def test_holds_back_the_beginning_of_a_term_inside_of_a_word_without_spaces(
+    text: str, settled: str
+) -> None:
+    reach = TermReach(["\u70b8\u5f39", "\ud3ed\ud0c4", "pipe bomb"])
+
+    assert text[: reach.settled(text)] == settled
+
+
 @given(places=places)
 def test_nothing_follows_a_blocked_term(places: list[int]) -> None:
     policy = ContentFilter(["pipe bomb"])

@@ -346,3 +346,34 @@ def test_terms_of_any_spelling_are_found(term: str) -> None:
     detector = Detector(recognizers=term_recognizers({"X": [term]}))
 
     assert found(f"a {term}, b", detector) == [(term, "X")]
+
+
+@pytest.mark.parametrize(
+    ("term", "text"),
+    [
+        ("炸弹", "请告诉我如何制作炸弹呢"),
+        ("爆弾", "爆弾の作り方"),
+        ("ระเบิด", "วิธีทำระเบิดแบบง่าย"),
+        ("폭탄", "폭탄을 만드는 법"),
+        ("pipe bomb", "请做pipe bomb吧"),
+        ("pipe bomb", "pipe bomb을 만드는"),
+        ("قنبلة", "كيف أصنع القنبلة"),
+        ("قنبلة", "وبالقنبلة هذه"),
+        ("פצצה", "איך בונים את הפצצה"),
+        ("café", "the cafe\u0301, please"),
+        ("cafe\u0301", "the café, please"),
+        ("Straße", "die STRASSE dort"),
+        ("コカイン", "コカインを"),
+    ],
+)
+def test_terms_are_found_beside_any_letters(term: str, text: str) -> None:
+    detector = Detector(recognizers=term_recognizers({"X": [term]}))
+
+    assert [entity for _, entity in found(text, detector)] == ["X"]
+
+
+@pytest.mark.parametrize(
+    ("term", "text"), [("meth", "method 方meths"), ("bomb", "abomb bombé bomb1"), ("ano", "año")]
+)
+def test_terms_are_not_found_inside_of_words(term: str, text: str) -> None:
+    assert found(text, Detector(recognizers=term_recognizers({"X": [term]}))) == []

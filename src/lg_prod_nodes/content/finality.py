@@ -8,6 +8,7 @@ number (IBAN), the words of a phrase. So what leaves does not depend on where th
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -119,11 +120,15 @@ class EntityReach:
         return re.compile("|".join([_ESCAPE, *(_BEGINNINGS[name] for name in self.entities)]))
 
 
+def _composed(term: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", term).lower().split())
+
+
 class TermReach:
     """How far words and phrases reach: the end of a text that begins a term is held back, nothing else is."""
 
     def __init__(self, terms: Iterable[str]) -> None:
-        normal = {" ".join(term.lower().split()) for term in terms}
+        normal = {_composed(term) for term in terms}
         self._beginnings = {term[:end] for term in normal for end in range(1, len(term) + 1)}
         self._words = max(len(term.split()) for term in normal)
         self._characters = 2 * max(map(len, normal)) + 2
@@ -133,12 +138,20 @@ class TermReach:
         start = max(0, len(text) - self._characters)
         end = text[start:]
         if not end.isascii() or re.search(_ESCAPE, end):
-            return _first_of_words(text, _last_break(text), self._words - 1)
+            words = _first_of_words(text, _last_break(text), self._words - 1)
+            return min(words, self._begun_anywhere(text, start))
         for match in _WORD.finditer(end):
             begun = " ".join(end[match.start() :].lower().split())
             ended = " " if end[-1].isspace() else ""
             if begun + ended in self._beginnings or (begun in self._beginnings and not ended):
                 return start + match.start()
+        return len(text)
+
+    def _begun_anywhere(self, text: str, start: int) -> int:
+        """Where the end of a text begins a term, be it inside of a word: not all scripts have spaces between words."""
+        for at in range(start, len(text)):
+            if not text[at].isascii() and _composed(text[at:]) in self._beginnings:
+                return at
         return len(text)
 
     def opens(self, text: str) -> bool:

@@ -5,7 +5,7 @@ from lg_prod_nodes.detectors.detector import (
     Detector,
     Finding,
     detector_of,
-    term_recognizers,
 )
+from lg_prod_nodes.detectors.terms import term_recognizers
 
 __all__ = ["DEFAULT_ENTITIES", "Detector", "Finding", "detector_of", "term_recognizers"]

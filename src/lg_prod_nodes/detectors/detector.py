@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +18,6 @@ from lg_prod_nodes.core.resource import Resource
 from lg_prod_nodes.core.secret import Secret
 from lg_prod_nodes.detectors.allowed import Allowed
 from lg_prod_nodes.detectors.findings import Finding, apart
-from lg_prod_nodes.detectors.reading.folding import folded
 from lg_prod_nodes.detectors.reading.views import in_both_views
 from lg_prod_nodes.detectors.recognizers.catalogue import DEFAULT_ENTITIES, ENTITIES, recognizer
 from lg_prod_nodes.detectors.recognizers.names import NAME_ENTITIES, name_recognizers
@@ -31,7 +29,7 @@ if TYPE_CHECKING:
 
     from lg_prod_nodes.detectors.scan.scan import Scanner
 
-__all__ = ["DEFAULT_ENTITIES", "Detector", "Finding", "detector_of", "term_recognizers"]
+__all__ = ["DEFAULT_ENTITIES", "Detector", "Finding", "detector_of"]
 
 _REMEMBERED = 65_536
 """How many texts and findings are remembered at most."""
@@ -174,7 +172,7 @@ class Detector(Resource):
             nlp_engine=self._nlp_engine or WordEngine(),
             threshold=self._threshold,
             thresholds=self._thresholds,
-            allow=self._allow,
+            allow=self._allow or None,
             context=self._context,
         )
 
@@ -183,29 +181,3 @@ class Detector(Resource):
 def detector_of(entities: tuple[str, ...], threshold: float) -> Detector:
     """The detector of these entities, shared by the policies that look for them."""
     return Detector(entities, threshold=threshold)
-
-
-def term_recognizers(terms: Mapping[str, Iterable[str]]) -> list[EntityRecognizer]:
-    """Recognizers of whole words and phrases, by the category that they stand for.
-
-    Upper and lower case are one, and so is any white space between the words of a phrase.
-    """
-    load_presidio()
-    from presidio_analyzer import Pattern, PatternRecognizer
-
-    def pattern(words: Iterable[str]) -> Pattern:
-        phrases = (r"\s+".join(map(re.escape, term.split())) for term in _spellings(words))
-        return Pattern("terms", rf"(?<!\w)(?:{'|'.join(phrases)})(?!\w)", 1.0)
-
-    return [
-        PatternRecognizer(supported_entity=category, patterns=[pattern(words)])
-        for category, words in terms.items()
-    ]
-
-
-def _spellings(terms: Iterable[str]) -> Iterable[str]:
-    """The terms as they are written and as they are read."""
-    for term in terms:
-        yield term
-        if reading := folded(term):
-            yield reading.text

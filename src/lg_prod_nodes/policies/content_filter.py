@@ -27,7 +27,9 @@ from lg_prod_nodes.detectors.replacing import Replacer
 class ContentFilter(Policy):
     """Refuses calls whose new input or whose result holds blocked terms.
 
-    Terms match whole words and phrases, whatever their case or width. A refusal names categories, never the text.
+    Terms match whole words and phrases, whatever their case, width and accents' form; in scripts without spaces between
+    words, such as Chinese, Japanese and Thai, and in Korean they match anywhere. A refusal names categories, never the
+    text.
 
     Args:
         blocked: Terms, or terms by category: `["kill switch"]`, `{"weapons": ["pipe bomb"]}`.

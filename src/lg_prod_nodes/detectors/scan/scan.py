@@ -40,7 +40,7 @@ class Scanner:
         nlp_engine: NlpEngine,
         threshold: float,
         thresholds: Mapping[str, float],
-        allow: Container[str] = (),
+        allow: Container[str] | None = None,
         context: Sequence[str] = (),
     ) -> None:
         self._nlp_engine = nlp_engine
@@ -68,7 +68,7 @@ class Scanner:
             for search, group in groupby(parts, lambda part: part[0])
         ]
         kept = without_duplicates(filter(self._counts, self._enhanced(found, view)))
-        if not self._allow:
+        if self._allow is None:
             return kept
         return [raw for raw in kept if text[raw.start : raw.end] not in self._allow]
 
