@@ -13,10 +13,10 @@ import pytest
 import tldextract
 from hypothesis import given
 from hypothesis import strategies as st
-from presidio_analyzer import Pattern, PatternRecognizer
+from presidio_analyzer import EntityRecognizer, Pattern, PatternRecognizer
 from presidio_analyzer.nlp_engine import NlpArtifacts
 
-from lg_prod_nodes import ConfigurationError
+from lg_prod_nodes import ConfigurationError, Redact
 from lg_prod_nodes.core.errors import DetectionFailed
 from lg_prod_nodes.detectors import (
     DEFAULT_ENTITIES,
@@ -147,6 +147,34 @@ def test_what_is_allowed_is_no_finding() -> None:
     detector = Detector(["IP_ADDRESS"], allow=["10.9.9.9", "10.1.2%2e3"])
 
     assert found("10.9.9.9 10.1.2.4 10.1.2%2e3 10.1.2.3", detector) == [("10.1.2.4", "IP_ADDRESS")]
+
+
+class Remote(EntityRecognizer):
+    """A recognizer whose service is down."""
+
+    def load(self) -> None: ...
+
+    def analyze(self, text: str, entities: list[str], nlp_artifacts: Any = None) -> Any:
+        raise ConnectionError(text)
+
+
+def test_a_recognizer_that_is_down_takes_no_other_with_it() -> None:
+    remote = Remote(supported_entities=["X"], name="Remote")
+    detector = Detector(["EMAIL_ADDRESS", "CREDIT_CARD"], recognizers=[remote])
+
+    with pytest.raises(DetectionFailed, match="Remote failed with ConnectionError") as caught:
+        detector.find(f"{EMAIL} 4111 1111 1111 1111")
+
+    assert [f.entity for f in caught.value.findings] == ["EMAIL_ADDRESS", "CREDIT_CARD"]
+    assert caught.value.__context__ is None
+    assert "4111" not in str(caught.value)
+
+
+def test_admits_a_text_without_what_the_working_recognizers_found() -> None:
+    remote = Remote(supported_entities=["X"], name="Remote")
+    policy = Redact("EMAIL_ADDRESS", recognizers=[remote], detector_down="admit")
+
+    assert policy.replacer()(f"to {EMAIL}, so") == "to [EMAIL_ADDRESS], so"
 
 
 def test_given_context_makes_surer() -> None:

@@ -211,7 +211,15 @@ class RetriesWarning(UserWarning):
 
 
 class DetectionFailed(ProductionError):
-    """A text could not be searched for content: a recognizer failed or ran out of its time."""
+    """A text could not be searched for content: a recognizer failed or timed out.
+
+    Attributes:
+        findings: What the other recognizers found: places and names, none of the text.
+    """
+
+    def __init__(self, message: str, findings: tuple[Any, ...] = ()) -> None:
+        super().__init__(message)
+        self.findings = findings
 
 
 class UnknownToken(ProductionError, LookupError):

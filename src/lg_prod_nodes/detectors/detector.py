@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from lg_prod_nodes.core.errors import ConfigurationError
 from lg_prod_nodes.core.resource import Resource
 from lg_prod_nodes.core.secret import Secret
+from lg_prod_nodes.core.errors import ConfigurationError, DetectionFailed
 from lg_prod_nodes.detectors.allowed import Allowed
 from lg_prod_nodes.detectors.findings import Finding, apart
 from lg_prod_nodes.detectors.reading.views import in_both_views
@@ -146,19 +147,23 @@ class Detector(Resource):
 
     def _analyze(self, text: str) -> tuple[Finding, ...]:
         from lg_prod_nodes.detectors.scan.patterns import Deadline
+        from lg_prod_nodes.detectors.scan.scan import not_searched
 
-        scanner, deadline = self._scanner, Deadline(self._timeout)
+        scanner, deadline, failed = self._scanner, Deadline(self._timeout), list[str]()
 
         def scan(view: str) -> list[Finding]:
             return [
                 Finding(raw.start, raw.end, raw.entity, raw.score)
-                for raw in scanner.scan(view, deadline)
+                for raw in scanner.scan(view, deadline, failed)
             ]
 
         found = in_both_views(text, scan)
         if self._allow:
             found = (f for f in found if text[f.start : f.end] not in self._allow)
-        return apart(found)
+        findings = apart(found)
+        if failed:
+            raise DetectionFailed(not_searched(failed), findings)
+        return findings
 
     @cached_property
     def _scanner(self) -> Scanner:

@@ -23,7 +23,10 @@ particles follow a word without one."""
 _IS_UNSPACED = re.compile(f"[{UNSPACED}]")
 _IS_ARABIC = re.compile("[\u0621-\u06ff\u0750-\u077f]")
 _IS_HEBREW = re.compile("[\u05d0-\u05ea]")
-_ARABIC_BEFORE = "(?:[\u0648\u0641]?(?:[\u0628\u0643]?\u0627\u0644|\u0644\u0644|[\u0628\u0643\u0644\u0633])|[\u0648\u0641])?"
+_ARABIC_BEFORE = (
+    "(?:[\u0648\u0641]?(?:[\u0628\u0643]?\u0627\u0644|\u0644\u0644|[\u0628\u0643\u0644\u0633])"
+    "|[\u0648\u0641])?"
+)
 _HEBREW_BEFORE = "[\u05d5\u05d4\u05d1\u05dc\u05de\u05e9\u05db]{0,3}"
 """Articles, conjunctions and prepositions that are written as part of the next word."""
 _NOT_AFTER_A_WORD = rf"(?<![^\W{UNSPACED}])"

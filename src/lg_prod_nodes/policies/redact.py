@@ -64,8 +64,8 @@ class Redact(Policy):
         vault: Keeps what was tokenized, needed for `"tokenize"`.
         by: Whose tokens they are, the vault's subject: `by_thread`, `by_user`, any function of the call.
         reveal_to: Names of tools that get the originals in place of tokens.
-        detector_down: Whether a text that could not be searched is an error, `"raise"` (`DetectionFailed`), or goes
-            on as it is, `"admit"`.
+        detector_down: Whether a text that a recognizer could not search is an error, `"raise"` (`DetectionFailed`), or
+            passes with what the other recognizers found replaced, `"admit"`.
 
     Raises:
         ContentBlocked: Something was found whose strategy is `"block"`.
@@ -279,12 +279,12 @@ class Redact(Policy):
     def _find(self, call: Call | None, text: str) -> Sequence[Finding]:
         try:
             return self.detector.find(text)
-        except DetectionFailed:
+        except DetectionFailed as failed:
             if call is not None:
                 call.emit("detection_failed", policy=type(self).__name__)
             if self.detector_down == "raise":
                 raise
-            return ()
+            return failed.findings
 
     def _tell(self, call: Call, replacer: Replacer) -> None:
         if found := replacer.take():

@@ -52,33 +52,49 @@ class Scanner:
         ]
         self._prefilter = Prefilter([search.parts[number].needed for search, number in self._parts])
 
-    def scan(self, text: str, deadline: Deadline) -> list[Raw]:
+    def scan(self, text: str, deadline: Deadline, failed: list[str] | None = None) -> list[Raw]:
         """What stands where, the surest first.
 
+        Args:
+            text: Where to look.
+            deadline: When the scan has to end.
+            failed: Takes what failed and why, so that what the other recognizers found is given back.
+
         Raises:
-            DetectionFailed: A recognizer failed, or the time is up.
+            DetectionFailed: A recognizer failed, or the time is up, and there is no `failed`.
         """
+        failures: list[str] = []
+        raws = self._scanned(text, deadline, failures)
+        if failures and failed is None:
+            raise DetectionFailed(not_searched(failures))
+        if failed is not None:
+            failed += failures
+        return raws
+
+    def _scanned(self, text: str, deadline: Deadline, failed: list[str]) -> list[Raw]:
         view = View(text, self._nlp_engine)
         candidates = self._prefilter.candidates(view)
         if not candidates:
             return []
         parts = map(self._parts.__getitem__, sorted(candidates))
         found = [
-            (search, _run(search, [number for _, number in group], view, deadline))
+            (search, _run(search, [number for _, number in group], view, deadline, failed))
             for search, group in groupby(parts, lambda part: part[0])
         ]
-        kept = without_duplicates(filter(self._counts, self._enhanced(found, view)))
+        kept = without_duplicates(filter(self._counts, self._enhanced(found, view, failed)))
         if self._allow is None:
             return kept
         return [raw for raw in kept if text[raw.start : raw.end] not in self._allow]
 
-    def _enhanced(self, found: list[tuple[Search, list[Raw]]], view: View) -> Iterable[Raw]:
+    def _enhanced(
+        self, found: list[tuple[Search, list[Raw]]], view: View, failed: list[str]
+    ) -> Iterable[Raw]:
         surroundings = Surroundings(view.text, self._context)
         for search, own in found:
             raws = own
             if search.enhances:
                 others = [raw for other, theirs in found if other is not search for raw in theirs]
-                raws = search.enhanced(own, others, view, self._context)
+                raws = _enhanced_by(search, own, others, view, self._context, failed)
             for raw in raws:
                 score = raw.score
                 if search.words and not raw.is_final:
@@ -89,12 +105,38 @@ class Scanner:
         return raw.score >= self._thresholds.get(raw.entity, self._threshold)
 
 
-def _run(search: Search, numbers: list[int], view: View, deadline: Deadline) -> list[Raw]:
+def not_searched(failed: Sequence[str]) -> str:
+    """What is said of a text that some recognizers did not search."""
+    return f"the recognizer {'; '.join(dict.fromkeys(failed))}; the text was not searched"
+
+
+def _run(
+    search: Search, numbers: list[int], view: View, deadline: Deadline, failed: list[str]
+) -> list[Raw]:
     try:
         return search.run(numbers, view, deadline)
-    except OutOfTime:
-        reason = "ran out of its time"
     except Exception as error:
-        reason = f"failed with {type(error).__name__}"
-    # Raised out here, the error has no context that could quote the text.
-    raise DetectionFailed(f"the recognizer {search.name} {reason}; the text was not searched")
+        failed.append(f"{search.name} {_reason(error)}")
+    return []
+
+
+def _enhanced_by(
+    search: Search,
+    own: list[Raw],
+    others: list[Raw],
+    view: View,
+    context: Sequence[str],
+    failed: list[str],
+) -> list[Raw]:
+    try:
+        return search.enhanced(own, others, view, context)
+    except Exception as error:
+        failed.append(f"{search.name} {_reason(error)}")
+    return own
+
+
+def _reason(error: Exception) -> str:
+    """Why a recognizer failed, with nothing that could quote the text."""
+    if isinstance(error, OutOfTime):
+        return "ran out of its time"
+    return f"failed with {type(error).__name__}"
