@@ -148,3 +148,22 @@ print(json.dumps([
 
     assert by_detector == by_engine == ["ann@example.com", "bob@example.co.uk"]
     assert is_tldextract
+
+
+def test_presidio_can_still_load_its_own_recognizers() -> None:
+    program = (
+        "from lg_prod_nodes.detectors import Detector\n"
+        "from lg_prod_nodes.detectors.recognizers.catalogue import ENTITIES\n"
+        "Detector(ENTITIES).warm_up()\n"
+        "from presidio_analyzer import EntityRecognizer, RecognizerRegistry\n"
+        "registry = RecognizerRegistry()\n"
+        "registry.load_predefined_recognizers()\n"
+        "print(*{type(each).__module__.partition('.')[0] for each in registry.recognizers})\n"
+        "def named(cls): return [cls.__name__, *(n for c in cls.__subclasses__() for n in named(c))]\n"
+        "names = named(EntityRecognizer)\n"
+        "print(*{n for n in names if names.count(n) > 1 and n != 'LocalRecognizer'})"
+    )
+
+    output = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+
+    assert output.stdout.decode().splitlines() == ["presidio_analyzer", ""]

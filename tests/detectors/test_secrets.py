@@ -16,10 +16,10 @@ from lg_prod_nodes.detectors import Detector
 from lg_prod_nodes.detectors.reading.words import WordEngine
 from lg_prod_nodes.detectors.recognizers.assigned import names_secret
 from lg_prod_nodes.detectors.recognizers.issuers import FORMATS, Format
-from lg_prod_nodes.detectors.recognizers.secrets import SecretRecognizer
+from lg_prod_nodes.detectors.recognizers.secrets import Secrets
 from lg_prod_nodes.detectors.scan.patterns import Expression, Prefilter, View
 
-SECRETS = SecretRecognizer()
+SECRETS = Secrets()
 LETTERS, HEX = string.ascii_letters + string.digits, "0123456789abcdef"
 HEADER = base64.urlsafe_b64encode(b'{"alg":"HS256"}').decode().rstrip("=")
 WEB_TOKEN = f"{HEADER}.{'eyJzdWIiOiIxIn0'}.{'aB3' * 14}"

@@ -146,10 +146,11 @@ class Detector(Resource):
                 self._remembered -= 1 + len(forgotten)
 
     def _analyze(self, text: str) -> tuple[Finding, ...]:
+        scanner = self._scanner  # imports Presidio without what it does not need, so it comes first
         from lg_prod_nodes.detectors.scan.patterns import Deadline
         from lg_prod_nodes.detectors.scan.scan import not_searched
 
-        scanner, deadline, failed = self._scanner, Deadline(self._timeout), list[str]()
+        deadline, failed = Deadline(self._timeout), list[str]()
 
         def scan(view: str) -> list[Finding]:
             return [

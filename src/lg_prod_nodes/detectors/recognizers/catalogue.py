@@ -49,15 +49,15 @@ DEFAULT_ENTITIES = (
 """What chat text can live with: found often, and seldom something else."""
 
 _OWN: Mapping[str, tuple[str, str]] = {
-    "CREDIT_CARD": ("numbers.CreditCardRecognizer", "number of a payment card"),
-    "EMAIL_ADDRESS": ("email.EmailRecognizer", "e-mail address"),
-    "IBAN_CODE": ("iban.IbanRecognizer", "international bank account number"),
-    "IP_ADDRESS": ("ip.IpRecognizer", "IP address, of version 4 or 6"),
-    "MAC_ADDRESS": ("ip.MacRecognizer", "hardware address"),
-    "PHONE_NUMBER": ("phone.PhoneRecognizer", "telephone number"),
-    "SECRET": ("secrets.SecretRecognizer", "API key, token, private key or password"),
-    "URL": ("url.UrlRecognizer", "web address"),
-    "US_SSN": ("numbers.SsnRecognizer", "US social security number"),
+    "CREDIT_CARD": ("numbers.CardNumbers", "number of a payment card"),
+    "EMAIL_ADDRESS": ("email.EmailAddresses", "e-mail address"),
+    "IBAN_CODE": ("iban.Ibans", "international bank account number"),
+    "IP_ADDRESS": ("ip.IpAddresses", "IP address, of version 4 or 6"),
+    "MAC_ADDRESS": ("ip.MacAddresses", "hardware address"),
+    "PHONE_NUMBER": ("phone.PhoneNumbers", "telephone number"),
+    "SECRET": ("secrets.Secrets", "API key, token, private key or password"),
+    "URL": ("url.Urls", "web address"),
+    "US_SSN": ("numbers.SocialSecurityNumbers", "US social security number"),
 }
 """What is found by this library: module and class, and what it is."""
 

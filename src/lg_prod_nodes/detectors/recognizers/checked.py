@@ -54,6 +54,8 @@ class CheckedRecognizer(PatternRecognizer):
 
     The patterns are a gate. They need no lookaround and no backreference, so google-re2 compiles them; where none of
     them matches, `find` finds nothing. Context words are part of `find`, so there are none for Presidio to add.
+
+    Presidio looks its own recognizers up by name among all subclasses: none here may have the name of one of them.
     """
 
     ENTITY: ClassVar[str]

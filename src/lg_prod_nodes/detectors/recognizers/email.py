@@ -30,7 +30,7 @@ _BEFORE_A_PASSWORD = frozenset(":/$!#=*^(){}|~")
 _REPOSITORY = re.compile(r"[:/][A-Za-z0-9~]")
 
 
-class EmailRecognizer(CheckedRecognizer):
+class EmailAddresses(CheckedRecognizer):
     """E-mail addresses at public hosts, and at hosts such as `corp.internal` and `localhost`."""
 
     ENTITY = "EMAIL_ADDRESS"

@@ -48,7 +48,7 @@ _GROUPED = re.compile(r"[A-Za-z0-9]{4}(?:-[A-Za-z0-9]{4})*(?:-[A-Za-z0-9]{1,3})?
 """How accounts are written with hyphens, unlike UUIDs."""
 
 
-class IbanRecognizer(CheckedRecognizer):
+class Ibans(CheckedRecognizer):
     """International bank account numbers, in upper or lower case, checked by country, length and sum."""
 
     ENTITY = "IBAN_CODE"

@@ -75,7 +75,7 @@ _MAC = re.compile(
 )
 
 
-class IpRecognizer(CheckedRecognizer):
+class IpAddresses(CheckedRecognizer):
     """IP addresses, with their network size and zone, and no versions, sections or times."""
 
     ENTITY = "IP_ADDRESS"
@@ -97,7 +97,7 @@ class IpRecognizer(CheckedRecognizer):
                 yield Span(start, network.end() if network else end, _SHAPE)
 
 
-class MacRecognizer(CheckedRecognizer):
+class MacAddresses(CheckedRecognizer):
     """MAC addresses, and no part of a longer fingerprint."""
 
     ENTITY = "MAC_ADDRESS"

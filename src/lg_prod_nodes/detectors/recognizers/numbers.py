@@ -61,7 +61,7 @@ _UNION_PAY = "62"
 """Longer cards are hardly issued but by UnionPay, and shorter ones no more; identifiers of these lengths abound."""
 
 
-class CreditCardRecognizer(CheckedRecognizer):
+class CardNumbers(CheckedRecognizer):
     """Numbers of payment cards of every issuer, 12 to 19 digits, checked by Luhn's sum."""
 
     ENTITY = "CREDIT_CARD"
@@ -75,7 +75,7 @@ class CreditCardRecognizer(CheckedRecognizer):
                 yield from (card for card in cards if not _is_identifier(text, card))
 
 
-class SsnRecognizer(CheckedRecognizer):
+class SocialSecurityNumbers(CheckedRecognizer):
     """US social security numbers; without marks between the groups only after a word that says so."""
 
     ENTITY = "US_SSN"

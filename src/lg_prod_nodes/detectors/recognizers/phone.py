@@ -40,7 +40,7 @@ _CHECKS = 400
 """How many numbers of a text are checked by their country's plan; after that, their form decides alone."""
 
 
-class PhoneRecognizer(CheckedRecognizer):
+class PhoneNumbers(CheckedRecognizer):
     """Telephone numbers: international ones, national ones by their form, and bare digits only where words say so."""
 
     ENTITY = "PHONE_NUMBER"

@@ -126,7 +126,7 @@ def _gate(form: Format) -> str:
     return re.sub(r"\{(\d+),\d+\}", r"{\1,}", form.pattern)
 
 
-class SecretRecognizer(CheckedRecognizer):
+class Secrets(CheckedRecognizer):
     """API keys and tokens of some sixty issuers, JSON Web Tokens, private keys, and passwords where they are set."""
 
     ENTITY = "SECRET"

@@ -106,7 +106,7 @@ _WORD_BEFORE = re.compile(
 )
 
 
-class UrlRecognizer(CheckedRecognizer):
+class Urls(CheckedRecognizer):
     """URLs, without the quotes, brackets and punctuation around them, and no file names, attributes or versions."""
 
     ENTITY = "URL"
