@@ -405,3 +405,38 @@ def test_terms_are_found_beside_any_letters(term: str, text: str) -> None:
 )
 def test_terms_are_not_found_inside_of_words(term: str, text: str) -> None:
     assert found(text, Detector(recognizers=term_recognizers({"X": [term]}))) == []
+
+
+def test_entities_have_the_names_of_langchain_too() -> None:
+    names = ["email", "credit_card", "ip", "mac_address", "url"]
+    text = f"{EMAIL} 4111 1111 1111 1111 10.1.2.3 00:1A:2B:3C:4D:5E https://example.com"
+
+    assert [entity for _, entity in found(text, Detector(names))] == [
+        "EMAIL_ADDRESS",
+        "CREDIT_CARD",
+        "IP_ADDRESS",
+        "MAC_ADDRESS",
+        "URL",
+    ]
+    policy = Redact("email", "ip", strategies={"ip": "mask"}, thresholds={"email": 0.5})
+    assert policy.replacer()(f"{EMAIL} at 10.1.2.3") == "[EMAIL_ADDRESS] at ****.2.3"
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("EMAIL", "Did you mean EMAIL_ADDRESS?"),
+        ("credit_cards", "Did you mean CREDIT_CARD?"),
+        ("PHONE", "Did you mean PHONE_NUMBER?"),
+        ("person", "Did you mean PERSON?"),
+        ("PERSON", "PERSON needs nlp_engine='spacy:...'"),
+        ("SSN", "Did you mean US_SSN?"),
+        ("ZZZZ", "known are ABA_ROUTING_NUMBER, "),
+    ],
+)
+def test_an_unknown_entity_is_refused_with_the_name_that_was_meant(name: str, hint: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"no recognizer for {name}") as refused:
+        Detector([name])
+
+    assert hint in str(refused.value)
+    assert "  " not in str(refused.value)

@@ -20,7 +20,13 @@ from lg_prod_nodes.core.errors import ConfigurationError, DetectionFailed
 from lg_prod_nodes.detectors.allowed import Allowed
 from lg_prod_nodes.detectors.findings import Finding, apart
 from lg_prod_nodes.detectors.reading.views import in_both_views
-from lg_prod_nodes.detectors.recognizers.catalogue import DEFAULT_ENTITIES, ENTITIES, recognizer
+from lg_prod_nodes.detectors.recognizers.catalogue import (
+    DEFAULT_ENTITIES,
+    ENTITIES,
+    entity_of,
+    recognizer,
+    unknown_entities,
+)
 from lg_prod_nodes.detectors.recognizers.names import NAME_ENTITIES, name_recognizers
 from lg_prod_nodes.detectors.scan.presidio_import import load_presidio
 
@@ -79,10 +85,11 @@ class Detector(Resource):
     ) -> None:
         self._own = tuple(recognizers)
         named = {entity for recognizer in self._own for entity in recognizer.supported_entities}
-        wanted = set(entities) - named
+        wanted = {e if e in named else entity_of(e) for e in entities} - named
         self._names = tuple(sorted(wanted.intersection(NAME_ENTITIES))) if nlp_engine else ()
         self._built_in = tuple(sorted(wanted.difference(self._names)))
-        self._threshold, self._thresholds = threshold, dict(thresholds or {})
+        self._threshold = threshold
+        self._thresholds = {entity_of(name): least for name, least in (thresholds or {}).items()}
         for words in (allow, context):
             if isinstance(words, str):
                 raise ConfigurationError("a text was given where a list of texts is expected")
@@ -97,10 +104,7 @@ class Detector(Resource):
 
     def _check(self) -> None:
         if unknown := [entity for entity in self._built_in if entity not in ENTITIES]:
-            raise ConfigurationError(
-                f"no recognizer for {', '.join(unknown)}; known are {', '.join(ENTITIES)}, and with nlp_engine=... "
-                f"{', '.join(NAME_ENTITIES)}. Give your own with recognizers=[PatternRecognizer(...)]"
-            )
+            raise ConfigurationError(unknown_entities(unknown))
         for score in (self._threshold, *self._thresholds.values()):
             if not 0 <= score <= 1:
                 raise ConfigurationError(f"threshold is {score}; give a score from 0 to 1")

@@ -22,6 +22,7 @@ from lg_prod_nodes.core.resource import Resource
 from lg_prod_nodes.core.secret import SecretKey, key_of
 from lg_prod_nodes.detectors import DEFAULT_ENTITIES, Detector, Finding, detector_of
 from lg_prod_nodes.detectors.plain import PlainText
+from lg_prod_nodes.detectors.recognizers.catalogue import entity_of
 from lg_prod_nodes.detectors.recognizers.names import NAME_ENTITIES, load_nlp_engine
 from lg_prod_nodes.detectors.replacing import Replacer
 from lg_prod_nodes.detectors.stand_ins import StandIns, Strategy
@@ -46,8 +47,9 @@ class Redact(Policy):
     shape, id and type; what nothing was found in stays the very same object.
 
     Args:
-        *entities: What to look for, by name; with none given, those of `detectors.DEFAULT_ENTITIES`: cards, e-mail
-            addresses, IBANs, IP addresses, phone numbers, US social security numbers, and secrets such as API keys.
+        *entities: What to look for, by name, or by LangChain's name for it (`"email"`); with none given, those of
+            `DEFAULT_ENTITIES`: cards, e-mail addresses, IBANs, IP addresses, phone numbers, US social security
+            numbers, and secrets such as API keys.
         strategy: What to put in its place: `"redact"` the name of the entity, `"mask"` stars but for the last four
             characters, `"hash"` a keyed digest (the same value gives the same digest), `"tokenize"` a token that the
             vault can turn back; `"block"` refuses the call.
@@ -116,14 +118,19 @@ class Redact(Policy):
         own = tuple(
             entity for recognizer in recognizers for entity in recognizer.supported_entities
         )
+        chosen = entities or (() if recognizers else DEFAULT_ENTITIES)
+
+        def named(name: str) -> str:
+            return name if name in own else entity_of(name)
+
         vars(self).update(
-            entities=(*(entities or (() if recognizers else DEFAULT_ENTITIES)), *own),
+            entities=(*map(named, chosen), *own),
             strategy=strategy,
-            strategies=dict(strategies or {}),
+            strategies={named(name): each for name, each in (strategies or {}).items()},
             key=None if key is None else SecretBytes(key_of("key", key)),
             recognizers=tuple(recognizers),
             threshold=threshold,
-            thresholds=dict(thresholds or {}),
+            thresholds={named(name): least for name, least in (thresholds or {}).items()},
             allow=_listed("allow", allow),
             context=_listed("context", context),
             nlp_engine=nlp_engine,

@@ -28,11 +28,13 @@ the same entity, so Presidio's own is one import away:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
 from lg_prod_nodes.core.errors import ConfigurationError
+from lg_prod_nodes.detectors.recognizers.names import NAME_ENTITIES
 
 if TYPE_CHECKING:
     from presidio_analyzer import EntityRecognizer
@@ -172,6 +174,43 @@ ENTITIES: Mapping[str, str] = {
 """Every entity that is known, and what it is."""
 
 
+_ALIASES: Mapping[str, str] = {
+    "email": "EMAIL_ADDRESS",
+    "credit_card": "CREDIT_CARD",
+    "ip": "IP_ADDRESS",
+    "mac_address": "MAC_ADDRESS",
+    "url": "URL",
+}
+"""The names of LangChain's `PIIMiddleware`."""
+
+
+def entity_of(name: str) -> str:
+    """The name of an entity, which may be given by LangChain's name for it; others stay as they are."""
+    return _ALIASES.get(name, name)
+
+
+def unknown_entities(names: Iterable[str]) -> str:
+    """What to say of names for which there is no recognizer."""
+    names = list(names)
+    hints = "".join(
+        f" {name} needs nlp_engine='spacy:...'." if name == meant else f" Did you mean {meant}?"
+        for name in names
+        if (meant := _meant(name))
+    )
+    return (
+        f"no recognizer for {', '.join(names)}; known are {', '.join(ENTITIES)}, and with nlp_engine=... "
+        f"{', '.join(NAME_ENTITIES)}.{hints} Give your own with recognizers=[PatternRecognizer(...)]"
+    )
+
+
+def _meant(name: str) -> str:
+    """The entity whose name has the words of another, else the one that is spelled most alike."""
+    said = set(name.upper().replace(" ", "_").split("_"))
+    known = (*DEFAULT_ENTITIES, *NAME_ENTITIES, *ENTITIES)
+    close = get_close_matches(name.upper(), known, 1, 0.6)
+    return next((each for each in known if said <= set(each.split("_"))), close[0] if close else "")
+
+
 def recognizer(entity: str) -> EntityRecognizer:
     """A new recognizer of an entity. Presidio is loaded when this is first called.
 
@@ -184,10 +223,7 @@ def recognizer(entity: str) -> EntityRecognizer:
     elif entity in _PRESIDIO:
         made = _presidio(_PRESIDIO[entity][0])
     else:
-        raise ConfigurationError(
-            f"no recognizer for {entity}; known are {', '.join(ENTITIES)}. "
-            "Give your own with recognizers=[PatternRecognizer(...)]"
-        )
+        raise ConfigurationError(unknown_entities([entity]))
     return cast("EntityRecognizer", made)
 
 
