@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator
 from functools import cache
 
 from lg_prod_nodes.detectors.recognizers.assigned import (
+    SIGN_GATE,
     assigned,
     entropy,
     has_letters_and_digits,
@@ -110,10 +111,7 @@ _KINDS: tuple[tuple[str, Callable[[str], Iterator[Span]]], ...] = (
     (r"://[^ \t\r\n/]{0,200}@", of_urls),
     (r"(?:[Bb]earer|BEARER|[Aa]pi[Kk]ey|[Tt]oken|[Bb]asic)\s", of_headers),
     (r"\s-(?:u|-user)[ =]", of_options),
-    (
-        r"(?i:pass|pwd|contrase|secret|token|jwt|credential|key).{0,40}(?:[:=,>]|(?i:is))",
-        assigned,
-    ),
+    (SIGN_GATE, assigned),
     (r"(?i:signature|security-token|sig)(?:=|%3[Dd])", of_signatures),
 )
 """Secrets that have no issuer: what a text with one holds, and what finds it."""
