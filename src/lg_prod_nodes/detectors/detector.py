@@ -19,6 +19,7 @@ from lg_prod_nodes.core.secret import Secret
 from lg_prod_nodes.core.errors import ConfigurationError, DetectionFailed
 from lg_prod_nodes.detectors.allowed import Allowed
 from lg_prod_nodes.detectors.findings import Finding, apart
+from lg_prod_nodes.detectors.reading.quick import has_escapes, reading_of
 from lg_prod_nodes.detectors.reading.views import in_both_views
 from lg_prod_nodes.detectors.recognizers.catalogue import (
     DEFAULT_ENTITIES,
@@ -29,6 +30,7 @@ from lg_prod_nodes.detectors.recognizers.catalogue import (
 )
 from lg_prod_nodes.detectors.recognizers.names import NAME_ENTITIES, name_recognizers
 from lg_prod_nodes.detectors.scan.presidio_import import load_presidio
+from lg_prod_nodes.detectors.segments import in_segments
 
 if TYPE_CHECKING:
     from presidio_analyzer import EntityRecognizer as EntityRecognizer
@@ -41,7 +43,7 @@ __all__ = ["DEFAULT_ENTITIES", "Detector", "Finding", "detector_of"]
 _REMEMBERED = 65_536
 """How many texts and findings are remembered at most."""
 
-_QUICK = 8192
+_QUICK = 4096
 """The length in characters up to which a text is scanned at once."""
 
 
@@ -152,7 +154,7 @@ class Detector(Resource):
     def _analyze(self, text: str) -> tuple[Finding, ...]:
         scanner = self._scanner  # imports Presidio without what it does not need, so it comes first
         from lg_prod_nodes.detectors.scan.patterns import Deadline
-        from lg_prod_nodes.detectors.scan.scan import not_searched
+        from lg_prod_nodes.detectors.scan.scan import OUT_OF_TIME, not_searched
 
         deadline, failed = Deadline(self._timeout), list[str]()
 
@@ -162,10 +164,18 @@ class Detector(Resource):
                 for raw in scanner.scan(view, deadline, failed)
             ]
 
-        found = in_both_views(text, scan)
-        if self._allow:
-            found = (f for f in found if text[f.start : f.end] not in self._allow)
-        findings = apart(found)
+        def find(part: str) -> tuple[Finding, ...]:
+            if deadline.is_over():
+                failed.append(OUT_OF_TIME)
+                return ()
+            if not part.isascii() and not has_escapes(part) and not _may_find(scanner, part):
+                return ()
+            found = in_both_views(part, scan)
+            if self._allow:
+                found = (f for f in found if part[f.start : f.end] not in self._allow)
+            return apart(found)
+
+        findings = apart(in_segments(text, find))
         if failed:
             raise DetectionFailed(not_searched(failed), findings)
         return findings
@@ -185,6 +195,12 @@ class Detector(Resource):
             allow=self._allow or None,
             context=self._context,
         )
+
+
+def _may_find(scanner: Scanner, text: str) -> bool:
+    """Whether anything can be found in a text without escapes, as it is written or as it is read."""
+    reading = reading_of(text)
+    return scanner.may_find(reading) or (reading is not text and scanner.may_find(text))
 
 
 @lru_cache(maxsize=64)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any, ClassVar
+from functools import cached_property, partial
+from typing import Any, ClassVar, TypeVar
 
 from langchain_core.messages import SystemMessage
 
@@ -19,8 +19,11 @@ from lg_prod_nodes.core.errors import ConfigurationError, ContentBlocked
 from lg_prod_nodes.core.policy import Policy, Role
 from lg_prod_nodes.core.report import Kind
 from lg_prod_nodes.core.resource import Resource
-from lg_prod_nodes.detectors import Detector, term_recognizers
+from lg_prod_nodes.detectors import Detector, Finding, term_recognizers
+from lg_prod_nodes.detectors.promptly import TakesLong, promptly
 from lg_prod_nodes.detectors.replacing import Replacer
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, init=False)
@@ -89,13 +92,13 @@ class ContentFilter(Policy):
 
     async def wrap(self, call: Call, handler: Handler) -> Any:
         """Check what goes in, what comes out, and what leaves meanwhile."""
-        found = self._found(call.input if self._takes_all(call) else _news(call))
-        call = self._without_history(call)
+        found = await self._search(call, call.input if self._takes_all(call) else _news(call))
+        call = await self._without_history(call)
         if not found:
             leaving = self._replacer()
             with cleaned_errors(leaving.change):
                 result = await handler(call.replace(texts=call.texts.passing(leaving)))
-            found = leaving.blocked or self._found(result)
+            found = leaving.blocked or await self._search(call, result)
             if not found:
                 return result
         call.emit("content_found", policy=type(self).__name__, found=dict(found))
@@ -104,13 +107,29 @@ class ContentFilter(Policy):
     def _replacer(self) -> Replacer:
         return Replacer(self.detector.find, self._stand_in, self._reach, lambda category: True)
 
-    def _without_history(self, call: Call) -> Call:
+    async def _without_history(self, call: Call) -> Call:
         """The call without what was said before: that is no reason to refuse, but kept from nodes and models."""
         if self._trust.holds(call, self):
             return call
-        cleaned = _rewritten(call, self._replacer().change)
+        change = self._replacer().change
+        cleaned = await self._off_the_loop(call, partial(_rewritten, call), change)
         self._trust.note(call, self, cleaned)
         return call.replace(input=cleaned)
+
+    async def _search(self, call: Call, value: Any) -> Counter[str]:
+        """How often each category is found in a value."""
+        return await self._off_the_loop(call, partial(_counted, value), self.detector.find)
+
+    async def _off_the_loop(
+        self, call: Call, walk: Callable[[Callable[[str], Any]], T], each: Callable[[str], Any]
+    ) -> T:
+        """What a walk gives that calls a function with each text; in a thread where that takes long."""
+        if call.blocking:
+            return walk(each)
+        try:
+            return walk(promptly(each, self.detector))
+        except TakesLong:
+            return await call.run_blocking(walk, each)
 
     @cached_property
     def _trust(self) -> Trust:
@@ -118,10 +137,6 @@ class ContentFilter(Policy):
 
     def _takes_all(self, call: Call) -> bool:
         return call.node is None or call.kind == "tool"
-
-    def _found(self, value: Any) -> Counter[str]:
-        find = self.detector.find
-        return Counter(finding.entity for text in texts(value) for finding in find(text))
 
     @cached_property
     def _reach(self) -> Reach:
@@ -144,6 +159,10 @@ def _asks(call: Call) -> bool:
 
 def _without_system(messages: Any) -> Any:
     return [message for message in messages if not isinstance(message, SystemMessage)]
+
+
+def _counted(value: Any, find: Callable[[str], Sequence[Finding]]) -> Counter[str]:
+    return Counter(finding.entity for text in texts(value) for finding in find(text))
 
 
 def _rewritten(call: Call, change: Callable[[str], str]) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
@@ -22,6 +22,7 @@ from lg_prod_nodes.core.resource import Resource
 from lg_prod_nodes.core.secret import SecretKey, key_of
 from lg_prod_nodes.detectors import DEFAULT_ENTITIES, Detector, Finding, detector_of
 from lg_prod_nodes.detectors.plain import PlainText
+from lg_prod_nodes.detectors.promptly import TakesLong, promptly
 from lg_prod_nodes.detectors.recognizers.catalogue import entity_of
 from lg_prod_nodes.detectors.recognizers.names import NAME_ENTITIES, load_nlp_engine
 from lg_prod_nodes.detectors.replacing import Replacer
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
     from lg_prod_nodes.detectors.detector import EntityRecognizer, NlpEngine
 
 T = TypeVar("T")
-
-_QUICK_WALK = 32_768
-"""How many characters are searched on the event loop at most before a walk is left to a thread."""
 
 
 @dataclass(frozen=True, init=False)
@@ -265,23 +263,10 @@ class Redact(Policy):
         if call.blocking:
             return walk(replacer.change)
         try:
-            return walk(self._quick(replacer.change))
-        except _TakesLong:
+            return walk(promptly(replacer.change, self.detector))
+        except TakesLong:
             replacer.take()
             return await call.run_blocking(walk, replacer.change)
-
-    def _quick(self, change: Callable[[str], str]) -> Callable[[str], str]:
-        """The change, as long as it takes little time."""
-        left = _QUICK_WALK
-
-        def quickly(text: str) -> str:
-            nonlocal left
-            left -= len(text)
-            if left < 0 or not self.detector.is_known(text):
-                raise _TakesLong
-            return change(text)
-
-        return quickly
 
     def _find(self, call: Call | None, text: str) -> Sequence[Finding]:
         try:
@@ -324,7 +309,3 @@ def _listed(name: str, given: Collection[str]) -> tuple[str, ...]:
     if isinstance(given, str):
         raise ConfigurationError(f"{name} is a text; give a list of texts")
     return tuple(given)
-
-
-class _TakesLong(Exception):
-    """A text takes long to be searched, which must not hold up an event loop."""

@@ -15,7 +15,11 @@ from lg_prod_nodes.detectors.recognizers.checked import (
     is_escape,
     is_word,
 )
-from lg_prod_nodes.detectors.recognizers.hosts import PRIVATE_ENDINGS, is_top_level
+from lg_prod_nodes.detectors.recognizers.hosts import (
+    PRIVATE_ENDINGS,
+    is_top_level,
+    top_level_domains,
+)
 
 _PRIVATE = 0.7
 
@@ -35,6 +39,10 @@ class EmailAddresses(CheckedRecognizer):
 
     ENTITY = "EMAIL_ADDRESS"
     GATES = (r"[^ \t\r\n@]@[^ \t\r\n@.]",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        top_level_domains()  # takes longer to load than a text may take to search
 
     def find(self, text: str) -> Iterator[Span]:
         """Addresses around each at sign."""

@@ -66,7 +66,7 @@ def is_in_account(text: str, at: int) -> bool:
 
 def _ibans(text: str, least: int = 0, most: int = sys.maxsize) -> Iterator[tuple[int, int]]:
     """Where accounts are whose check digits stand in a part of the text."""
-    for found in _IBAN_START.finditer(text, least):
+    for found in _IBAN_START.finditer(text, least, min(len(text), most + 2)):
         if found.start() >= most:
             return
         start = found.start() - 2

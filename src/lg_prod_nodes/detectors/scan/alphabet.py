@@ -7,6 +7,7 @@ three bytes, the outer two of which tell re2 whether it is part of a word.
 
 from __future__ import annotations
 
+import re
 import sys
 from functools import cache
 from typing import Final
@@ -24,6 +25,9 @@ WORDS: Final = frozenset(
     {*(code for code in range(0x80) if chr(code).isalnum()), 0x5F, WORD, DIGIT, *FOLDS.values()}
 )
 NOT_ASCII: Final = frozenset(range(0x80, 0x88))
+
+_CLASS: Final = re.compile(r"\[(?:\\.|[^\]\\])*\]", re.DOTALL)
+_OF_OTHERS: Final = re.compile(r"\\x8[0-7]|-\\x[8-f]")
 
 _SINGLES: Final = {0x17F: 0x84, 0x212A: 0x85, 0x130: 0x86, 0x131: 0x87}
 _KNOWN_CHARACTERS: Final = 1 << 16
@@ -77,6 +81,21 @@ def wide(narrowed: bytes) -> bytes:
 def narrow_set(codes: frozenset[int]) -> str:
     """A character of the set, in re2's syntax."""
     return f"[{_ranges(sorted(codes))}]"
+
+
+def rough(text: str) -> bytes:
+    """One byte for each character, made faster than by `narrow`, but not told apart unless it is ASCII."""
+    return text.encode("latin-1", "replace")
+
+
+def roughly(expression: str) -> str:
+    """An expression for narrow texts as one that matches their rough form too, and maybe more."""
+    return _CLASS.sub(_rough_class, expression)
+
+
+def _rough_class(found: re.Match[str]) -> str:
+    # A question mark may stand for any character but an ASCII one.
+    return rf"{found[0][:-1]}?\x80-\xff]" if _OF_OTHERS.search(found[0]) else found[0]
 
 
 def wide_set(codes: frozenset[int]) -> str:

@@ -39,6 +39,10 @@ class Deadline:
         self._clock = clock
         self._end = clock() + seconds
 
+    def is_over(self) -> bool:
+        """Whether there is no time left."""
+        return self._clock() >= self._end
+
     def left(self) -> float:
         """The seconds that are left.
 
@@ -178,7 +182,11 @@ class Prefilter:
 
     def candidates(self, view: View) -> set[int]:
         """The numbers of those that may match."""
-        found = self._set.Match(view.narrow + _END) if self._is_whole else None
+        return self.among(view.narrow)
+
+    def among(self, text: bytes) -> set[int]:
+        """The numbers of those that may match a text of one byte a character."""
+        found = self._set.Match(text + _END) if self._is_whole else None
         # Out of memory, re2 finds nothing, not even the end.
         if not found or 0 not in found:
             return self._all

@@ -11,6 +11,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from lg_prod_nodes.core.errors import DetectionFailed
+from lg_prod_nodes.detectors.scan.alphabet import rough, roughly
 from lg_prod_nodes.detectors.scan.context import Surroundings
 from lg_prod_nodes.detectors.scan.patterns import Deadline, OutOfTime, Prefilter, View
 from lg_prod_nodes.detectors.scan.raws import Raw, without_duplicates
@@ -50,7 +51,13 @@ class Scanner:
         self._parts = [
             (search, number) for search in searches for number in range(len(search.parts))
         ]
-        self._prefilter = Prefilter([search.parts[number].needed for search, number in self._parts])
+        needed = [search.parts[number].needed for search, number in self._parts]
+        self._prefilter = Prefilter(needed)
+        self._rough = Prefilter([ways and tuple(map(roughly, ways)) for ways in needed])
+
+    def may_find(self, text: str) -> bool:
+        """Whether anything can be found in a text; where nothing can, this says so sooner than a scan."""
+        return bool(self._rough.among(rough(text)))
 
     def scan(self, text: str, deadline: Deadline, failed: list[str] | None = None) -> list[Raw]:
         """What stands where, the surest first.
@@ -105,9 +112,15 @@ class Scanner:
         return raw.score >= self._thresholds.get(raw.entity, self._threshold)
 
 
+OUT_OF_TIME = "search ran out of its time"
+
+
 def not_searched(failed: Sequence[str]) -> str:
     """What is said of a text that some recognizers did not search."""
-    return f"the recognizer {'; '.join(dict.fromkeys(failed))}; the text was not searched"
+    reasons = dict.fromkeys(failed)
+    names = [reason for reason in reasons if reason != OUT_OF_TIME]
+    said = "the recognizer " + "; ".join(names) if names else f"the {OUT_OF_TIME}"
+    return f"{said}; the text was not searched"
 
 
 def _run(
