@@ -362,8 +362,10 @@ def ipv4(rng: random.Random) -> str:
             f"10.{rng.randrange(256)}.{rng.randrange(256)}.{rng.randrange(1, 255)}",
             f"192.168.{rng.randrange(256)}.{rng.randrange(1, 255)}",
             f"172.{rng.randrange(16, 32)}.{rng.randrange(256)}.{rng.randrange(1, 255)}",
-            ".".join(str(rng.randrange(1, 255)) for _ in range(4)),
-            ".".join(str(rng.randrange(1, 255)) for _ in range(4)),
+            f"{rng.choice([3, 52, 81, 193, 203])}."
+            + ".".join(str(rng.randrange(1, 255)) for _ in range(3)),
+            f"{rng.choice([3, 52, 81, 193, 203])}."
+            + ".".join(str(rng.randrange(1, 255)) for _ in range(3)),
             rng.choice(["8.8.8.8", "1.1.1.1"]),
         ]
     )

@@ -57,7 +57,7 @@ _LISTED_BEFORE = re.compile(
 _COMPARED_BEFORE = re.compile(r"(?:[=~!<>^]=|[~^<>]|\w==|:[\w-]{1,24}:)\s?$")
 _PORT = re.compile(r":[0-9]{2,5}(?![0-9A-Za-z])")
 _WELL_KNOWN = frozenset(["1.1.1.1", "1.0.0.1", "8.8.8.8", "8.8.4.4", "9.9.9.9"])
-_SMALL = 32
+_SMALL = 20
 """Four numbers that are all below this are a section or a version as likely as an address."""
 
 _V6 = re.compile(

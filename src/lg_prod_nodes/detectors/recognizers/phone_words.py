@@ -20,12 +20,13 @@ _PHONES = words(
 
 _THINGS = words(
     """
-    amount balance barcode batch bic booking bug build bus bytes code commit confirmation contract coordinate
-    coordinates count date device docket ean epoch flight gtin hash iban iccid imei imsi invoice isbn issn issue item
-    job lat latitude length line lng lon longitude lot lpn offset order page parcel part pin po port postal postcode
-    price product quantity quote range receipt reservation room routing row rows run score seed serial session sha
-    shipment size sku sn sort span sum ticket time timestamp total trace tracking transaction ts txn upc vat ver
-    version vin waybill zip
+    allocated amount balance barcode batch bic booking bought bug build bus bytes code commit confirmation
+    contract coordinate coordinates count date device docket ean epoch flight gtin hash iban iccid imei imsi
+    invoice isbn issn issue item job lat latitude length line lng lon longitude lot lpn offset order ordered
+    page paid parcel part pin po port postal postcode price processed product purchased quantity quote range
+    read receipt reservation room routing row rows run score seed serial session sha shipment size sku sn sold
+    sort span sum ticket time timestamp total trace tracking transaction ts txn upc vat ver version vin waybill
+    wrote zip
     """
 )
 """Words whose numbers are no telephone numbers, however they are written."""
