@@ -24,6 +24,11 @@ from lg_prod_nodes.detectors.recognizers.phone_words import Lead
 
 _MARKS = " \u00a0\u202f.()/\u2010\u2011\u2012\u2013-"
 _RUN = re.compile(rf"[0-9](?=[0-9{_MARKS}]{{6}})[0-9]*(?:[{_MARKS}]{{1,3}}[0-9]+)*")
+_OTHER = re.compile(
+    r"[0-9]{17,}|[0-9]{4}([ -])[0-9]{4}\1[0-9]{4}\1[0-9]{4}|[0-9]{1,3}(?:\.[0-9]{1,3}){3}"
+    r"|[0-9]{3}([ .-])[0-9]{2}\2[0-9]{4}|(?:19|20)[0-9]{2}([./-])[01][0-9]\3[0-3][0-9](?: [0-9]{2})?"
+)
+"""Long identifiers, cards, IP addresses, social security numbers, dates."""
 _GROUP = re.compile(r"[0-9]+")
 _EXTENSION = re.compile(
     r"(?:[ ,]{0,2}(?:x|ext\.?|extension)[ :.]{0,2})[0-9]{1,6}(?![0-9A-Za-z])", re.IGNORECASE
@@ -51,9 +56,14 @@ class PhoneNumbers(CheckedRecognizer):
         budget = Budget(_CHECKS)
         for run in _RUN.finditer(text):
             start, end = run.span()
-            if end - start >= _LEAST_DIGITS:
+            if end - start >= _LEAST_DIGITS and not _is_other(text, start, end):
                 groups = [group.span() for group in _GROUP.finditer(text, start, end)]
                 yield from _numbers_of(text, groups, budget)
+
+
+def _is_other(text: str, start: int, end: int) -> bool:
+    """Whether a run of digits has a form in which no part is a telephone number, seen without a look at the parts."""
+    return char_at(text, start - 1) not in ("+", "(") and bool(_OTHER.fullmatch(text, start, end))
 
 
 def _numbers_of(text: str, groups: Groups, budget: Budget) -> Iterator[Span]:
