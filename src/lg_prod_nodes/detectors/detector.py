@@ -13,10 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
-from lg_prod_nodes.core.errors import ConfigurationError
+from lg_prod_nodes.core.errors import ConfigurationError, DetectionFailed
 from lg_prod_nodes.core.resource import Resource
 from lg_prod_nodes.core.secret import Secret
-from lg_prod_nodes.core.errors import ConfigurationError, DetectionFailed
 from lg_prod_nodes.detectors.allowed import Allowed
 from lg_prod_nodes.detectors.findings import Finding, apart
 from lg_prod_nodes.detectors.reading.quick import has_escapes, reading_of

@@ -8,12 +8,12 @@ are found by recognizers of this library, which differ from Presidio's so:
 | `URL` | ports, user names, IP and single-word hosts after a scheme | file names, attributes, versions, packages, the
   quotes, commas and brackets around a URL, the host of an e-mail address |
 | `PHONE_NUMBER` | numbers of all countries after a plus, of fifty in their national form, extensions | bare digits
-  that do not begin with 0, without a word such as `call` or `phone` before; timestamps, dates, order numbers |
-| `IP_ADDRESS` | | versions, chapters, sections, longer dotted runs, slices and paths of code |
+  that are called an id, or stand in code and JSON without a word such as `phone` before; timestamps, dates |
+| `IP_ADDRESS` | | loopback, network masks, versions, chapters, longer dotted runs, slices and paths of code |
 | `MAC_ADDRESS` | | parts of longer fingerprints |
 | `CREDIT_CARD` | Mastercard's 2-series, 12 and 19 digits, further issuers | other prefixes, mixed marks, digits of
-  longer numbers and UUIDs |
-| `IBAN_CODE` | lower case, any text after it | |
+  longer numbers and UUIDs; bare digits that are called an id or a bar code |
+| `IBAN_CODE` | lower case, any text after it | what has not the structure of its country, UUIDs |
 | `EMAIL_ADDRESS` | hosts such as `corp.internal`, `localhost` | escapes of line breaks before it, passwords in URLs |
 | `US_SSN` | sample numbers such as 123-45-6789 | numbers that begin with 9, without a word before |
 | `SECRET` | keys, tokens, passwords: `detectors/secrets.py`; Presidio has none | |
