@@ -25,7 +25,7 @@ from presidio_analyzer import predefined_recognizers as presidio
 from lg_prod_nodes.detectors import DEFAULT_ENTITIES, Detector
 from lg_prod_nodes.detectors.reading.words import WordEngine
 from lg_prod_nodes.detectors.recognizers.catalogue import ENTITIES, recognizer
-from lg_prod_nodes.detectors.scan.patterns import Deadline
+from lg_prod_nodes.detectors.scan.deadline import Deadline
 from lg_prod_nodes.detectors.scan.scan import Scanner
 
 ROUNDS = 7

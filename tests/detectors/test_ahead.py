@@ -17,7 +17,8 @@ from presidio_analyzer.predefined_recognizers import (
 
 from lg_prod_nodes.detectors.reading.words import WordEngine
 from lg_prod_nodes.detectors.scan.ahead import expression_of
-from lg_prod_nodes.detectors.scan.patterns import Deadline, Expression, OutOfTime, View
+from lg_prod_nodes.detectors.scan.deadline import Deadline, OutOfTime
+from lg_prod_nodes.detectors.scan.patterns import Expression, View
 
 FLAGS = regex.DOTALL | regex.MULTILINE | regex.IGNORECASE
 PATTERNS = {

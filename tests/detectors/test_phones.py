@@ -8,7 +8,8 @@ from presidio_analyzer.predefined_recognizers import PhoneRecognizer
 
 from lg_prod_nodes.detectors.reading.words import WordEngine
 from lg_prod_nodes.detectors.scan import phones as _phones
-from lg_prod_nodes.detectors.scan.patterns import Deadline, OutOfTime, Prefilter, View
+from lg_prod_nodes.detectors.scan.deadline import Deadline, OutOfTime
+from lg_prod_nodes.detectors.scan.patterns import Prefilter, View
 from lg_prod_nodes.detectors.scan.raws import Raw, without_duplicates
 
 REGIONS = sorted(phonenumbers.SUPPORTED_REGIONS)

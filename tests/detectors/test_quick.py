@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from lg_prod_nodes.detectors import DEFAULT_ENTITIES, Detector
 from lg_prod_nodes.detectors.reading.folding import folded
 from lg_prod_nodes.detectors.reading.quick import reading_of
-from lg_prod_nodes.detectors.scan.patterns import Deadline
+from lg_prod_nodes.detectors.scan.deadline import Deadline
 
 DETECTOR = Detector((*DEFAULT_ENTITIES, "URL", "MAC_ADDRESS", "DATE_TIME"))
 PIECES = [

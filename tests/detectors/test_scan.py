@@ -23,7 +23,7 @@ from presidio_analyzer.predefined_recognizers import EmailRecognizer, IbanRecogn
 from lg_prod_nodes.core.errors import DetectionFailed
 from lg_prod_nodes.detectors.reading.words import WordEngine
 from lg_prod_nodes.detectors.recognizers import catalogue as recognizers
-from lg_prod_nodes.detectors.scan.patterns import Deadline
+from lg_prod_nodes.detectors.scan.deadline import Deadline
 from lg_prod_nodes.detectors.scan.raws import Raw, without_duplicates
 from lg_prod_nodes.detectors.scan.scan import Scanner
 

@@ -9,7 +9,8 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from lg_prod_nodes.detectors.reading.words import WordEngine
-from lg_prod_nodes.detectors.scan.patterns import Deadline, Expression, OutOfTime, Prefilter, View
+from lg_prod_nodes.detectors.scan.deadline import Deadline, OutOfTime
+from lg_prod_nodes.detectors.scan.patterns import Expression, Prefilter, View
 
 FLAGS = re.IGNORECASE | re.MULTILINE | re.DOTALL
 LETTERS = "abskiABSKI019_ .-@:é中ßſKıİ١１\u0301\u00a0\n\x1c\x85"

@@ -28,6 +28,7 @@ from lg_prod_nodes.detectors.recognizers.catalogue import (
     unknown_entities,
 )
 from lg_prod_nodes.detectors.recognizers.names import NAME_ENTITIES, name_recognizers
+from lg_prod_nodes.detectors.scan.deadline import OUT_OF_TIME, Deadline, not_searched
 from lg_prod_nodes.detectors.scan.presidio_import import load_presidio
 from lg_prod_nodes.detectors.segments import in_segments
 
@@ -151,11 +152,7 @@ class Detector(Resource):
                 self._remembered -= 1 + len(forgotten)
 
     def _analyze(self, text: str) -> tuple[Finding, ...]:
-        scanner = self._scanner  # imports Presidio without what it does not need, so it comes first
-        from lg_prod_nodes.detectors.scan.patterns import Deadline
-        from lg_prod_nodes.detectors.scan.scan import OUT_OF_TIME, not_searched
-
-        deadline, failed = Deadline(self._timeout), list[str]()
+        scanner, deadline, failed = self._scanner, Deadline(self._timeout), list[str]()
 
         def scan(view: str) -> list[Finding]:
             return [
@@ -167,9 +164,7 @@ class Detector(Resource):
             if deadline.is_over():
                 failed.append(OUT_OF_TIME)
                 return ()
-            if not part.isascii() and not has_escapes(part) and not _may_find(scanner, part):
-                return ()
-            found = in_both_views(part, scan)
+            found = in_both_views(part, scan) if _is_read_otherwise(part, scanner) else scan(part)
             if self._allow:
                 found = (f for f in found if part[f.start : f.end] not in self._allow)
             return apart(found)
@@ -196,10 +191,12 @@ class Detector(Resource):
         )
 
 
-def _may_find(scanner: Scanner, text: str) -> bool:
-    """Whether anything can be found in a text without escapes, as it is written or as it is read."""
-    reading = reading_of(text)
-    return scanner.may_find(reading) or (reading is not text and scanner.may_find(text))
+def _is_read_otherwise(text: str, scanner: Scanner) -> bool:
+    """Whether a text has to be searched as it is read, too."""
+    if has_escapes(text):
+        return True
+    reading = text if text.isascii() else reading_of(text)
+    return reading != text and scanner.may_find(f"{reading}\n{text}")
 
 
 @lru_cache(maxsize=64)

@@ -12,7 +12,8 @@ from typing import Final, NamedTuple
 
 import regex
 
-from lg_prod_nodes.detectors.scan.patterns import Deadline, Expression, OutOfTime, View
+from lg_prod_nodes.detectors.scan.deadline import Deadline, OutOfTime
+from lg_prod_nodes.detectors.scan.patterns import Expression, View
 
 
 class _Split(NamedTuple):

@@ -59,13 +59,18 @@ def _is(pattern: str, char: str) -> bool:
 
 
 _CLASSES: Final = _Classes()
+_NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]+")
 
 
 def narrow(text: str) -> bytes:
     """One byte for each character."""
     if text.isascii():
         return text.encode()
-    return text.translate(_CLASSES).encode("latin-1")
+    return _NOT_ASCII.sub(_classes_of, text).encode("latin-1")
+
+
+def _classes_of(run: re.Match[str]) -> str:
+    return run[0].translate(_CLASSES)
 
 
 def has_foreign_words(narrowed: bytes) -> bool:

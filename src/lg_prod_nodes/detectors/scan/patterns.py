@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ import regex
 
 from lg_prod_nodes.detectors.scan import alphabet as _alphabet
 from lg_prod_nodes.detectors.scan import syntax as _syntax
+from lg_prod_nodes.detectors.scan.deadline import Deadline, OutOfTime
 
 if TYPE_CHECKING:
     from presidio_analyzer.nlp_engine import NlpArtifacts, NlpEngine
@@ -21,37 +21,6 @@ _END = b"\xff"
 
 _MEMORY = 32 << 20
 """The most bytes that re2 keeps of what it has worked out of one expression, or of all in one set."""
-
-
-class OutOfTime(Exception):
-    """The time of a scan is up."""
-
-
-class Deadline:
-    """When a scan has to end.
-
-    Args:
-        seconds: From now on.
-        clock: Gives the time in seconds.
-    """
-
-    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._end = clock() + seconds
-
-    def is_over(self) -> bool:
-        """Whether there is no time left."""
-        return self._clock() >= self._end
-
-    def left(self) -> float:
-        """The seconds that are left.
-
-        Raises:
-            OutOfTime: There are none.
-        """
-        if (left := self._end - self._clock()) <= 0:
-            raise OutOfTime
-        return left
 
 
 class View:
@@ -64,8 +33,12 @@ class View:
 
     def __init__(self, text: str, nlp_engine: NlpEngine) -> None:
         self.text = text
-        self.narrow = _alphabet.narrow(text)
         self._nlp_engine = nlp_engine
+
+    @cached_property
+    def narrow(self) -> bytes:
+        """One byte for each character."""
+        return _alphabet.narrow(self.text)
 
     @cached_property
     def artifacts(self) -> NlpArtifacts:

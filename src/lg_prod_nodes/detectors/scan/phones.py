@@ -24,7 +24,8 @@ from phonenumbers import (
     region_code_for_country_code,
 )
 
-from lg_prod_nodes.detectors.scan.patterns import Deadline, re2_options
+from lg_prod_nodes.detectors.scan.deadline import Deadline
+from lg_prod_nodes.detectors.scan.patterns import re2_options
 
 _LEAST_DIGITS = 4
 """The digits of the shortest number that is valid anywhere; some shorter ones are possible."""

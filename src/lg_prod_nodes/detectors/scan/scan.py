@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from lg_prod_nodes.core.errors import DetectionFailed
 from lg_prod_nodes.detectors.scan.alphabet import rough, roughly
 from lg_prod_nodes.detectors.scan.context import Surroundings
-from lg_prod_nodes.detectors.scan.patterns import Deadline, OutOfTime, Prefilter, View
+from lg_prod_nodes.detectors.scan.deadline import Deadline, OutOfTime, not_searched
+from lg_prod_nodes.detectors.scan.patterns import Prefilter, View
 from lg_prod_nodes.detectors.scan.raws import Raw, without_duplicates
 from lg_prod_nodes.detectors.scan.searches import Search, search_of
 
@@ -80,7 +81,10 @@ class Scanner:
 
     def _scanned(self, text: str, deadline: Deadline, failed: list[str]) -> list[Raw]:
         view = View(text, self._nlp_engine)
-        candidates = self._prefilter.candidates(view)
+        # What a rough text may hold is more than what it holds, but is told much sooner.
+        candidates = (
+            self._prefilter.candidates(view) if text.isascii() else self._rough.among(rough(text))
+        )
         if not candidates:
             return []
         parts = map(self._parts.__getitem__, sorted(candidates))
@@ -110,17 +114,6 @@ class Scanner:
 
     def _counts(self, raw: Raw) -> bool:
         return raw.score >= self._thresholds.get(raw.entity, self._threshold)
-
-
-OUT_OF_TIME = "search ran out of its time"
-
-
-def not_searched(failed: Sequence[str]) -> str:
-    """What is said of a text that some recognizers did not search."""
-    reasons = dict.fromkeys(failed)
-    names = [reason for reason in reasons if reason != OUT_OF_TIME]
-    said = "the recognizer " + "; ".join(names) if names else f"the {OUT_OF_TIME}"
-    return f"{said}; the text was not searched"
 
 
 def _run(

@@ -17,7 +17,8 @@ from presidio_analyzer.predefined_recognizers import IbanRecognizer, PhoneRecogn
 from lg_prod_nodes.detectors.recognizers.checked import CheckedRecognizer
 from lg_prod_nodes.detectors.scan import phones as _phones
 from lg_prod_nodes.detectors.scan.ahead import expression_of
-from lg_prod_nodes.detectors.scan.patterns import Deadline, Expression, View
+from lg_prod_nodes.detectors.scan.deadline import Deadline
+from lg_prod_nodes.detectors.scan.patterns import Expression, View
 from lg_prod_nodes.detectors.scan.raws import Raw, without_duplicates
 
 _LONGEST_PATTERN = 5.0
