@@ -94,6 +94,7 @@ def wire_call(text: str) -> AIMessage:
 
 SHAPES = {
     "text": lambda text: text,
+    "bytes of a text": lambda text: text.encode(),
     "message": lambda text: HumanMessage(text, id="raw-1"),
     "chunk": lambda text: AIMessageChunk(text, id="raw-1"),
     "blocks": blocks,
@@ -145,7 +146,7 @@ def test_what_nothing_changed_in_is_the_very_same_object(make: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [None, True, 411111, 1.5, b"raw", RemoveMessage(id="raw"), object(), Model]
+    "value", [None, True, 411111, 1.5, b"\xffraw", RemoveMessage(id="raw"), object(), Model]
 )
 def test_what_carries_no_text_stays_as_it_is(value: Any) -> None:
     assert rewrite(value, clean) is value

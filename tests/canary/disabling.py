@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lg_prod_nodes import Redact
-from lg_prod_nodes.content import walk as content
+from lg_prod_nodes.content import walker
 from lg_prod_nodes.content.clean import Trust
 from lg_prod_nodes.content.functions import adapted
 from lg_prod_nodes.content.walk import rewrite
@@ -70,8 +70,8 @@ def result_of(kind: str) -> Disable:
 
 def fields_without(name: str) -> Disable:
     def disable(patch: Patch) -> None:
-        left = tuple(field for field in content._MESSAGE_FIELDS if field != name)
-        patch.setattr(content, "_MESSAGE_FIELDS", left)
+        left = tuple(field for field in walker.MESSAGE_FIELDS if field != name)
+        patch.setattr(walker, "MESSAGE_FIELDS", left)
 
     return disable
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal, Protocol
 
 from langchain_core.messages import BaseMessage
 from langgraph.types import Command
-from pydantic import BaseModel
 
 from lg_prod_nodes.content.history import as_update
+from lg_prod_nodes.content.rules import field_names
 from lg_prod_nodes.core.call import Call
 from lg_prod_nodes.core.clock import SYSTEM_CLOCK, Clock
 from lg_prod_nodes.core.engine import act, drive
@@ -106,18 +105,14 @@ def _changes(before: Any, after: Any) -> dict[str, Any] | None:
 
 
 def _fields(state: Any) -> Mapping[str, Any]:
-    match state:
-        case Mapping():
-            return state
-        case BaseModel():
-            return {name: getattr(state, name) for name in type(state).model_fields}
-        case _ if dataclasses.is_dataclass(state) and not isinstance(state, type):
-            return {f.name: getattr(state, f.name) for f in dataclasses.fields(state)}
-        case _:
-            raise ConfigurationError(
-                f"a prebuilt node cannot pass on a state of type {type(state).__name__}; "
-                "use a TypedDict, dataclass or pydantic model"
-            )
+    if isinstance(state, Mapping):
+        return state
+    if names := field_names(state):
+        return {name: getattr(state, name) for name in names}
+    raise ConfigurationError(
+        f"a prebuilt node cannot pass on a state of type {type(state).__name__}; "
+        "use a TypedDict, dataclass or pydantic model"
+    )
 
 
 def _changed_messages(old: Any, new: Any) -> Any:

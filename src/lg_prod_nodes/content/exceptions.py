@@ -15,8 +15,17 @@ from pydantic_core import PydanticCustomError, ValidationError
 
 from lg_prod_nodes.core.errors import ProductionError
 
-_OS_NAMES = ("filename", "filename2", "strerror")
-
+_BUILT_IN = {
+    OSError: ("filename", "filename2", "strerror"),
+    ImportError: ("msg", "name", "path"),
+    SyntaxError: ("msg", "text", "filename"),
+    AttributeError: ("name", "obj"),
+    NameError: ("name",),
+    UnicodeDecodeError: ("object", "reason"),
+    UnicodeEncodeError: ("object", "reason"),
+    UnicodeTranslateError: ("object", "reason"),
+}
+"""Attributes of Python's own exceptions that are neither in `vars` nor in slots."""
 
 Walk = Callable[[Any], Any]
 """Rewrites a value."""
@@ -56,21 +65,12 @@ def rewritten(error: BaseException, walk: Walk, seen: dict[int, BaseException]) 
 def _clean_parts(error: BaseException, walk: Walk) -> None:
     if isinstance(error, BaseExceptionGroup):
         error.args = (walk(error.args[0]), *error.args[1:])
-    if isinstance(error, UnicodeDecodeError):
-        _clean_bytes(error, walk)
     for name in dict.fromkeys(_names(error)):
         # The user's error, whatever it is like, is the one that is raised.
         with suppress(Exception):
             old = getattr(error, name)
             if (new := walk(old)) is not old:
                 _assign(error, name, new)
-
-
-def _clean_bytes(error: UnicodeDecodeError, walk: Walk) -> None:
-    text = error.object.decode("latin-1")
-    if (cleaned := walk(text)) != text:
-        error.object = cleaned.encode("latin-1", "replace")
-        error.args = (error.encoding, error.object, *error.args[2:])
 
 
 def _names(error: BaseException) -> Iterator[str]:
@@ -80,8 +80,9 @@ def _names(error: BaseException) -> Iterator[str]:
         yield from (slots,) if isinstance(slots, str) else slots
     if not isinstance(error, BaseExceptionGroup):
         yield "args"
-    if isinstance(error, OSError):
-        yield from _OS_NAMES
+    for cls, names in _BUILT_IN.items():
+        if isinstance(error, cls):
+            yield from names
 
 
 def _assign(error: BaseException, name: str, value: Any) -> None:

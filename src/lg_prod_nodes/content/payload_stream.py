@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from langchain_core.messages import BaseMessage
-
 from lg_prod_nodes.content.finality import HELD_BACK
-from lg_prod_nodes.content.walk import rewrite
+from lg_prod_nodes.content.walk import Keys, rewrite, texts_by_path, with_text_at
 from lg_prod_nodes.core.filters import TextFilter, through
 
-_Path = tuple[Hashable, ...]
 _PLACES = 64
 """How many texts may go on at once."""
 
@@ -29,7 +26,7 @@ class PayloadStream:
         self._write = write
         self._filters = filters
         self._waiting: list[Any] = []
-        self._before: dict[_Path, str] = {}
+        self._before: dict[Keys, str] = {}
         self._lock = threading.Lock()
 
     def __call__(self, payload: Any) -> None:
@@ -54,18 +51,18 @@ class PayloadStream:
     def _change(self, text: str) -> str:
         return through(self._filters, text)
 
-    def _texts(self) -> dict[_Path, str]:
+    def _texts(self) -> dict[Keys, str]:
         """The texts of what waits, by their place in a payload, each after what was written there before it."""
-        joined: dict[_Path, str] = {}
+        joined: dict[Keys, str] = {}
         for payload in self._waiting:
-            for path, text in _leaves(payload):
+            for path, text in texts_by_path(payload).items():
                 joined[path] = joined.get(path, self._before.get(path, "")) + text
         return joined
 
     def _release(self) -> None:
         payloads = [rewrite(payload, self._change) for payload in self._waiting]
         joined = self._texts()
-        leaves = [dict(_leaves(payload)) for payload in payloads] if self._goes_on(joined) else []
+        leaves = [texts_by_path(payload) for payload in payloads] if self._goes_on(joined) else []
         for path, whole in joined.items() if leaves else ():
             before = self._before.get(path, "")
             said = before + "".join(texts.get(path, "") for texts in leaves)
@@ -79,46 +76,19 @@ class PayloadStream:
         for payload in payloads:
             self._write(payload)
 
-    def _goes_on(self, joined: Mapping[_Path, str]) -> bool:
+    def _goes_on(self, joined: Mapping[Keys, str]) -> bool:
         """Whether a text among those that are written goes on from another payload."""
         return len(self._waiting) > 1 or not self._before.keys().isdisjoint(joined)
 
 
-def _leaves(payload: Any, path: _Path = ()) -> Iterator[tuple[_Path, str]]:
-    match payload:
-        case str():
-            yield path, payload
-        case dict():
-            for name, value in payload.items():
-                yield from _leaves(value, (*path, name))
-        case list() | tuple():
-            for at, value in enumerate(payload):
-                yield from _leaves(value, (*path, at))
-        case BaseMessage():
-            yield from _leaves(payload.content, (*path, "content"))
-        case _:
-            pass
-
-
-def _said_once(payloads: Sequence[Any], path: _Path, text: str) -> list[Any]:
+def _said_once(payloads: Sequence[Any], path: Keys, text: str) -> list[Any]:
     """The payloads with a text at a place of the first that has it, and none at that place of the others."""
     said: list[Any] = []
     for payload in payloads:
-        has = path in dict(_leaves(payload))
-        said.append(_saying(payload, path, text) if has else payload)
+        has = path in texts_by_path(payload)
+        said.append(with_text_at(payload, path, text) if has else payload)
         text = "" if has else text
     return said
-
-
-def _saying(payload: Any, path: _Path, text: str) -> Any:
-    if not path:
-        return text
-    name, *deeper = path
-    if isinstance(payload, BaseMessage):
-        return payload.model_copy(update={"content": _saying(payload.content, tuple(deeper), text)})
-    items: Any = dict(payload) if isinstance(payload, dict) else list(payload)
-    items[name] = _saying(items[name], tuple(deeper), text)
-    return tuple(items) if isinstance(payload, tuple) else items
 
 
 def _shared(first: str, second: str) -> int:

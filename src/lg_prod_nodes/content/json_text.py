@@ -1,0 +1,139 @@
+"""JSON that stays JSON where something in it was replaced: alone, in a fence, line by line, beside prose.
+
+What replaces a number gets quotes, and a key that would equal another of its object gets a number.
+"""
+
+from __future__ import annotations
+
+import re
+
+_OPENING = re.compile(r"[{\[]")
+_SPACE = re.compile(r"\s+")
+_SCALAR = re.compile(r"[-\w.+]+")
+_PART_OF_STRING = re.compile(r'[^"\\]+|\\.', re.DOTALL)
+_STAND_IN = re.compile(r"\[[A-Z][\w:]*\]|\*+\w*|<[^<>\s\"]+>")
+
+_DEEPEST = 1000
+"""Parsers give up on JSON that is nested deeper."""
+
+_ITEM, _KEY, _COLON, _COMMA = "item", "key", "colon", "comma"
+"""What comes next inside JSON."""
+
+
+class JsonText:
+    """Reads a text, whole or piece by piece, any part of which may be JSON."""
+
+    __slots__ = ("_expected", "_is_blank", "_is_escaped", "_is_new", "_key", "_levels", "_string")
+
+    def __init__(self) -> None:
+        self._is_blank = True  # nothing but white space in this line so far
+        self._levels: list[set[str] | None] = []  # the changed keys of an object; None: a list
+        self._expected = _ITEM
+        self._string = False
+        self._is_escaped = False
+        self._key: str | None = None
+        self._is_new = False
+
+    def feed(self, raw: str, changed: str) -> str:
+        """The next piece as it may leave.
+
+        Args:
+            raw: The piece before anything in it was replaced.
+            changed: The same after that.
+        """
+        at, parts = 0, list[str]()
+        while at < len(changed):
+            end, part = self._next(raw, changed, at)
+            parts.append(part)
+            at = end
+        return "".join(parts)
+
+    def _next(self, raw: str, text: str, at: int) -> tuple[int, str]:
+        """Where the token that begins here ends, and what it becomes."""
+        if not self._levels:
+            return self._prose(text, at)
+        if self._string:
+            return self._in_string(raw, text, at)
+        if space := _SPACE.match(text, at):
+            return space.end(), space[0]
+        found = _STAND_IN.match(text, at) if self._expected == _ITEM else None
+        if found and found[0] not in raw:
+            self._expected = _COMMA
+            return found.end(), f'"{found[0]}"'
+        if (end := self._token(text, at)) is None:
+            self._levels.clear()
+            return at, ""
+        return end, text[at:end]
+
+    def _prose(self, text: str, at: int) -> tuple[int, str]:
+        """To where JSON may begin: at a brace, or at a bracket that begins a line."""
+        found = _OPENING.search(text, at)
+        end = found.start() if found else len(text)
+        line = text[text.rfind("\n", at, end) + 1 if "\n" in text[at:end] else at : end]
+        self._is_blank = (self._is_blank or "\n" in text[at:end]) and not line.strip()
+        if found is None:
+            return end, text[at:]
+        if found[0] == "{" or self._is_blank:
+            self._open(found[0])
+        self._is_blank = False
+        return end + 1, text[at : end + 1]
+
+    def _open(self, mark: str) -> None:
+        self._levels.append(set() if mark == "{" else None)
+        self._expected = _KEY if mark == "{" else _ITEM
+
+    def _token(self, text: str, at: int) -> int | None:
+        """Where a mark, number or literal ends; nothing where JSON has no such token here."""
+        mark, expected = text[at], self._expected
+        if mark == '"' and expected in (_KEY, _ITEM):
+            self._string, self._is_new = True, False
+            self._key = "" if expected == _KEY else None
+        elif mark in "{[" and expected == _ITEM and len(self._levels) < _DEEPEST:
+            self._open(mark)
+        elif mark in "}]" and expected != _COLON and (mark == "]") == (self._levels[-1] is None):
+            self._levels.pop()
+            self._expected = _COMMA
+        elif mark == "," and expected == _COMMA:
+            self._expected = _ITEM if self._levels[-1] is None else _KEY
+        elif mark == ":" and expected == _COLON:
+            self._expected = _ITEM
+        elif (scalar := _SCALAR.match(text, at)) and expected in (_ITEM, _COMMA):
+            self._expected = _COMMA  # where another piece may follow of the same number
+            return scalar.end()
+        else:
+            return None
+        return at + 1
+
+    def _in_string(self, raw: str, text: str, at: int) -> tuple[int, str]:
+        if self._is_escaped:
+            self._is_escaped, end = False, at + 1
+        elif text[at] == '"':
+            self._string = False
+            return at + 1, f'{self._numbered()}"'
+        elif found := _PART_OF_STRING.match(text, at):
+            end = found.end()
+        else:  # the piece ends with a backslash
+            self._is_escaped, end = True, at + 1
+        if self._key is not None:
+            self._key += text[at:end]
+            self._is_new = self._is_new or text[at:end] not in raw
+        return end, text[at:end]
+
+    def _numbered(self) -> str:
+        """What the end of a string adds to it: a number to a changed key that its object has already."""
+        key, known = self._key, self._levels[-1]
+        self._expected = _COMMA if key is None else _COLON
+        if key is None or not self._is_new or known is None:
+            return ""
+        suffix, number = "", 2
+        while key + suffix in known:
+            suffix, number = f" ({number})", number + 1
+        known.add(key + suffix)
+        return suffix
+
+
+def still_json(raw: str, changed: str) -> str:
+    """A changed text whose JSON parses as that of the text before."""
+    if "{" not in raw and "[" not in raw:
+        return changed
+    return JsonText().feed(raw, changed)

@@ -1,0 +1,313 @@
+"""Walks over a value by a rule set of `rules.py`.
+
+It gives back the very same object where nothing changed, and a new one of the same shape, id and type where something
+did.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from langchain_core.messages import BaseMessage
+from langgraph.types import Command, Interrupt, Send, StateUpdate
+
+from lg_prod_nodes.content.exceptions import rewritten
+from lg_prod_nodes.content.json_text import still_json
+from lg_prod_nodes.content.rebuild import fill, hollow, renamed, replaced, updated, with_items
+from lg_prod_nodes.content.rules import Rules, field_names, names_a_secret, shown
+from lg_prod_nodes.content.wire import (
+    ARGUMENTS,
+    CALLS,
+    MESSAGE_FIELDS,
+    is_call,
+    is_encoded,
+    is_message,
+    is_signed_thought,
+    is_withdrawn,
+    neighbours,
+    said,
+    saying,
+    skipped_keys,
+)
+
+Keys = tuple[Any, ...]
+Visit = Callable[[str, Keys], str]
+"""Gets a text and the keys that it stands under, gives back the text to have in its place."""
+
+_PLAIN_KEY = re.compile(r"[A-Za-z_]{1,40}").fullmatch
+_IDENTIFIES = re.compile(
+    r"(?:^|[_\W])(?:id|ids|pk|seq|ts|time|timestamp|epoch|offset|size|version|hash|seed)$|[a-z]Ids?$"
+)
+"""Keys of numbers that are what they are called, and not a card by chance."""
+_LEAST_NUMBER = 10**6
+"""A number with fewer digits says nothing by itself."""
+_EACH = 16
+"""What an item costs, as so many characters, when a walk is limited."""
+_PART_OF = {StateUpdate: ("values",), Send: ("arg",), Interrupt: ("value",)}
+"""What of LangGraph's own values is content."""
+
+
+class TakesLong(Exception):
+    """A value is larger than the limit of its walk."""
+
+
+class Walker:
+    """One walk; `wire` says that it is inside of a message, where some keys only name things."""
+
+    __slots__ = (
+        "_clean",
+        "_errors",
+        "_left",
+        "_open",
+        "_rules",
+        "_seen",
+        "_visit",
+        "changes",
+    )
+
+    def __init__(
+        self,
+        rules: Rules,
+        visit: Visit,
+        clean: Mapping[int, Any] | None = None,
+        most: float = math.inf,
+    ) -> None:
+        self.changes = 0
+        self._rules = rules
+        self._visit = visit
+        self._clean = clean or {}
+        self._left = most
+        self._errors: dict[int, BaseException] = {}
+        self._seen: dict[tuple[int, Keys, bool], tuple[Any, Any]] = {}
+        self._open: dict[int, Any] = {}  # by identity, with the copy of what holds itself
+
+    def value(self, value: Any, keys: Keys = (), wire: bool = False) -> Any:
+        """What a value becomes that stands under these keys."""
+        kind = type(value)
+        if kind is str:
+            return self._text(value, keys)
+        if value is None or kind is bool:
+            return value
+        if kind is int or kind is float:
+            return self._number(value, keys)
+        return self._once(value, keys, wire)
+
+    def error(self, error: BaseException) -> BaseException:
+        """An exception, changed in place."""
+        return rewritten(error, self.value, self._errors)
+
+    def _once(self, value: Any, keys: Keys, wire: bool) -> Any:
+        """A value that may stand in several places, or hold itself."""
+        place, known = (id(value), keys, wire), id(value)
+        if place in self._seen:
+            return self._seen[place][1]
+        is_inside = known in self._open
+        if is_inside and (copied := self._copy(value, keys)) is not None:
+            return copied
+        if not is_inside:
+            self._open[known] = None
+        new = self._shape(value, keys, wire)
+        if not is_inside and (copied := self._open.pop(known)) is not None:
+            new = fill(copied, new)
+        self._seen[place] = (value, new)
+        return new
+
+    def _copy(self, value: Any, keys: Keys) -> Any:
+        """What stands for a value inside of itself; `None` for a tuple, which holds itself through another."""
+        if self._rules.show is not None:
+            return self._text(shown(value), keys)
+        if self._open[id(value)] is None:
+            self._open[id(value)] = hollow(value)
+        return self._open[id(value)]
+
+    def _shape(self, value: Any, keys: Keys, wire: bool) -> Any:  # noqa: C901 - one branch a shape of content
+        if (show := self._rules.show) is not None:
+            value = show(value) if len(self._open) <= self._rules.depth else shown(value)
+        match value:
+            case dict():
+                return self._mapping(value, keys, wire)
+            case StateUpdate() | Send() | Interrupt():
+                return self._object(value, _PART_OF[type(value)], keys)
+            case list() | tuple() | set() | frozenset() | deque():
+                return self._collection(value, keys, wire)
+            case str():
+                return self._text(value, keys)
+            case bytes() | bytearray():
+                return self._bytes(value, keys)
+            case int() | float():
+                return self._number(value, keys)
+            case BaseMessage():
+                return self._message(value, keys)
+            case Mapping():
+                return self._mapping(value, keys, wire)
+            case BaseException():
+                return self.error(value)
+            case Command():
+                return self._command(value, keys)
+            case _:
+                return self._object(value, field_names(value), keys)
+
+    def _spend(self, characters: int) -> None:
+        self._left -= characters
+        if self._left < 0:
+            raise TakesLong
+
+    def _text(self, text: str, keys: Keys) -> str:
+        self._spend(_EACH + len(text))
+        if self._rules.has_names and is_encoded(text):
+            return text
+        try:
+            changed = self._visit(text, keys)
+        except Exception:
+            if self._rules.unreadable is None:
+                raise
+            changed = self._rules.unreadable
+        if changed == text:
+            return text
+        self.changes += 1
+        return still_json(text, changed)
+
+    def _bytes(self, data: Any, keys: Keys) -> Any:
+        """Bytes that are a text; others stay, since what looks like a finding in them is one by chance."""
+        errors = "surrogateescape" if self._rules.reads_binary else "strict"
+        try:
+            text = data.decode(errors=errors)
+        except UnicodeDecodeError:
+            return data
+        changed = self._text(text, keys)
+        return data if changed is text else type(data)(changed.encode(errors=errors))
+
+    def _number(self, number: float, keys: Keys) -> Any:
+        rules = self._rules
+        is_small = -_LEAST_NUMBER < number < _LEAST_NUMBER
+        if not rules.has_numbers or (is_small and not (keys and names_a_secret(keys[-1]))):
+            return number
+        if rules.trusts_ids and keys and _IDENTIFIES.search(keys[-1]):
+            return number
+        is_whole = isinstance(number, int) or number.is_integer()
+        text = f"{number:.0f}" if isinstance(number, float) and is_whole else str(number)
+        changed = self._text(text, keys)
+        is_plain = rules.show is None or math.isfinite(number)
+        return number if changed is text and is_plain else changed
+
+    def _under(self, keys: Keys, name: Any) -> Keys:
+        if self._rules.has_paths:
+            return (*keys, name)
+        return (*keys[1 - self._rules.keys :], name) if isinstance(name, str) else keys
+
+    def _mapping(self, value: Mapping[Any, Any], keys: Keys, wire: bool) -> Any:
+        rules = self._rules
+        wire = rules.has_names and (wire or is_call(value) or is_message(value))
+        skipped = skipped_keys(value) if wire else ()
+        self._spend(_EACH * len(value))
+        changed: dict[Any, Any] = {}
+        names: dict[Any, Any] = {}
+        for name, old in value.items():
+            if name in skipped:
+                continue
+            if (
+                not (type(name) is str and _PLAIN_KEY(name))
+                and (key := self._key(name)) is not name
+            ):
+                names[name] = key
+            if rules.hidden is not None and old is not None and names_a_secret(name):
+                new: Any = old if isinstance(old, bool) else rules.hidden
+            elif not wire:
+                new = self.value(old, self._under(keys, name))
+            elif name == "content" and isinstance(old, list):
+                new = self._blocks(old)
+            else:
+                new = self.value(old, (), name not in ARGUMENTS)
+            if new is not old:
+                changed[name] = new
+        if names:
+            return renamed(value, names, changed)
+        return updated(value, changed) if changed else value
+
+    def _key(self, name: Any) -> Any:
+        if self._rules.has_paths:
+            return name
+        if isinstance(name, str):
+            return self._text(name, ())
+        if self._rules.show is None:
+            return self.value(name)
+        is_number = isinstance(name, (int, float))
+        return str(self._number(name, ())) if is_number else self._text(shown(name), ())
+
+    def _collection(self, value: Any, keys: Keys, wire: bool) -> Any:
+        self._spend(_EACH * len(value))
+        if self._rules.has_paths:
+            items = [self.value(item, (*keys, at)) for at, item in enumerate(value)]
+        else:
+            items = [self.value(item, keys, wire) for item in value]
+        if all(new is old for new, old in zip(items, value, strict=True)):
+            return value
+        return with_items(value, items)
+
+    def _message(self, message: BaseMessage, keys: Keys) -> Any:
+        if self._is_clean(message):
+            return message
+        names = (*MESSAGE_FIELDS, *(message.model_extra or ()))
+        if self._rules.has_paths:
+            return self._object(message, names, keys)
+        changed: dict[str, Any] = {}
+        for name in names:
+            if old := getattr(message, name, None):
+                in_blocks = name == "content" and isinstance(old, list)
+                new = self._blocks(old) if in_blocks else self.value(old, (), name in CALLS)
+                if new is not old:
+                    changed[name] = new
+        return replaced(message, changed)
+
+    def _is_clean(self, message: BaseMessage) -> bool:
+        """Whether a message was seen before, and has nothing since that could be changed in its place."""
+        known = self._clean.get(id(message))
+        if known is None or known is not message.content or message.additional_kwargs:
+            return False
+        return not (getattr(message, "tool_calls", None) or getattr(message, "artifact", None))
+
+    def _blocks(self, blocks: list[Any]) -> list[Any]:
+        """Content blocks; what is found only across neighbouring texts lands in the first of them.
+
+        A thought that its provider signed is refused when it comes back changed, so it is left out.
+        """
+        cleaned = [self.value(block, (), True) for block in blocks]
+        for run in neighbours(blocks):
+            for glue in ("", " "):
+                whole = glue.join(said(blocks[at]) for at in run)
+                parts = glue.join(said(cleaned[at]) for at in run)
+                if (changed := self._visit(whole, ())) not in (whole, parts):
+                    for at in run:
+                        cleaned[at] = saying(blocks[at], changed if at == run[0] else "")
+                    self.changes += 1
+                    break
+        kept = [
+            new
+            for new, old in zip(cleaned, blocks, strict=True)
+            if not (is_withdrawn(old) or (new is not old and is_signed_thought(old)))
+        ]
+        if len(kept) == len(blocks) and all(map(lambda a, b: a is b, kept, blocks)):
+            return blocks
+        self.changes += 1
+        return kept
+
+    def _command(self, command: Command[Any], keys: Keys) -> Any:
+        goto = command.goto if isinstance(command.goto, list | tuple) else [command.goto]
+        sent = [self.value(to, keys) if isinstance(to, Send) else to for to in goto]
+        if any(new is not old for new, old in zip(sent, goto, strict=True)):
+            command = replaced(command, {"goto": sent if goto is command.goto else sent[0]})
+        return self._object(command, ("update", "resume"), keys)
+
+    def _object(self, value: Any, names: Sequence[str], keys: Keys) -> Any:
+        counts = type(value) not in _PART_OF or self._rules.has_paths
+        changed = {}
+        for name in names:
+            old = getattr(value, name, None)
+            new = self.value(old, self._under(keys, name) if counts else keys)
+            if new is not old:
+                changed[name] = new
+        return replaced(value, changed)

@@ -1,0 +1,144 @@
+"""What the keys of messages, content blocks and tool calls mean, as LangChain and providers write them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+NAMING_KEYS = frozenset(
+    {"type", "id", "role", "index", "tool_call_id", "mime_type", "source_type", "finish_reason"}
+)
+"""Keys of messages and blocks whose values name things rather than say something."""
+
+ARGUMENTS = frozenset({"args", "arguments", "input"})
+"""Keys of tool calls whose values are the user's data, in which no key has a meaning of its own."""
+
+MESSAGE_FIELDS = (
+    "content",
+    "name",
+    "additional_kwargs",
+    "response_metadata",
+    "tool_calls",
+    "invalid_tool_calls",
+    "tool_call_chunks",
+    "artifact",
+)
+CALLS = frozenset({"tool_calls", "invalid_tool_calls", "tool_call_chunks"})
+
+WITHDRAWN = "[WITHDRAWN]"
+"""Stands for the signature of a thought that was changed after part of it had been streamed."""
+
+_ROLES = frozenset({"user", "human", "assistant", "ai", "system", "developer", "tool", "function"})
+_THOUGHTS = frozenset({"thinking", "reasoning", "reasoning_content"})
+SIGNATURES = frozenset({"signature", "thought_signature"})
+_BINARY_KEYS = frozenset({"base64", "data"})
+_BINARY_BLOCKS = frozenset({"image", "audio", "video", "file", "input_audio", "base64"})
+
+_DATA_URL = re.compile(r"data:[\w/.+;=-]*;base64,")
+_ONE_ALPHABET = str.maketrans("-_", "+/", "\r\n")
+_BASE64 = re.compile(r"[A-Za-z0-9+/]{40,}={0,2}")
+"""Shorter ones may be a value that is written in these letters, such as an account number."""
+_NUMBER = re.compile(r"(?<![A-Za-z0-9])\d{7,}(?![A-Za-z0-9])")
+
+
+def is_call(value: Mapping[Any, Any]) -> bool:
+    """Whether a mapping is the call of a tool."""
+    return value.get("type") in ("function", "tool_call")
+
+
+def is_message(value: Mapping[Any, Any]) -> bool:
+    """Whether a mapping is a message."""
+    return "content" in value and value.get("role") in _ROLES
+
+
+def skipped_keys(value: Mapping[Any, Any]) -> frozenset[str]:
+    """The keys of a message, block or call whose values are not searched."""
+    skipped = NAMING_KEYS | {"name"} if ARGUMENTS & value.keys() else NAMING_KEYS
+    if is_thought(value):
+        skipped |= SIGNATURES
+    if value.get("type") not in _BINARY_BLOCKS:
+        return skipped
+    return skipped | {
+        key
+        for key in _BINARY_KEYS & value.keys()
+        if isinstance(value[key], str) and _is_base64(value[key])
+    }
+
+
+def is_encoded(text: str) -> bool:
+    """Whether a text is a data URL of encoded bytes, and not words that claim to be."""
+    if not text.startswith("data:"):
+        return False
+    claim = _DATA_URL.match(text)
+    return claim is not None and _is_base64(text[claim.end() :])
+
+
+def _is_base64(text: str) -> bool:
+    encoded = text.translate(_ONE_ALPHABET)
+    if not _BASE64.fullmatch(encoded) or _NUMBER.search(encoded):
+        return False
+    try:
+        return bool(base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True))
+    except binascii.Error:
+        return False
+
+
+def is_thought(block: Any) -> bool:
+    """Whether a content block is what a model thought."""
+    return isinstance(block, Mapping) and block.get("type") in _THOUGHTS
+
+
+def is_signed_thought(block: Any) -> bool:
+    """Whether its provider signed a thought, so that it goes back as it came or not at all."""
+    return is_thought(block) and any(_signatures(block))
+
+
+def is_withdrawn(block: Any) -> bool:
+    """Whether a thought was changed in a stream before its signature came."""
+    return is_thought(block) and WITHDRAWN in _signatures(block)
+
+
+def withdrawn(block: Mapping[str, Any]) -> dict[str, Any]:
+    """A thought without its signature."""
+    return {
+        name: WITHDRAWN
+        if name in SIGNATURES
+        else withdrawn(value)
+        if isinstance(value, Mapping)
+        else value
+        for name, value in block.items()
+    }
+
+
+def _signatures(block: Mapping[str, Any]) -> Iterator[Any]:
+    for name, value in block.items():
+        if name in SIGNATURES:
+            yield value
+        elif isinstance(value, Mapping):
+            yield from _signatures(value)
+
+
+def said(block: Any) -> str:
+    """The text of a content block."""
+    text = block if isinstance(block, str) else block.get("text") if isinstance(block, dict) else ""
+    return text if isinstance(text, str) else ""
+
+
+def saying(block: Any, text: str) -> Any:
+    """A content block with another text."""
+    return text if isinstance(block, str) else {**block, "text": text}
+
+
+def neighbours(blocks: Sequence[Any]) -> Iterator[list[int]]:
+    """The places of texts that stand directly after each other."""
+    run: list[int] = []
+    for at in range(len(blocks) + 1):
+        if at < len(blocks) and said(blocks[at]):
+            run.append(at)
+        else:
+            if len(run) > 1:
+                yield run
+            run = []
