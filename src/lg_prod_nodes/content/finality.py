@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
+from lg_prod_nodes.content.json_text import JsonText
+
 HELD_BACK = 512
 """The most characters that are held back, and the least that are looked at again: no token or entity is longer."""
 
@@ -187,6 +189,7 @@ class SettledStream:
         self._before = ""
         self._became = ""
         self._is_swallowing = False
+        self._json = JsonText()
 
     @property
     def held(self) -> int:
@@ -214,7 +217,7 @@ class SettledStream:
         changed = text if plain else self._change(text, self._before, self._became)
         self._before = (self._before + text)[-CONTEXT:]
         self._became = (self._became + changed)[-CONTEXT:]
-        return changed
+        return self._json.feed(text, changed)
 
     def _relieve(self) -> str:
         """Let go of the first half of a token that is longer than any entity; what is found at its end is swallowed."""

@@ -41,6 +41,9 @@ class JsonText:
             raw: The piece before anything in it was replaced.
             changed: The same after that.
         """
+        if not self._levels and "{" not in changed and "[" not in changed:
+            self._read_line(changed)
+            return changed
         at, parts = 0, list[str]()
         while at < len(changed):
             end, part = self._next(raw, changed, at)
@@ -69,14 +72,17 @@ class JsonText:
         """To where JSON may begin: at a brace, or at a bracket that begins a line."""
         found = _OPENING.search(text, at)
         end = found.start() if found else len(text)
-        line = text[text.rfind("\n", at, end) + 1 if "\n" in text[at:end] else at : end]
-        self._is_blank = (self._is_blank or "\n" in text[at:end]) and not line.strip()
+        self._read_line(text[at:end])
         if found is None:
             return end, text[at:]
         if found[0] == "{" or self._is_blank:
             self._open(found[0])
         self._is_blank = False
         return end + 1, text[at : end + 1]
+
+    def _read_line(self, text: str) -> None:
+        _, newline, line = text.rpartition("\n")
+        self._is_blank = bool(self._is_blank or newline) and not line.strip()
 
     def _open(self, mark: str) -> None:
         self._levels.append(set() if mark == "{" else None)

@@ -5,7 +5,6 @@ Each text goes through the filters of the call as a stream of its own, told apar
 
 from __future__ import annotations
 
-import re
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -25,34 +24,8 @@ _DELTAS = frozenset(
 )
 """Fields of a chunk that go on where the same field of the chunk before it ended."""
 
-_JSON = frozenset({"args", "arguments", "partial_json"})
 _CONTENT: Path = ("content",)
 _NAMES = frozenset({"type", "id", "index", "name", "role", "signature"})
-
-_BARE = re.compile(r"\[[A-Z][\w:]*\]|\*+\w*")
-
-
-class JsonText:
-    """Keeps a text JSON in which a number got a stand-in."""
-
-    def __init__(self) -> None:
-        self._is_string = False
-        self._is_escaped = False
-
-    def feed(self, piece: str) -> str:
-        """The next piece, with what stands bare in it in quotes."""
-        at, parts = 0, list[str]()
-        while at < len(piece):
-            bare = None if self._is_string else _BARE.match(piece, at)
-            parts.append(f'"{bare[0]}"' if bare else piece[at])
-            self._follow("" if bare else piece[at])
-            at = bare.end() if bare else at + 1
-        return "".join(parts)
-
-    def _follow(self, mark: str) -> None:
-        if mark == '"' and not self._is_escaped:
-            self._is_string = not self._is_string
-        self._is_escaped = mark == "\\" and not self._is_escaped
 
 
 class MessageStream:
@@ -64,7 +37,6 @@ class MessageStream:
         self._blocks = Blocks(filters, self._streams)
         self._filters = filters
         self._seen: dict[Path, dict[str, Any]] = {}
-        self._json: dict[Path, JsonText] = {}
         self._is_last = False
 
     def feed(self, chunk: ChatGenerationChunk) -> list[ChatGenerationChunk]:
@@ -131,12 +103,7 @@ class MessageStream:
         piece = self._streams.feed(path, text)
         if whole or self._is_last:
             piece += self._streams.flush(path)
-        return self._as_json(path, piece)
-
-    def _as_json(self, path: Path, piece: str) -> str:
-        if path[-1] not in _JSON:
-            return piece
-        return self._json.setdefault(path, JsonText()).feed(piece)
+        return piece
 
     def _items(self, path: Path, items: Sequence[Any]) -> list[Any]:
         """The items of a list; those without an index do not go on from chunk to chunk, but the texts among them do."""
@@ -169,7 +136,7 @@ class MessageStream:
         rest: dict[Path, str] = {}
         for path, piece in [*left, *self._streams.flush_all().items()]:
             if piece:
-                rest[path] = rest.get(path, "") + self._as_json(path, piece)
+                rest[path] = rest.get(path, "") + piece
         if not (rest or content):
             return None
         blocks: list[Any] = []

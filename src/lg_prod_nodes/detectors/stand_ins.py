@@ -71,7 +71,9 @@ class StandIns:
                 stars = "*" * max(len(value) - _SHOWN, _SHOWN)
                 return stars + (value[-_SHOWN:] if len(value) > _SHOWN else "")
             case "hash":
-                digest = hmac.new(self.key or b"", value.encode(), hashlib.sha256).hexdigest()
+                digest = hmac.new(
+                    self.key or b"", value.encode(errors="surrogatepass"), hashlib.sha256
+                ).hexdigest()
                 return f"[{entity}:{digest[:_DIGEST]}]"
             case "tokenize" if tokens is not None:
                 return tokens.token(entity, value)
