@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
+from lg_prod_nodes.content.invisible import visible
 from lg_prod_nodes.content.json_text import JsonText
 
 HELD_BACK = 512
@@ -21,11 +22,14 @@ HELD_BACK = 512
 
 _BLOCK_HELD_BACK = 16_384
 """The same where a long secret has begun: a private key, a JSON web token."""
+_PADDED_HELD_BACK = 4096
+"""The same where most characters show nothing."""
 _LONG = re.compile(r"-----BEGIN |eyJ[\w-]{8}")
 
 CONTEXT = 128
 """How many characters before a text are looked at with it, for context words and word boundaries."""
 
+_SHOWS_ALL = re.compile(r"[^%&\\\x80-\U0010ffff]*").fullmatch
 _BREAK = re.compile(r"[\s\"<>\u3000-\u303f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0e7f]")
 """Characters that no entity goes on after, but for those made of several tokens."""
 _LAST_BREAK = re.compile(rf"(?s:.*){_BREAK.pattern}")
@@ -37,8 +41,11 @@ _NUMBERS = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 _ACCOUNT = re.compile(
-    r"(?<![^\s\"<>])\S*[A-Za-z]{2}\d{2}[A-Za-z0-9]{0,4}\W*\s(?:[A-Za-z0-9]{1,4}\W*\s)*$"
+    r"(?:(?<![A-Za-z0-9])|(?<=\\[nrt]))[A-Za-z]{2}\d{2}[A-Za-z0-9]{0,4}\W*\s(?:[A-Za-z0-9]{1,4}\W*\s)*$"
 )
+_LONGEST_ACCOUNT = 34
+_WORD_OF_ITS_OWN = re.compile(r"[^\w\s]*(?!x\d|ext)[^\W\d]", re.IGNORECASE)
+"""No number before it goes on in it, as one does in an extension."""
 _BLOCK = re.compile(r"-----BEGIN (?:(?!-----END [A-Z0-9 ]+-----)[\s\S])*\Z")
 _SENTENCE = re.compile(r"[.!?\n]\s")
 _WORD = re.compile(r"(?<!\w)\S")
@@ -177,18 +184,25 @@ class SettledStream:
         reach: How far the entities reach.
         change: What becomes of a text.
         is_plain: Which texts stay as they are.
+        read: How a text is read: what shows nothing in it counts neither as held back nor as context.
     """
 
     def __init__(
-        self, reach: Reach, change: Change, is_plain: IsPlain = lambda text: False
+        self,
+        reach: Reach,
+        change: Change,
+        is_plain: IsPlain = lambda text: False,
+        read: Callable[[str], str] = visible,
     ) -> None:
         self._settled = reach.settled
         self._change = change
         self._is_plain = is_plain
+        self._read = read
         self._pending = ""
         self._before = ""
         self._became = ""
         self._is_swallowing = False
+        self._hides = False  # whether something was written that shows nothing
         self._json = JsonText()
 
     @property
@@ -205,7 +219,9 @@ class SettledStream:
             return ""
         cut = self._settled(pending)
         released = self._release(cut) if cut else ""
-        return released + self._relieve() if len(self._pending) > HELD_BACK else released
+        if len(self._pending) <= HELD_BACK or not self._holds_much():
+            return released
+        return released + self._relieve()
 
     def flush(self) -> str:
         """Give back the rest: nothing follows."""
@@ -215,13 +231,31 @@ class SettledStream:
         text, self._pending = self._pending[:cut], self._pending[cut:]
         plain = self._is_plain(text)
         changed = text if plain else self._change(text, self._before, self._became)
-        self._before = (self._before + text)[-CONTEXT:]
-        self._became = (self._became + changed)[-CONTEXT:]
+        self._hides = self._hides or not (plain or _SHOWS_ALL(text))
+        is_same = changed is text and self._became is self._before
+        self._before = self._end_of(self._before + text)
+        self._became = self._before if is_same else self._end_of(self._became + changed)
         return self._json.feed(text, changed)
+
+    def _end_of(self, text: str) -> str:
+        """The context that a text is for what follows it: so many characters as it is read."""
+        if not self._hides:
+            return text[-CONTEXT:]
+        shows_nothing = max(0, len(text) - len(self._read(text)))
+        return text[-min(CONTEXT + shows_nothing, _PADDED_HELD_BACK) :]
+
+    def _holds_much(self) -> bool:
+        """Whether more is held back than an entity has characters, where invisible ones do not count."""
+        is_padded = len(self._pending) <= _PADDED_HELD_BACK
+        return not is_padded or len(self._read(self._pending)) > HELD_BACK
 
     def _relieve(self) -> str:
         """Let go of the first half of a token that is longer than any entity; what is found at its end is swallowed."""
         if len(self._pending) <= _BLOCK_HELD_BACK and _LONG.search(self._pending):
+            return ""
+        shown = visible(self._pending)
+        if len(shown) <= HELD_BACK < len(self._pending):
+            self._pending = shown  # the padding would go with it
             return ""
         half = len(self._pending) // 2
         if self._changes_across(half):
@@ -245,15 +279,23 @@ class SettledStream:
 
 def _begin_of_several(text: str, end: int) -> int:
     """Where an entity of several tokens may begin that reaches to a place in a text; else that place."""
-    while longer := _longer(text, end):
-        end = longer.start()
+    while (begin := _begin_of_longer(text, end)) is not None:
+        end = begin
+        if _WORD_OF_ITS_OWN.match(text, end):
+            break
     block = _BLOCK.search(text, 0, end)
     return block.start() if block else end
 
 
-def _longer(text: str, end: int) -> re.Match[str] | None:
+def _begin_of_longer(text: str, end: int) -> int | None:
     start = max(0, end - HELD_BACK)
-    return _NUMBERS.search(text, start, end) or _ACCOUNT.search(text, start, end)
+    if number := _NUMBERS.search(text, start, end):
+        return number.start()
+    while account := _ACCOUNT.search(text, start, end):
+        if sum(map(str.isalnum, account[0])) <= _LONGEST_ACCOUNT:
+            return account.start()
+        start = account.start() + 1
+    return None
 
 
 def _last_break(text: str) -> int:

@@ -42,7 +42,8 @@ class JsonText:
             changed: The same after that.
         """
         if not self._levels and "{" not in changed and "[" not in changed:
-            self._read_line(changed)
+            if self._is_blank or "\n" in changed:
+                self._read_line(changed)
             return changed
         at, parts = 0, list[str]()
         while at < len(changed):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from lg_prod_nodes.content.finality import Reach, SettledStream
 from lg_prod_nodes.detectors.detector import Finding
 from lg_prod_nodes.detectors.plain import PlainText
+from lg_prod_nodes.detectors.reading.views import ReadReach, as_read
 
 Find = Callable[[str], Sequence[Finding]]
 StandIn = Callable[[str, str], str]
@@ -47,7 +48,7 @@ class Replacer:
         self.blocked: Counter[str] = Counter()
         self._find = find
         self._stand_in = stand_in
-        self._reach = reach
+        self._reach = ReadReach(reach)
         self._blocks = blocks
         self._plain = plain
 
@@ -70,11 +71,11 @@ class Replacer:
     def stream(self) -> SettledStream:
         """A text that leaves piece by piece."""
         is_plain = self._plain.stream() if self._plain is not None else None
-        if is_plain is None:
-            return SettledStream(self._reach, self._piece)
-        return SettledStream(
-            self._reach, self._piece, lambda text: is_plain(text) and not self.blocked
-        )
+
+        def stays(text: str) -> bool:
+            return is_plain is not None and is_plain(text) and not self.blocked
+
+        return SettledStream(self._reach, self._piece, stays, as_read)
 
     def settled(self, text: str) -> int:
         """How many characters of a text are settled, whatever follows."""

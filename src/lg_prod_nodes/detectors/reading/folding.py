@@ -14,6 +14,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from lg_prod_nodes.content.invisible import INVISIBLE
 from lg_prod_nodes.detectors.reading.lookalikes import LOOKALIKES
 
 _HEX = "[0-9A-Fa-f]"
@@ -179,7 +180,7 @@ def _look(char: str) -> str:
     if char.isascii():
         return char
     category = unicodedata.category(char)
-    if category in ("Cf", "Mn", "Me") or char in _BLANK_LETTERS:
+    if category in ("Cf", "Mn", "Me") or char in _BLANK_LETTERS or INVISIBLE.match(char):
         return ""
     if category == "Pd":
         return "-"

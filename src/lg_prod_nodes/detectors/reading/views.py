@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from operator import attrgetter
 
+from lg_prod_nodes.content.finality import Reach
 from lg_prod_nodes.detectors.findings import Finding, apart
 from lg_prod_nodes.detectors.reading.folding import Folded, folded
 
@@ -55,3 +56,43 @@ def _adjusted(
 def _overlaps(finding: Finding, others: Sequence[Finding]) -> bool:
     at = bisect_left(others, finding.end, key=attrgetter("start"))
     return at > 0 and others[at - 1].end > finding.start
+
+
+def as_read(text: str) -> str:
+    """A text as it is read."""
+    reading = folded(text)
+    return text if reading is None else reading.text
+
+
+class ReadReach:
+    """How far what is looked for reaches in a text as it is written and as it is read."""
+
+    def __init__(self, reach: Reach) -> None:
+        self._reach = reach
+        self._written = reach.settled
+
+    def settled(self, text: str) -> int:
+        """How many characters of a text are settled in both views: what either found may not be cut."""
+        written = self._written(text)
+        if text.isascii() and not ("%" in text or "&" in text or "\\" in text):
+            return written
+        read = self._as_read(text)
+        cut, view, other = written, self._as_read, self._written
+        if read < written:
+            cut, view, other = read, other, view
+        while cut and (back := view(text[:cut])) < cut:
+            cut, view, other = back, other, view
+        return cut
+
+    def _as_read(self, text: str) -> int:
+        reading = folded(text)
+        if reading is None:
+            return self._written(text)
+        settled = self._written(reading.text)
+        is_all = settled >= len(reading.text)
+        return len(text) if is_all else reading.place(settled, settled + 1)[0]
+
+    def opens(self, text: str) -> bool:
+        """Whether the end of a text looks like the beginning of what is looked for, in either view."""
+        reading = folded(text)
+        return self._reach.opens(text) or (reading is not None and self._reach.opens(reading.text))
