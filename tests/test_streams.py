@@ -250,16 +250,34 @@ def test_what_a_provider_adds_leaves_clean() -> None:
     assert through(*chunks).additional_kwargs == {"reasoning_content": CLEAN}
 
 
-def test_the_last_chunk_has_the_rest() -> None:
+def test_the_rest_leaves_before_the_last_chunk() -> None:
+    usage: Any = {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}
     stream = message_stream()
     stream.feed(ChatGenerationChunk(message=AIMessageChunk("to ann@exam")))
 
-    (last,) = stream.feed(
-        ChatGenerationChunk(message=AIMessageChunk("ple.com", chunk_position="last"))
+    rest, last = stream.feed(
+        ChatGenerationChunk(
+            message=AIMessageChunk("ple.com", chunk_position="last", usage_metadata=usage)
+        )
     )
 
-    assert last.message.content == "to [EMAIL_ADDRESS]"
+    assert (rest.message.content, last.message.content) == ("to [EMAIL_ADDRESS]", "")
+    assert isinstance(rest.message, AIMessageChunk)
+    assert isinstance(last.message, AIMessageChunk)
+    assert (rest.message.chunk_position, last.message.chunk_position) == (None, "last")
+    assert (rest.message.usage_metadata, last.message.usage_metadata) == (None, usage)
     assert stream.flush() == []
+
+
+def test_a_last_chunk_with_nothing_held_back_is_the_model_s_own() -> None:
+    chunk = ChatGenerationChunk(message=AIMessageChunk("", chunk_position="last"))
+    stream = message_stream()
+    stream.feed(ChatGenerationChunk(message=AIMessageChunk("well then ")))
+
+    (last,) = stream.feed(chunk)
+
+    assert last.message.content == ""
+    assert last.message.chunk_position == "last"  # type: ignore[attr-defined]
 
 
 @given(size=st.integers(1, 12))

@@ -14,6 +14,7 @@ from langchain_core.outputs import ChatGenerationChunk
 from lg_prod_nodes.content.block_stream import Blocks, Piece
 from lg_prod_nodes.content.text_stream import Path, Streams, TextChunks, copied, with_message
 from lg_prod_nodes.content.walk import rewrite
+from lg_prod_nodes.content.wire import SIGNATURES, WITHDRAWN, is_signed_thought, withdrawn
 from lg_prod_nodes.core.filters import TextFilter, through
 
 _DELTAS = frozenset(
@@ -24,8 +25,11 @@ _DELTAS = frozenset(
 )
 """Fields of a chunk that go on where the same field of the chunk before it ended."""
 
+_SAYING = ("content", "tool_call_chunks", "additional_kwargs")
+_NOTHING: dict[str, Any] = {"content": "", "tool_call_chunks": [], "additional_kwargs": {}}
+_DERIVED = {"tool_calls", "invalid_tool_calls"}
 _CONTENT: Path = ("content",)
-_NAMES = frozenset({"type", "id", "index", "name", "role", "signature"})
+_NAMES = frozenset({"type", "id", "index", "name", "role"}) | SIGNATURES
 
 
 class MessageStream:
@@ -37,10 +41,13 @@ class MessageStream:
         self._blocks = Blocks(filters, self._streams)
         self._filters = filters
         self._seen: dict[Path, dict[str, Any]] = {}
+        self._unsaid: dict[Path, str] = {}
+        self._altered: set[Path] = set()
+        self._withdrawn: set[Path] = set()
         self._is_last = False
 
     def feed(self, chunk: ChatGenerationChunk) -> list[ChatGenerationChunk]:
-        """The chunks that may leave, given the next one; the last one has the rest."""
+        """The chunks that may leave, given the next one; the rest leaves before the last one."""
         message = chunk.message
         if _is_text_alone(message):
             return self._texts.feed(chunk)
@@ -49,8 +56,10 @@ class MessageStream:
         self._is_last = message.chunk_position == "last"
         waiting, content = self._content(message.content)
         changed = self._changed(message, content)
-        rest = self._rest() if self._is_last else None
-        return [*waiting, with_message(chunk, changed if rest is None else changed + rest)]
+        if not self._is_last:
+            return [*waiting, with_message(chunk, changed)]
+        rest = self._rest()
+        return [*waiting, *_in_two(chunk, changed if rest is None else _joined(changed, rest))]
 
     def flush(self) -> list[ChatGenerationChunk]:
         """What is left after the last chunk, if anything is."""
@@ -94,27 +103,51 @@ class MessageStream:
         if not message.tool_call_chunks:
             return copied(message, update)
         update["tool_call_chunks"] = self._items(("tool",), message.tool_call_chunks)
-        fields = {name: getattr(message, name) for name in message.model_fields_set}
-        for derived in ("tool_calls", "invalid_tool_calls"):
-            fields.pop(derived, None)
+        fields = {name: getattr(message, name) for name in message.model_fields_set - _DERIVED}
         return AIMessageChunk(**{**fields, **update})
 
     def _piece(self, path: Path, text: str, *, whole: bool = False) -> str:
         piece = self._streams.feed(path, text)
-        if whole or self._is_last:
-            piece += self._streams.flush(path)
+        self._compare(path, text, piece)
+        return piece + self._flushed(path) if whole or self._is_last else piece
+
+    def _flushed(self, path: Path) -> str:
+        piece = self._streams.flush(path)
+        self._compare(path, "", piece)
         return piece
+
+    def _compare(self, path: Path, text: str, piece: str) -> None:
+        """Remember a block in which something was replaced."""
+        unsaid = self._unsaid.pop(path, "") + text
+        if unsaid.startswith(piece):
+            self._unsaid[path] = unsaid[len(piece) :]
+        else:
+            self._altered.add(path[:2])
 
     def _items(self, path: Path, items: Sequence[Any]) -> list[Any]:
         """The items of a list; those without an index do not go on from chunk to chunk, but the texts among them do."""
-        return [
-            self._tree((*path, _place(item)), item, whole=_is_whole(path, item))
-            if isinstance(item, dict)
-            else self._piece((*path, "text"), item)
-            if isinstance(item, str)
-            else item
-            for item in items
-        ]
+        return [self._item(path, item) for item in items]
+
+    def _item(self, path: Path, item: Any) -> Any:
+        if isinstance(item, str):
+            return self._piece((*path, "text"), item)
+        if not isinstance(item, dict):
+            return item
+        path, whole = (*path, _place(item)), _is_whole(path, item)
+        if is_signed_thought(item):
+            return self._signed(path, item)
+        return self._tree(path, item, whole=whole)
+
+    def _signed(self, path: Path, item: dict[str, Any]) -> dict[str, Any]:
+        """The end of a thought; its signature is withdrawn if the thought was changed, since it would be refused."""
+        told: dict[str, Any] = self._tree(path, item, whole=True)
+        for at in self._streams.inside(path):
+            _plant(told, at[len(path) :], self._flushed(at), self._seen, path)
+        if path not in self._altered:
+            return told
+        told = withdrawn(told, "" if path in self._withdrawn else WITHDRAWN)
+        self._withdrawn.add(path)
+        return told
 
     def _tree(self, path: Path, value: Any, *, whole: bool = False) -> Any:
         match value:
@@ -164,6 +197,25 @@ class MessageStream:
 
     def _filtered(self, text: str) -> str:
         return through(self._filters, text)
+
+
+def _joined(message: AIMessageChunk, rest: AIMessageChunk) -> AIMessageChunk:
+    """A message with the rest, without an empty block for an empty text before other blocks."""
+    if not message.content and isinstance(rest.content, list):
+        message = copied(message, {"content": []})
+    return message + rest
+
+
+def _in_two(chunk: ChatGenerationChunk, message: AIMessageChunk) -> list[ChatGenerationChunk]:
+    """The last chunk, after one with what was held back: LangChain's events drop tool calls on the last one."""
+    own: Any = chunk.message
+    says = {name: getattr(message, name) for name in _SAYING}
+    if all(says[name] == getattr(own, name) for name in _SAYING):
+        return [with_message(chunk, message)]
+    fields = {name: getattr(message, name) for name in message.model_fields_set - _DERIVED}
+    last = AIMessageChunk(**{**fields, **_NOTHING})
+    before = AIMessageChunk(id=message.id, **says)
+    return [ChatGenerationChunk(message=before), with_message(chunk, last)]
 
 
 def _is_text_alone(message: BaseMessage) -> bool:
@@ -218,8 +270,11 @@ class EventStream:
             case {"event": "content-block-delta", "index": index, "delta": dict(delta)}:
                 return [{**event, "delta": self._delta(index, delta)}]
             case {"event": "content-block-finish", "index": index}:
-                finished = rewrite({"content": event.get("content")}, self._filtered)
-                return [*self._tails(index), {**event, **finished}]
+                before: Any = event.get("content")
+                after = rewrite(before, self._filtered)
+                if before and after is not before and is_signed_thought(before):
+                    after = withdrawn(after)
+                return [*self._tails(index), {**event, "content": after}]
             case _:
                 return [rewrite(dict(event), self._filtered)]
 

@@ -64,6 +64,10 @@ class Streams:
         """How many characters of a text are held back."""
         return self._open[path].held if path in self._open else 0
 
+    def inside(self, path: Path) -> list[Path]:
+        """The places of texts inside of another place."""
+        return [at for at in self._open if at[: len(path)] == path]
+
     def go_on(self, path: Path, stream: TextStream) -> None:
         """Let a text go on with another stream."""
         self._open[path] = stream

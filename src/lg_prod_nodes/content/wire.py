@@ -12,6 +12,7 @@ NAMING_KEYS = frozenset(
     {"type", "id", "role", "index", "tool_call_id", "mime_type", "source_type", "finish_reason"}
 )
 """Keys of messages and blocks whose values name things rather than say something."""
+_NAMING_KEYS_OF_CALLS = NAMING_KEYS | {"name"}
 
 ARGUMENTS = frozenset({"args", "arguments", "input"})
 """Keys of tool calls whose values are the user's data, in which no key has a meaning of its own."""
@@ -35,7 +36,9 @@ _ROLES = frozenset({"user", "human", "assistant", "ai", "system", "developer", "
 _THOUGHTS = frozenset({"thinking", "reasoning", "reasoning_content"})
 SIGNATURES = frozenset({"signature", "thought_signature"})
 _BINARY_KEYS = frozenset({"base64", "data"})
-_BINARY_BLOCKS = frozenset({"image", "audio", "video", "file", "input_audio", "base64"})
+_BINARY_BLOCKS = frozenset(
+    {"image", "audio", "video", "file", "input_audio", "base64", "redacted_thinking"}
+)
 
 _DATA_URL = re.compile(r"data:[\w/.+;=-]*;base64,")
 _ONE_ALPHABET = str.maketrans("-_", "+/", "\r\n")
@@ -56,16 +59,12 @@ def is_message(value: Mapping[Any, Any]) -> bool:
 
 def skipped_keys(value: Mapping[Any, Any]) -> frozenset[str]:
     """The keys of a message, block or call whose values are not searched."""
-    skipped = NAMING_KEYS | {"name"} if ARGUMENTS & value.keys() else NAMING_KEYS
-    if is_thought(value):
-        skipped |= SIGNATURES
-    if value.get("type") not in _BINARY_BLOCKS:
+    skipped = NAMING_KEYS if ARGUMENTS.isdisjoint(value) else _NAMING_KEYS_OF_CALLS
+    is_binary = value.get("type") in _BINARY_BLOCKS
+    encoded = SIGNATURES | _BINARY_KEYS if is_binary else SIGNATURES
+    if encoded.isdisjoint(value):
         return skipped
-    return skipped | {
-        key
-        for key in _BINARY_KEYS & value.keys()
-        if isinstance(value[key], str) and _is_base64(value[key])
-    }
+    return skipped | {name for name in encoded & value.keys() if _is_base64(value[name])}
 
 
 def is_encoded(text: str) -> bool:
@@ -76,7 +75,9 @@ def is_encoded(text: str) -> bool:
     return claim is not None and _is_base64(text[claim.end() :])
 
 
-def _is_base64(text: str) -> bool:
+def _is_base64(text: Any) -> bool:
+    if not isinstance(text, str):
+        return False
     encoded = text.translate(_ONE_ALPHABET)
     if not _BASE64.fullmatch(encoded) or _NUMBER.search(encoded):
         return False
@@ -101,16 +102,13 @@ def is_withdrawn(block: Any) -> bool:
     return is_thought(block) and WITHDRAWN in _signatures(block)
 
 
-def withdrawn(block: Mapping[str, Any]) -> dict[str, Any]:
+def withdrawn(block: Mapping[str, Any], instead: str = WITHDRAWN) -> dict[str, Any]:
     """A thought without its signature."""
-    return {
-        name: WITHDRAWN
-        if name in SIGNATURES
-        else withdrawn(value)
-        if isinstance(value, Mapping)
-        else value
-        for name, value in block.items()
-    }
+    kept: dict[str, Any] = {}
+    for name, value in block.items():
+        inner = withdrawn(value, instead) if isinstance(value, Mapping) else value
+        kept[name] = instead if name in SIGNATURES else inner
+    return kept
 
 
 def _signatures(block: Mapping[str, Any]) -> Iterator[Any]:
