@@ -179,7 +179,7 @@ def speed() -> None:
         f"{len(PRESIDIO)} of Presidio's recognizers", [getattr(presidio, n)() for n in PRESIDIO]
     )
     detector = Detector(DEFAULT_ENTITIES)
-    detector.warm_up()
+    detector.open()
     compare(
         "the default entities; Presidio's own recognizers for these entities, as far as it has any",
         [recognizer(entity) for entity in DEFAULT_ENTITIES],
@@ -215,7 +215,7 @@ def hostile() -> None:
         "Presidio's URL, phone, e-mail": Detector(recognizers=own, timeout=60),
     }
     for title, detector in detectors.items():
-        detector.warm_up()
+        detector.open()
         print(f"\nHostile texts, {title}, seconds\n{'':16}{'10 kB':>10}{'100 kB':>10}{'1 MB':>10}")
         for name, unit in HOSTILE.items():
             row = []

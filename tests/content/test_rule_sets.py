@@ -240,9 +240,8 @@ def test_two_keys_stay_two() -> None:
     assert through_log(value)["value"] == expected
 
 
-@pytest.mark.parametrize("through", [through_values, through_log])
-def test_a_whole_number_is_searched_whatever_its_type(through: Any) -> None:
-    assert "4111" not in shown(through({"card": float(CARD), "cards": [float(CARD)]}))
+def test_a_whole_number_is_searched_in_a_log_whatever_its_type() -> None:
+    assert "4111" not in shown(through_log({"card": float(CARD), "cards": [float(CARD)]}))
 
 
 def test_a_value_that_is_nested_too_deeply_is_refused() -> None:

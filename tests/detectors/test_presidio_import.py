@@ -154,7 +154,7 @@ def test_presidio_can_still_load_its_own_recognizers() -> None:
     program = (
         "from lg_prod_nodes.detectors import Detector\n"
         "from lg_prod_nodes.detectors.recognizers.catalogue import ENTITIES\n"
-        "Detector(ENTITIES).warm_up()\n"
+        "Detector(ENTITIES).open()\n"
         "from presidio_analyzer import EntityRecognizer, RecognizerRegistry\n"
         "registry = RecognizerRegistry()\n"
         "registry.load_predefined_recognizers()\n"

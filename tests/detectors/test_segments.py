@@ -9,7 +9,6 @@ import pytest
 from lg_prod_nodes.core.errors import DetectionFailed
 from lg_prod_nodes.detectors import DEFAULT_ENTITIES, Detector
 from lg_prod_nodes.detectors.findings import Finding
-from lg_prod_nodes.detectors.promptly import TakesLong, promptly
 from lg_prod_nodes.detectors.segments import in_segments
 
 VALUES = (
@@ -74,7 +73,7 @@ def test_parts_cover_a_text_once(seed: int) -> None:
 @pytest.mark.parametrize("unit", SLOW)
 def test_a_timeout_holds_whatever_the_text(unit: str) -> None:
     detector = Detector(DEFAULT_ENTITIES, timeout=1.0)
-    detector.warm_up()
+    detector.open()
     text = unit * (4_000_000 // len(unit))
 
     start = time.perf_counter()
@@ -82,26 +81,3 @@ def test_a_timeout_holds_whatever_the_text(unit: str) -> None:
         detector.find(text)
 
     assert time.perf_counter() - start < 1.5
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def test_texts_are_searched_at_once_until_they_take_long() -> None:
-    detector, clock = Detector(["EMAIL_ADDRESS"]), Clock()
-    search = promptly(detector.find, detector, clock)
-
-    assert search("short") == ()
-    clock.now = 0.02
-    with pytest.raises(TakesLong):
-        search("short")
-    with pytest.raises(TakesLong):
-        promptly(detector.find, detector, clock)("x" * 5000)
-    many = promptly(detector.find, detector, clock)
-    with pytest.raises(TakesLong):
-        [many(f"{number} " + "x" * 4000) for number in range(9)]

@@ -37,7 +37,8 @@ class Rules:
         has_paths: Whether places in sequences count as keys, and keys are not searched: for a walk that needs to know
             where each text stands.
         has_names: Whether keys that only name things in messages (`id`, `type`) are skipped.
-        has_numbers: Whether numbers of seven or more digits are searched.
+        has_numbers: Whether integers of seven or more digits are searched.
+        has_floats: Whether other numbers of that size are.
         trusts_ids: Whether a number under a key such as `id` or `timestamp` is not searched.
         reads_binary: Whether bytes that are not UTF-8 are searched.
         hidden: What replaces any value under a key that names a secret; `None` searches it like the rest.
@@ -51,6 +52,7 @@ class Rules:
     has_paths: bool = False
     has_names: bool = True
     has_numbers: bool = True
+    has_floats: bool = False
     trusts_ids: bool = True
     reads_binary: bool = False
     hidden: str | None = None
@@ -101,6 +103,7 @@ ERRORS = Rules(reads_binary=True, unreadable=UNREADABLE)
 
 LOGS = Rules(
     has_names=False,
+    has_floats=True,
     trusts_ids=False,
     hidden=HIDDEN,
     unreadable=UNREADABLE,

@@ -5,7 +5,6 @@ What it is given is never mutated, but for exceptions, which are on their way al
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -17,10 +16,12 @@ from lg_prod_nodes.content.walker import Keys, TakesLong, Visit, Walker
 from lg_prod_nodes.core.errors import DetectionFailed
 
 __all__ = [
+    "QUICK",
     "Keys",
     "Rewrite",
     "TakesLong",
     "cleaned_errors",
+    "if_quick",
     "rewrite",
     "texts",
     "texts_by_path",
@@ -34,9 +35,16 @@ Rewrite = Callable[[str], str]
 _NUMBER = re.compile(r"[\d\s().+/-]{7,40}")
 _KEY_CHARACTERS = 80
 
+QUICK = 0.01
+"""Seconds that a walk may hold up an event loop before a thread does it."""
+
 
 def rewrite(
-    value: T, change: Rewrite, *, clean: Mapping[int, Any] | None = None, most: float = math.inf
+    value: T,
+    change: Rewrite,
+    *,
+    clean: Mapping[int, Any] | None = None,
+    seconds: float | None = None,
 ) -> T:
     """Apply `change` to every text inside of a value, keys of mappings and numbers of seven digits or more included.
 
@@ -48,27 +56,35 @@ def rewrite(
             or any nesting of lists, tuples, sets and mappings of these.
         change: Gets a text, gives back the text to have in its place.
         clean: Messages to leave out, by identity, with their content.
-        most: How many characters are walked at most, an item counting as 16.
+        seconds: How long the walk may take, without limit by default.
 
     Returns:
         The same object when no text changed, else a copy with the changed texts.
 
     Raises:
-        TakesLong: The value is larger than `most`.
+        TakesLong: It would take longer.
         DetectionFailed: The value is nested too deeply to be searched.
     """
-    return _rewritten(value, Walker(VALUES, _in_context(change), clean, most))  # type: ignore[no-any-return]
+    return _rewritten(value, Walker(VALUES, _in_context(change), clean, seconds))  # type: ignore[no-any-return]
 
 
-def texts(value: object) -> list[str]:
-    """Every text inside of a value, in the order of the walk."""
+def texts(value: object, *, seconds: float | None = None) -> list[str]:
+    """Every text inside of a value, in the order of the walk.
+
+    Args:
+        value: What `rewrite` takes.
+        seconds: How long the walk may take, without limit by default.
+
+    Raises:
+        TakesLong: It would take longer.
+    """
     found: list[str] = []
 
     def note(text: str, keys: Keys) -> str:
         found.append(text)
         return text
 
-    Walker(VALUES, note).value(value)
+    Walker(VALUES, note, seconds=seconds).value(value)
     return found
 
 
@@ -82,6 +98,17 @@ def texts_by_path(value: object) -> dict[Keys, str]:
 def with_text_at(value: T, path: Keys, text: str) -> T:
     """A value with another text at a path that it has."""
     return _rewritten(value, Walker(PAYLOADS, lambda old, at: text if at == path else old))  # type: ignore[no-any-return]
+
+
+def if_quick(change: Rewrite, is_quick: Callable[[str], bool]) -> Rewrite:
+    """The change, which raises `TakesLong` for a text whose search takes long."""
+
+    def changed(text: str) -> str:
+        if not is_quick(text):
+            raise TakesLong
+        return change(text)
+
+    return changed
 
 
 def walked(value: Any, change: Rewrite, rules: Rules) -> Any:

@@ -10,6 +10,7 @@ import math
 import re
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from time import perf_counter
 from typing import Any
 
 from langchain_core.messages import BaseMessage
@@ -45,14 +46,14 @@ _IDENTIFIES = re.compile(
 """Keys of numbers that are what they are called, and not a card by chance."""
 _LEAST_NUMBER = 10**6
 """A number with fewer digits says nothing by itself."""
-_EACH = 16
-"""What an item costs, as so many characters, when a walk is limited."""
+_EACH = 1e-6
+"""About how many seconds an item takes in which there is no text."""
 _PART_OF = {StateUpdate: ("values",), Send: ("arg",), Interrupt: ("value",)}
 """What of LangGraph's own values is content."""
 
 
 class TakesLong(Exception):
-    """A value is larger than the limit of its walk."""
+    """A walk would take longer than it may."""
 
 
 class Walker:
@@ -61,10 +62,11 @@ class Walker:
     __slots__ = (
         "_clean",
         "_errors",
-        "_left",
+        "_once_seen",
         "_open",
         "_rules",
         "_seen",
+        "_until",
         "_visit",
         "changes",
     )
@@ -74,15 +76,16 @@ class Walker:
         rules: Rules,
         visit: Visit,
         clean: Mapping[int, Any] | None = None,
-        most: float = math.inf,
+        seconds: float | None = None,
     ) -> None:
         self.changes = 0
         self._rules = rules
         self._visit = visit
         self._clean = clean or {}
-        self._left = most
+        self._until = None if seconds is None else perf_counter() + seconds
         self._errors: dict[int, BaseException] = {}
         self._seen: dict[tuple[int, Keys, bool], tuple[Any, Any]] = {}
+        self._once_seen: set[int] = set()
         self._open: dict[int, Any] = {}  # by identity, with the copy of what holds itself
 
     def value(self, value: Any, keys: Keys = (), wire: bool = False) -> Any:
@@ -102,7 +105,8 @@ class Walker:
 
     def _once(self, value: Any, keys: Keys, wire: bool) -> Any:
         """A value that may stand in several places, or hold itself."""
-        place, known = (id(value), keys, wire), id(value)
+        known = id(value)
+        place = (known, keys, wire)
         if place in self._seen:
             return self._seen[place][1]
         is_inside = known in self._open
@@ -113,7 +117,10 @@ class Walker:
         new = self._shape(value, keys, wire)
         if not is_inside and (copied := self._open.pop(known)) is not None:
             new = fill(copied, new)
-        self._seen[place] = (value, new)
+        if new is not value or known in self._once_seen:
+            self._seen[place] = (value, new)
+        else:  # most values stand in one place: an entry for each would keep the garbage collector busy
+            self._once_seen.add(known)
         return new
 
     def _copy(self, value: Any, keys: Keys) -> Any:
@@ -151,13 +158,12 @@ class Walker:
             case _:
                 return self._object(value, field_names(value), keys)
 
-    def _spend(self, characters: int) -> None:
-        self._left -= characters
-        if self._left < 0:
+    def _take_time(self, items: int) -> None:
+        if self._until is not None and perf_counter() + items * _EACH > self._until:
             raise TakesLong
 
     def _text(self, text: str, keys: Keys) -> str:
-        self._spend(_EACH + len(text))
+        self._take_time(1)
         if self._rules.has_names and is_encoded(text):
             return text
         try:
@@ -184,7 +190,9 @@ class Walker:
     def _number(self, number: float, keys: Keys) -> Any:
         rules = self._rules
         is_small = -_LEAST_NUMBER < number < _LEAST_NUMBER
-        if not rules.has_numbers or (is_small and not (keys and names_a_secret(keys[-1]))):
+        if is_small and not (keys and names_a_secret(keys[-1])):
+            return number
+        if not (rules.has_floats if isinstance(number, float) else rules.has_numbers):
             return number
         if rules.trusts_ids and keys and _IDENTIFIES.search(keys[-1]):
             return number
@@ -203,7 +211,7 @@ class Walker:
         rules = self._rules
         wire = rules.has_names and (wire or is_call(value) or is_message(value))
         skipped = skipped_keys(value) if wire else ()
-        self._spend(_EACH * len(value))
+        self._take_time(len(value))
         changed: dict[Any, Any] = {}
         names: dict[Any, Any] = {}
         for name, old in value.items():
@@ -239,7 +247,7 @@ class Walker:
         return str(self._number(name, ())) if is_number else self._text(shown(name), ())
 
     def _collection(self, value: Any, keys: Keys, wire: bool) -> Any:
-        self._spend(_EACH * len(value))
+        self._take_time(len(value))
         if self._rules.has_paths:
             items = [self.value(item, (*keys, at)) for at, item in enumerate(value)]
         else:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from time import perf_counter
 from typing import Any, ClassVar, TypeVar
 
 from langchain_core.messages import SystemMessage
@@ -13,14 +14,21 @@ from langchain_core.messages import SystemMessage
 from lg_prod_nodes.content.clean import Trust
 from lg_prod_nodes.content.finality import Reach, TermReach
 from lg_prod_nodes.content.history import latest
-from lg_prod_nodes.content.walk import cleaned_errors, rewrite, texts
+from lg_prod_nodes.content.walk import (
+    QUICK,
+    Rewrite,
+    TakesLong,
+    cleaned_errors,
+    if_quick,
+    rewrite,
+    texts,
+)
 from lg_prod_nodes.core.call import Call, Handler
 from lg_prod_nodes.core.errors import ConfigurationError, ContentBlocked
 from lg_prod_nodes.core.policy import Policy, Role
 from lg_prod_nodes.core.report import Kind
 from lg_prod_nodes.core.resource import Resource
-from lg_prod_nodes.detectors import Detector, Finding, term_recognizers
-from lg_prod_nodes.detectors.promptly import TakesLong, promptly
+from lg_prod_nodes.detectors import Detector, term_recognizers
 from lg_prod_nodes.detectors.replacing import Replacer
 
 T = TypeVar("T")
@@ -92,13 +100,13 @@ class ContentFilter(Policy):
 
     async def wrap(self, call: Call, handler: Handler) -> Any:
         """Check what goes in, what comes out, and what leaves meanwhile."""
-        found = await self._search(call, call.input if self._takes_all(call) else _news(call))
+        found = await self._found(call, call.input if self._takes_all(call) else _news(call))
         call = await self._without_history(call)
         if not found:
             leaving = self._replacer()
             with cleaned_errors(leaving.change):
                 result = await handler(call.replace(texts=call.texts.passing(leaving)))
-            found = leaving.blocked or await self._search(call, result)
+            found = leaving.blocked or await self._found(call, result)
             if not found:
                 return result
         call.emit("content_found", policy=type(self).__name__, found=dict(found))
@@ -111,25 +119,9 @@ class ContentFilter(Policy):
         """The call without what was said before: that is no reason to refuse, but kept from nodes and models."""
         if self._trust.holds(call, self):
             return call
-        change = self._replacer().change
-        cleaned = await self._off_the_loop(call, partial(_rewritten, call), change)
+        cleaned = await _walked(call, partial(self._rewritten, call))
         self._trust.note(call, self, cleaned)
         return call.replace(input=cleaned)
-
-    async def _search(self, call: Call, value: Any) -> Counter[str]:
-        """How often each category is found in a value."""
-        return await self._off_the_loop(call, partial(_counted, value), self.detector.find)
-
-    async def _off_the_loop(
-        self, call: Call, walk: Callable[[Callable[[str], Any]], T], each: Callable[[str], Any]
-    ) -> T:
-        """What a walk gives that calls a function with each text; in a thread where that takes long."""
-        if call.blocking:
-            return walk(each)
-        try:
-            return walk(promptly(each, self.detector))
-        except TakesLong:
-            return await call.run_blocking(walk, each)
 
     @cached_property
     def _trust(self) -> Trust:
@@ -137,6 +129,29 @@ class ContentFilter(Policy):
 
     def _takes_all(self, call: Call) -> bool:
         return call.node is None or call.kind == "tool"
+
+    async def _found(self, call: Call, value: Any) -> Counter[str]:
+        said = await _walked(call, partial(texts, value))
+        return await _walked(call, partial(self._count, said))
+
+    def _count(self, said: Sequence[str], *, seconds: float | None = None) -> Counter[str]:
+        until = None if seconds is None else perf_counter() + seconds
+        found = Counter[str]()
+        for text in said:
+            if until is not None and (perf_counter() > until or not self.detector.is_known(text)):
+                raise TakesLong
+            found.update(finding.entity for finding in self.detector.find(text))
+        return found
+
+    def _rewritten(self, call: Call, *, seconds: float | None = None) -> Any:
+        change: Rewrite = self._replacer().change
+        if seconds is not None:
+            change = if_quick(change, self.detector.is_known)
+        if not _asks(call):
+            return rewrite(call.input, change, seconds=seconds)
+        said = _without_system(call.input)
+        cleaned = iter(rewrite(said, change, clean=call.texts.clean, seconds=seconds))
+        return [m if isinstance(m, SystemMessage) else next(cleaned) for m in call.input]
 
     @cached_property
     def _reach(self) -> Reach:
@@ -161,14 +176,11 @@ def _without_system(messages: Any) -> Any:
     return [message for message in messages if not isinstance(message, SystemMessage)]
 
 
-def _counted(value: Any, find: Callable[[str], Sequence[Finding]]) -> Counter[str]:
-    return Counter(finding.entity for text in texts(value) for finding in find(text))
-
-
-def _rewritten(call: Call, change: Callable[[str], str]) -> Any:
-    if not _asks(call):
-        return rewrite(call.input, change)
-    return [
-        m if isinstance(m, SystemMessage) else rewrite(m, change, clean=call.texts.clean)
-        for m in call.input
-    ]
+async def _walked(call: Call, walk: Callable[..., T]) -> T:
+    """What a walk gives: here if that takes little time, else off the event loop."""
+    if call.blocking:
+        return walk()
+    try:
+        return walk(seconds=QUICK)
+    except TakesLong:
+        return await call.run_blocking(walk)

@@ -12,7 +12,14 @@ from pydantic import SecretBytes
 
 from lg_prod_nodes.content.clean import Trust
 from lg_prod_nodes.content.finality import Reach, reach_of
-from lg_prod_nodes.content.walk import cleaned_errors, rewrite, texts
+from lg_prod_nodes.content.walk import (
+    QUICK,
+    TakesLong,
+    cleaned_errors,
+    if_quick,
+    rewrite,
+    texts,
+)
 from lg_prod_nodes.core.call import Call, Handler
 from lg_prod_nodes.core.errors import ConfigurationError, ContentBlocked, DetectionFailed
 from lg_prod_nodes.core.keys import Key, by_thread
@@ -22,7 +29,6 @@ from lg_prod_nodes.core.resource import Resource
 from lg_prod_nodes.core.secret import SecretKey, key_of
 from lg_prod_nodes.detectors import DEFAULT_ENTITIES, Detector, Finding, detector_of
 from lg_prod_nodes.detectors.plain import PlainText
-from lg_prod_nodes.detectors.promptly import TakesLong, promptly
 from lg_prod_nodes.detectors.recognizers.catalogue import entity_of
 from lg_prod_nodes.detectors.recognizers.names import NAME_ENTITIES, load_nlp_engine
 from lg_prod_nodes.detectors.replacing import Replacer
@@ -263,7 +269,7 @@ class Redact(Policy):
         if call.blocking:
             return walk(replacer.change)
         try:
-            return walk(promptly(replacer.change, self.detector))
+            return walk(if_quick(replacer.change, self.detector.is_known), seconds=QUICK)
         except TakesLong:
             replacer.take()
             return await call.run_blocking(walk, replacer.change)
