@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import logging
+import re
 import subprocess
 import sys
 import threading
@@ -503,6 +504,34 @@ def test_of_a_line_that_cannot_be_written_nothing_shows(capfd: pytest.CaptureFix
 
     assert line(out) == {"event": "a line was lost", "error_type": "TypeError"}
     assert capfd.readouterr() == ("", "")
+
+
+FORGED = "in\n2026-11-22 [info     ] paid\r\x1b[2K\x1b]0;title\x07\x9b31m\u202eback\u2028next"
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_no_text_begins_a_line_or_steers_a_terminal(place: str) -> None:
+    out = io.StringIO()
+    configure_logging(stream=out, json=False, level="DEBUG")
+
+    PLACES[place](FORGED)
+
+    said = out.getvalue()
+    assert said.strip()
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u202e]", said)
+    assert not re.search(r"^2026-11-22 \[info", said, re.MULTILINE)
+
+
+def test_lines_of_an_exception_are_indented() -> None:
+    out = io.StringIO()
+    configure_logging(stream=out, json=False)
+
+    STD.error("failed", exc_info=raises(Failure("in\n2026-11-22 [info] paid")))
+
+    first, *rest = out.getvalue().splitlines()
+    assert "failed" in first
+    assert rest
+    assert all(line.startswith("  ") for line in rest)
 
 
 def test_a_traceback_shows_no_local_variables() -> None:

@@ -57,3 +57,33 @@ class LogValues:
             if len(self._clean) >= _REMEMBERED:
                 self._clean.clear()
             self._clean.add((key, text))
+
+
+_CONTROL = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
+)
+"""Characters that move, color or reorder what a terminal shows."""
+_OF_LINES = frozenset({"exception", "stack"})
+
+
+def for_terminals(logger: WrappedLogger, name: str, event_dict: EventDict) -> EventDict:
+    """A processor that keeps an entry to its line: a text cannot begin another or steer the terminal.
+
+    The lines of exceptions and stacks are indented.
+    """
+    return {
+        _escaped(key): value
+        if type(value) is not str
+        else _indented(value)
+        if key in _OF_LINES
+        else _escaped(value)
+        for key, value in event_dict.items()
+    }
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {_escaped(line)}" for line in text.split("\n"))
+
+
+def _escaped(text: str) -> str:
+    return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)

@@ -14,7 +14,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from lg_prod_nodes.core.errors import ConfigurationError
 from lg_prod_nodes.policies.redact import Redact
-from lg_prod_nodes.service.log_values import LogValues
+from lg_prod_nodes.service.log_values import LogValues, for_terminals
 
 _CHATTY = ("httpcore", "httpx", "urllib3", "botocore", "openai", "anthropic", "psycopg.pool")
 """Loggers of libraries that tell each request; at the level `DEBUG` with its headers and body."""
@@ -55,7 +55,7 @@ def configure_logging(
     redact = redact or Redact()
     redact.detector.open()
     handler = _Handler(out)
-    handler.setFormatter(_formatter(redact, _renderer(json=json, colors=out.isatty())))
+    handler.setFormatter(_formatter(redact, _renderers(json=json, colors=out.isatty())))
     _join_in(handler, _level(level))
     structlog.configure(
         processors=[
@@ -80,7 +80,7 @@ class _Handler(logging.StreamHandler[TextIO]):
             self.stream.write(f'{{"event": "a line was lost", "error_type": "{error}"}}\n')
 
 
-def _formatter(redact: Redact, renderer: Processor) -> ProcessorFormatter:
+def _formatter(redact: Redact, renderers: Sequence[Processor]) -> ProcessorFormatter:
     return ProcessorFormatter(
         foreign_pre_chain=[
             structlog.contextvars.merge_contextvars,
@@ -94,16 +94,17 @@ def _formatter(redact: Redact, renderer: Processor) -> ProcessorFormatter:
             ProcessorFormatter.remove_processors_meta,
             LogValues(redact.replacer().change),
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            renderer,
+            *renderers,
         ],
     )
 
 
-def _renderer(*, json: bool, colors: bool) -> Processor:
+def _renderers(*, json: bool, colors: bool) -> Sequence[Processor]:
     if json:
-        return structlog.processors.JSONRenderer()
+        return [structlog.processors.JSONRenderer()]
     plain = structlog.dev.plain_traceback  # others show local variables
-    return structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)
+    console = structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)
+    return [for_terminals, console]
 
 
 def _tidy(logger: WrappedLogger, name: str, event_dict: EventDict) -> EventDict:
