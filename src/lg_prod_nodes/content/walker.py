@@ -50,6 +50,15 @@ _EACH = 1e-6
 """About how many seconds an item takes in which there is no text."""
 _PART_OF = {StateUpdate: ("values",), Send: ("arg",), Interrupt: ("value",)}
 """What of LangGraph's own values is content."""
+_CHANGEABLE = (
+    "name",
+    "additional_kwargs",
+    "artifact",
+    "tool_calls",
+    "invalid_tool_calls",
+    "model_extra",
+)
+"""What of a message whose text is clean may have been changed in its place since."""
 
 
 class TakesLong(Exception):
@@ -274,9 +283,9 @@ class Walker:
     def _is_clean(self, message: BaseMessage) -> bool:
         """Whether a message was seen before, and has nothing since that could be changed in its place."""
         known = self._clean.get(id(message))
-        if known is None or known is not message.content or message.additional_kwargs:
+        if known is None or known is not message.content:
             return False
-        return not (getattr(message, "tool_calls", None) or getattr(message, "artifact", None))
+        return not any(getattr(message, name, None) for name in _CHANGEABLE)
 
     def _blocks(self, blocks: list[Any]) -> list[Any]:
         """Content blocks; what is found only across neighbouring texts lands in the first of them.
