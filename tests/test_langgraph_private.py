@@ -197,3 +197,15 @@ def test_the_retry_loop_pauses_by_names_of_its_module_while_it_handles_the_error
     with pytest.raises(ConnectionError):
         asyncio.run(graph.ainvoke({"said": []}))
     assert [type(error) for error in handled] == [ConnectionError, ConnectionError]
+
+
+@pytest.mark.parametrize("refresh_on", ["auto", "heartbeat"])
+def test_a_timed_node_s_heartbeat_is_of_a_scope_that_knows_what_counts(refresh_on: Any) -> None:
+    scope = _retry._TimedAttemptScope(refresh_on=refresh_on)
+    given: RunnableConfig = {"configurable": {"__pregel_runtime": Runtime()}}
+
+    runtime = _langgraph.runtime_in(scope.wrap_config(given))
+
+    assert runtime is not None
+    assert runtime.heartbeat.__self__ is scope  # type: ignore[attr-defined]
+    assert scope._refresh_on == refresh_on

@@ -5,7 +5,7 @@ Each text goes through the filters of the call as a stream of its own, told apar
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 from langchain_core.messages import AIMessageChunk, BaseMessage
@@ -33,9 +33,18 @@ _NAMES = frozenset({"type", "id", "index", "name", "role"}) | SIGNATURES
 
 
 class MessageStream:
-    """The chunks of one message of a model."""
+    """The chunks of one message of a model.
 
-    def __init__(self, filters: Sequence[TextFilter]) -> None:
+    Args:
+        filters: What becomes of its texts.
+        held: Called where nothing of a chunk leaves yet.
+    """
+
+    def __init__(
+        self, filters: Sequence[TextFilter], held: Callable[[], None] = lambda: None
+    ) -> None:
+        self._held = held
+        self._has_left: bool | None = None  # `None` before the first chunk
         self._streams = Streams(filters)
         self._texts = TextChunks(filters)
         self._blocks = Blocks(filters, self._streams)
@@ -48,6 +57,13 @@ class MessageStream:
 
     def feed(self, chunk: ChatGenerationChunk) -> list[ChatGenerationChunk]:
         """The chunks that may leave, given the next one; the rest leaves before the last one."""
+        left = self._left(chunk)
+        if not left:
+            self._held()
+        self._has_left = bool(self._has_left or left)
+        return left
+
+    def _left(self, chunk: ChatGenerationChunk) -> list[ChatGenerationChunk]:
         message = chunk.message
         if _is_text_alone(message):
             return self._texts.feed(chunk)
@@ -62,9 +78,11 @@ class MessageStream:
         return [*waiting, *_in_two(chunk, changed if rest is None else _joined(changed, rest))]
 
     def flush(self) -> list[ChatGenerationChunk]:
-        """What is left after the last chunk, if anything is."""
+        """What is left after the last chunk; a message of which nothing may leave is an empty one."""
         waiting, content = self._texts.join("", is_last=True)
         rest = self._rest(content)
+        if rest is None and not waiting and self._has_left is False:
+            rest = AIMessageChunk(content="")
         return [*waiting, *([] if rest is None else [ChatGenerationChunk(message=rest)])]
 
     def _content(self, content: Any) -> tuple[list[ChatGenerationChunk], Any]:

@@ -20,9 +20,20 @@ class PayloadStream:
     A payload passes whole, and at once, unless the end of a text in it looks like the beginning of an entity: then it
     waits for the next one that goes on with that text, or for the end of the node. An entity that is written in pieces
     is replaced from the piece on that shows it.
+
+    Args:
+        write: Takes the payloads that leave.
+        filters: What becomes of their texts.
+        held: Called where a payload waits.
     """
 
-    def __init__(self, write: Callable[[Any], None], filters: Sequence[TextFilter]) -> None:
+    def __init__(
+        self,
+        write: Callable[[Any], None],
+        filters: Sequence[TextFilter],
+        held: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._held = held
         self._write = write
         self._filters = filters
         self._waiting: list[Any] = []
@@ -36,6 +47,8 @@ class PayloadStream:
             texts = self._texts().values()
             if sum(map(len, texts)) > HELD_BACK or not any(map(self._opens, texts)):
                 self._release()
+            else:
+                self._held()
 
     def flush(self) -> None:
         """Write what waits: nothing follows."""

@@ -32,7 +32,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph._node import StateNodeSpec
 from langgraph.graph.state import StateGraph, _NodeDefaults
 from langgraph.pregel._read import DEFAULT_BOUND, PregelNode
-from langgraph.pregel._retry import _should_retry_on
+from langgraph.pregel._retry import _should_retry_on, _TimedAttemptScope
 from langgraph.pregel._tools import _tool_call_writer
 from langgraph.pregel._utils import _runnable_has_native_async
 from langgraph.pregel._write import ChannelWrite
@@ -49,6 +49,7 @@ __all__ = [
     "ensure_config",
     "has_native_async",
     "is_served",
+    "note_progress",
     "runtime_in",
     "should_retry_on",
     "unless_command",
@@ -69,6 +70,16 @@ def runtime_in(config: RunnableConfig) -> Runtime[Any] | None:
     """The runtime that LangGraph carries in a config; a server may have put something else there."""
     runtime = config.get(CONF, {}).get(CONFIG_KEY_RUNTIME)
     return runtime if isinstance(runtime, Runtime) else None
+
+
+def note_progress(runtime: Runtime[Any] | None) -> None:
+    """Reset the idle clock of a timed node, as a piece of a stream would that a filter holds back.
+
+    A `TimeoutPolicy(refresh_on="heartbeat")` is reset by its own node alone.
+    """
+    scope = getattr(runtime.heartbeat, "__self__", None) if runtime is not None else None
+    if isinstance(scope, _TimedAttemptScope) and scope._refresh_on == "auto":
+        scope.touch()
 
 
 def with_runtime(config: RunnableConfig, runtime: Runtime[Any]) -> RunnableConfig:

@@ -36,6 +36,7 @@ from lg_prod_nodes.core.call import Call
 from lg_prod_nodes.core.engine import drive
 from lg_prod_nodes.core.filters import through
 from lg_prod_nodes.runtime.callbacks import with_watch
+from lg_prod_nodes.runtime.langgraph import note_progress
 
 T = TypeVar("T")
 
@@ -123,7 +124,8 @@ def shell_of(model: Any, call: Call) -> Any:
         found = model._convert_cached_generations(value)
         return [_filtered_generation(generation, call) for generation in found]
 
-    tokens = partial(_Messages if isinstance(model, BaseChatModel) else _Texts, call.texts.filters)
+    pieces = _Messages if isinstance(model, BaseChatModel) else _Texts
+    tokens = partial(pieces, call.texts.filters, partial(note_progress, call.runtime))
     events = partial(EventStream, call.texts.filters)
     filtered = partial(_filtered_result, call=call)
     for name, blocking in zip(whole, (True, False), strict=True):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -27,7 +28,7 @@ from lg_prod_nodes.core.engine import Wrap
 from lg_prod_nodes.core.filters import NO_TEXTS, Texts
 from lg_prod_nodes.core.report import Kind
 from lg_prod_nodes.runtime.callbacks import CALLER
-from lg_prod_nodes.runtime.langgraph import runtime_in, with_runtime, with_tasks
+from lg_prod_nodes.runtime.langgraph import note_progress, runtime_in, with_runtime, with_tasks
 from lg_prod_nodes.runtime.retry import task_retries
 from lg_prod_nodes.runtime.stores import FilteredStore
 
@@ -170,10 +171,12 @@ class scope:  # noqa: N801 - a context manager that reads as a verb
                 del _OPEN[place]
         CALLER.reset(self._caller)
         _SCOPE.reset(self._token)
-        if self._ambient is not None:
-            var_child_runnable_config.reset(self._ambient)
-        if self._writer is not None:
-            self._writer.flush()
+        try:
+            if self._writer is not None:
+                self._writer.flush()  # LangGraph's own writer asks for the ambient config
+        finally:
+            if self._ambient is not None:
+                var_child_runnable_config.reset(self._ambient)
 
     def _with_tasks(self, config: RunnableConfig, guard: Any) -> RunnableConfig:
         call = self._scope.call
@@ -186,7 +189,9 @@ class scope:  # noqa: N801 - a context manager that reads as a verb
             return config
         changes: dict[str, Any] = {}
         if runtime.stream_writer is not _NO_WRITER:
-            self._writer = PayloadStream(runtime.stream_writer, call.texts.filters)
+            self._writer = PayloadStream(
+                runtime.stream_writer, call.texts.filters, partial(note_progress, runtime)
+            )
             changes["stream_writer"] = self._writer
         if runtime.store is not None:
             changes["store"] = FilteredStore(runtime.store, call.texts.filtered)
