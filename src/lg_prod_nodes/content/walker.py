@@ -48,8 +48,6 @@ _LEAST_NUMBER = 10**6
 """A number with fewer digits says nothing by itself."""
 _EACH = 1e-6
 """About how many seconds an item takes in which there is no text."""
-_PART_OF = {StateUpdate: ("values",), Send: ("arg",), Interrupt: ("value",)}
-"""What of LangGraph's own values is content."""
 _CHANGEABLE = (
     "name",
     "additional_kwargs",
@@ -146,8 +144,12 @@ class Walker:
         match value:
             case dict():
                 return self._mapping(value, keys, wire)
-            case StateUpdate() | Send() | Interrupt():
-                return self._object(value, _PART_OF[type(value)], keys)
+            case StateUpdate():
+                return self._part(value, "values", keys)
+            case Send():
+                return self._part(value, "arg", keys)
+            case Interrupt():
+                return self._part(value, "value", keys)
             case list() | tuple() | set() | frozenset() | deque():
                 return self._collection(value, keys, wire)
             case str():
@@ -319,12 +321,17 @@ class Walker:
             command = replaced(command, {"goto": sent if goto is command.goto else sent[0]})
         return self._object(command, ("update", "resume"), keys)
 
+    def _part(self, value: Any, name: str, keys: Keys) -> Any:
+        """A value of LangGraph's own, of which one part is content."""
+        old = getattr(value, name)
+        new = self.value(old, self._under(keys, name) if self._rules.has_paths else keys)
+        return value if new is old else replaced(value, {name: new})
+
     def _object(self, value: Any, names: Sequence[str], keys: Keys) -> Any:
-        counts = type(value) not in _PART_OF or self._rules.has_paths
         changed = {}
         for name in names:
             old = getattr(value, name, None)
-            new = self.value(old, self._under(keys, name) if counts else keys)
+            new = self.value(old, self._under(keys, name))
             if new is not old:
                 changed[name] = new
         return replaced(value, changed)
