@@ -18,11 +18,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from lg_prod_nodes.core.call import Call, Handler
 from lg_prod_nodes.core.report import Event, Kind
-from lg_prod_nodes.core.resource import Resource
+
+if TYPE_CHECKING:
+    from lg_prod_nodes.core.resource import Resource
 
 T = TypeVar("T")
 
