@@ -110,7 +110,7 @@ SHAPES: dict[str, Callable[[Any], Any]] = {
     "tool call": lambda value: AIMessage(
         "", tool_calls=[{"name": "send", "args": {"to": value}, "id": "1"}]
     ),
-    "artifact": lambda value: ToolMessage("", tool_call_id="1", artifact={"rows": [value]}),
+    "artifact": lambda value: ToolMessage("", tool_call_id="1", artifact={"found": [value]}),
     "command": lambda value: Command(update={"a": [Send("node", value)]}, resume=value),
     "command that sends": lambda value: Command(goto=[Send("node", Command(update=[value]))]),
     "interrupt": lambda value: Interrupt({"ask": value}),
