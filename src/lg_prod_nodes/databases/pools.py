@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -49,7 +49,7 @@ class Pool(ConnectionPool[PatientConnection[Row]]):
         )
 
     @contextmanager
-    def connection(self, timeout: float | None = None) -> Iterator[PatientConnection[Row]]:
+    def connection(self, timeout: float | None = None) -> Generator[PatientConnection[Row]]:
         """Lend a connection.
 
         Raises:
@@ -123,7 +123,7 @@ class AsyncPool(AsyncConnectionPool[PatientAsyncConnection[Row]]):
     async def connection(
         self,
         timeout: float | None = None,  # noqa: ASYNC109 - psycopg's signature
-    ) -> AsyncIterator[PatientAsyncConnection[Row]]:
+    ) -> AsyncGenerator[PatientAsyncConnection[Row]]:
         """Lend a connection.
 
         Raises:

@@ -60,17 +60,32 @@ class RunWatch(GraphCallbackHandler):
     that is cut what came of it. What a provider does not report is estimated.
     """
 
-    ignore_chain = True
-    ignore_agent = True
-    ignore_retriever = True
-    ignore_custom_event = True
-
     def __init__(self, call: Call) -> None:
         self._call = call
         self._open: dict[UUID, _Begun] = {}
 
     @property
-    def run_inline(self) -> bool:  # type: ignore[override]
+    def ignore_chain(self) -> bool:
+        """Chains, nodes and graphs are not watched here."""
+        return True
+
+    @property
+    def ignore_agent(self) -> bool:
+        """Nor are legacy agents and tools."""
+        return True
+
+    @property
+    def ignore_retriever(self) -> bool:
+        """Nor are retrievers."""
+        return True
+
+    @property
+    def ignore_custom_event(self) -> bool:
+        """Nor are events of the user's own."""
+        return True
+
+    @property
+    def run_inline(self) -> bool:  # type: ignore[override] # pyright: ignore[reportIncompatibleVariableOverride]
         """Whether LangChain calls this handler in the caller's own task, and not in a thread.
 
         As soon as one handler is called so, the others are never told that a model of texts begins:
@@ -225,7 +240,7 @@ def with_watch(callbacks: Any, call: Call) -> Any:
         manager = callbacks.copy()
         manager.add_handler(watch)
         return manager
-    listed = list(callbacks or ())
+    listed: list[Any] = list(callbacks or ())
     return listed if watch in listed else [*listed, watch]
 
 

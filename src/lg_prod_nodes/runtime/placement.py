@@ -249,11 +249,6 @@ def _may_change(policy: Policy) -> bool:
     return policy.role in (None, "content") and _overrides(policy, "wrap")
 
 
-def _may_ask(policy: Policy) -> bool:
-    """Whether a policy may ask what a call has spent."""
-    return policy.role in (None, "admit") and _overrides(policy, "wrap")
-
-
 def _overrides(policy: Policy, method: str) -> bool:
     return getattr(type(policy), method) is not getattr(Policy, method)
 

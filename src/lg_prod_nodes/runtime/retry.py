@@ -138,11 +138,11 @@ class _Pausable(RetryPolicy):
     """A policy whose pause is over when its `retry_on` has made it."""
 
     @property
-    def max_interval(self) -> float:
+    def max_interval(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]
         return 0.0 if self._decision.has_paused else self[2]
 
     @property
-    def jitter(self) -> bool:
+    def jitter(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self[4] and not self._decision.has_paused
 
     @property
