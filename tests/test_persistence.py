@@ -22,6 +22,7 @@ import pytest
 from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.graph import START, StateGraph
+from langgraph.store.postgres import AsyncPostgresStore
 
 from lg_prod_nodes import ConfigurationError, StoreUnavailable
 from lg_prod_nodes.databases import pools
@@ -451,3 +452,16 @@ def everything_said(error: BaseException | None) -> str:
         return ""
     shown = "".join(traceback.format_exception(error))
     return shown + repr(error.args) + everything_said(error.__cause__ or error.__context__)
+
+
+async def test_a_pool_is_put_into_pipeline_mode_like_a_single_connection(face: Face) -> None:
+    if isinstance(face.store, AsyncPostgresStore):
+        async with getattr(face.store, "conn").pipeline() as pipeline:  # noqa: B009
+            await face.call(face.store, "put", ("users",), "ada", {"likes": "engines"})
+            await pipeline.sync()
+    else:
+        with getattr(face.store, "conn").pipeline() as pipeline:  # noqa: B009
+            await face.call(face.store, "put", ("users",), "ada", {"likes": "engines"})
+            pipeline.sync()
+    item = await face.call(face.store, "get", ("users",), "ada")
+    assert item.value == {"likes": "engines"}

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
-from psycopg import OperationalError
+from psycopg import AsyncPipeline, OperationalError, Pipeline
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
@@ -63,6 +63,12 @@ class Pool(ConnectionPool[PatientConnection[Row]]):
             self.open()
         with super().connection(timeout) as connection:
             yield connection
+
+    @contextmanager
+    def pipeline(self) -> Generator[Pipeline]:
+        """Put a connection into pipeline mode, as code for a single one does; nobody else waits for it."""
+        with self.connection() as connection, connection.pipeline() as pipeline:
+            yield pipeline
 
     def open(self, *args: Any, **kwargs: Any) -> None:
         """Begin to connect."""
@@ -137,6 +143,12 @@ class AsyncPool(AsyncConnectionPool[PatientAsyncConnection[Row]]):
             )
         async with super().connection(timeout) as connection:
             yield connection
+
+    @asynccontextmanager
+    async def pipeline(self) -> AsyncGenerator[AsyncPipeline]:
+        """Like `Pool.pipeline`."""
+        async with self.connection() as connection, connection.pipeline() as pipeline:
+            yield pipeline
 
     async def open(self, *args: Any, **kwargs: Any) -> None:
         """Begin to connect."""
