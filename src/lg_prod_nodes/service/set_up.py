@@ -49,7 +49,9 @@ _Connection = PatientConnection[Row]
 _RUN_INDEX = "lg_prod_nodes_checkpoints_run"
 _BUILD_RUN_INDEX = f"""CREATE INDEX CONCURRENTLY IF NOT EXISTS {_RUN_INDEX} ON checkpoints
     ((metadata->>'run_id')) WHERE metadata->>'run_id' IS NOT NULL"""
-_IS_THERE: LiteralString = "SELECT to_regclass(%s) IS NOT NULL AS is_there"
+# Not by to_regclass, which may remember from before the lock that there is none.
+_IS_THERE: LiteralString = """
+    SELECT EXISTS (SELECT FROM pg_class WHERE relname = %s AND pg_table_is_visible(oid)) AS is_there"""
 _RUN_INDEX_STATE: LiteralString = f"""
     SELECT bool_or(indisvalid) AS is_valid FROM pg_index WHERE indexrelid = to_regclass('{_RUN_INDEX}')"""
 _CLOSED: LiteralString = """
