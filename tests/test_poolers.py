@@ -159,7 +159,8 @@ def test_every_store_leaves_a_session_as_it_found_it(behind_one: Behind, dsn: st
             AND name NOT IN ('client_encoding')"""
     left = """
         SELECT (SELECT count(*) FROM pg_prepared_statements),
-            (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory')"""
+            (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database = (
+                SELECT oid FROM pg_database WHERE datname = current_database()))"""
     with psycopg.connect(behind_one(dsn), autocommit=True, prepare_threshold=None) as stranger:
         before = stranger.execute(session).fetchone()
         use_every_store(behind_one(dsn))
