@@ -26,7 +26,7 @@ from lg_prod_nodes.runtime.models import (
     OF_EMBEDDINGS,
     OF_TEXT_MODELS,
 )
-from lg_prod_nodes.runtime.scope import current_scope
+from lg_prod_nodes.runtime.scope import OPEN, SCOPE, current_scope
 from lg_prod_nodes.runtime.tools import OF_RETRIEVERS, OF_TOOLS
 
 Guarded = Callable[..., Any]
@@ -202,7 +202,11 @@ def _looking(native: Any, guarded: Guarded) -> Callable[..., Any]:
     """Looks for the scope that a method is called in, and does without where there is none."""
     first = [*inspect.signature(native).parameters, ""][1]
 
+    ambient, elsewhere = SCOPE.get, OPEN
+
     def call(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+        if ambient() is None and not elsewhere:  # what unguarded code pays
+            return wrapped(*args, **kwargs)
         scope = current_scope(args, kwargs)
         if scope is None or is_shell(instance):
             return wrapped(*args, **kwargs)

@@ -88,9 +88,9 @@ class Scope:
         return len(call.texts.filters) - len(self.outer.filters) < self.policies.changing
 
 
-_SCOPE: ContextVar[Scope | None] = ContextVar("scope", default=None)
+SCOPE: ContextVar[Scope | None] = ContextVar("scope", default=None)
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
-_OPEN: dict[str, list[Scope]] = {}
+OPEN: dict[str, list[Scope]] = {}
 """The scopes that are open, by LangGraph's namespaces of their nodes, for threads without the context."""
 
 
@@ -101,15 +101,15 @@ def current_scope(args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] = _NOTHI
         args: What is called with by position; a config stands second.
         kwargs: What it is called with by name.
     """
-    scope = _SCOPE.get()
-    if scope is not None or not _OPEN:
+    scope = SCOPE.get()
+    if scope is not None or not OPEN:
         return scope
     config = kwargs.get("config") or (args[1] if len(args) > 1 else None)
     if not isinstance(config, Mapping):
         config = var_child_runnable_config.get() or _NOTHING
     place = _namespace(kwargs.get("metadata")) or _namespace(config.get("metadata"))
     while place:
-        if open_there := _OPEN.get(place):
+        if open_there := OPEN.get(place):
             return open_there[-1]
         place = place.rpartition("|")[0]
     return None
@@ -157,20 +157,20 @@ class scope:  # noqa: N801 - a context manager that reads as a verb
         elif self._calls_tasks and config is not None:
             config = self._with_tasks(config, None)
             self._ambient = var_child_runnable_config.set(config)
-        self._token = _SCOPE.set(self._scope)
+        self._token = SCOPE.set(self._scope)
         self._caller = CALLER.set(call)
         if place := _namespace(call.config.get("metadata")):
-            _OPEN.setdefault(place, []).append(self._scope)
+            OPEN.setdefault(place, []).append(self._scope)
         return config
 
     def __exit__(self, *_: object) -> None:
         if place := _namespace(self._scope.call.config.get("metadata")):
-            open_there = _OPEN[place]
+            open_there = OPEN[place]
             open_there.remove(self._scope)
             if not open_there:
-                del _OPEN[place]
+                del OPEN[place]
         CALLER.reset(self._caller)
-        _SCOPE.reset(self._token)
+        SCOPE.reset(self._token)
         try:
             if self._writer is not None:
                 self._writer.flush()  # LangGraph's own writer asks for the ambient config
