@@ -17,7 +17,7 @@ if found=$(command -v pgbouncer) && is_recent "$("$found" --version | sed -n 's/
     exit
 fi
 
-mkdir -p sources lists/partial archives/partial root
+mkdir -p sources lists/partial archives/partial tree
 options=(-qq -o Dir::State::lists="$PWD/lists" -o Dir::Cache="$PWD" -o APT::Sandbox::User=)
 apt-get "${options[@]}" update || true
 candidate=$(apt-cache "${options[@]}" policy pgbouncer | sed -n 's/^ *Candidate: //p')
@@ -34,14 +34,14 @@ wanted=$(apt-cache "${options[@]}" depends --recurse --no-recommends --no-sugges
 # shellcheck disable=SC2086 # several packages
 apt-get "${options[@]}" download pgbouncer $wanted
 for package in ./*.deb; do
-    dpkg-deb -x "$package" root
+    dpkg-deb -x "$package" tree
 done
 rm -rf lists archives sources ./*.deb ./*.bin
-loader=$(find root -name 'ld-linux*' | head -1)
+loader=$(find tree -name 'ld-linux*' | head -1)
 cat > pgbouncer << END
 #!/bin/sh
-exec "$PWD/$loader" --library-path "$(dirname "$(find "$PWD/root" -name 'libevent*.so*' | head -1)")" \\
-    "$PWD/root/usr/sbin/pgbouncer" "\$@"
+exec "$PWD/$loader" --library-path "$(dirname "$(find "$PWD/tree" -name 'libevent*.so*' | head -1)")" \\
+    "$PWD/tree/usr/sbin/pgbouncer" "\$@"
 END
 chmod +x pgbouncer
 is_recent "$(./pgbouncer --version | sed -n 's/^PgBouncer //p')"
