@@ -54,8 +54,7 @@ __all__ = [
     "should_retry_on",
     "unless_command",
     "with_guarded_branches",
-    "with_runtime",
-    "with_tasks",
+    "with_parts",
     "without_defaults",
     "write_again",
 ]
@@ -82,27 +81,33 @@ def note_progress(runtime: Runtime[Any] | None) -> None:
         scope.touch()
 
 
-def with_runtime(config: RunnableConfig, runtime: Runtime[Any]) -> RunnableConfig:
-    """The config with another runtime."""
-    return {**config, CONF: {**config.get(CONF, {}), CONFIG_KEY_RUNTIME: runtime}}
-
-
-def with_tasks(
+def with_parts(
     config: RunnableConfig,
-    guard: Callable[[Any, Any], Any] | None,
+    *,
+    runtime: Runtime[Any] | None = None,
+    guard: Callable[[Any, Any], Any] | None = None,
     retries: Callable[[Sequence[RetryPolicy]], Sequence[RetryPolicy]],
 ) -> RunnableConfig:
-    """The config with the tasks of the functional API guarded that a node calls.
+    """The config with another runtime, and with the tasks of the functional API guarded that a node calls.
 
     Args:
         config: A node's config.
+        runtime: The runtime, by default that of the config.
         guard: Gets a task's function and its arguments, gives what LangGraph may see of both.
         retries: Gets a task's retry policies, gives those to use.
     """
-    native = config.get(CONF, {}).get(CONFIG_KEY_CALL)
-    if native is None:
-        return config
+    configurable = config.get(CONF, {}).copy()
+    if runtime is not None:
+        configurable[CONFIG_KEY_RUNTIME] = runtime
+    native = configurable.get(CONFIG_KEY_CALL)
+    if native is not None:
+        configurable[CONFIG_KEY_CALL] = _guarded_call(native, guard, retries)
+    changed = config.copy()
+    changed["configurable"] = configurable
+    return changed
 
+
+def _guarded_call(native: Any, guard: Any, retries: Any) -> Callable[..., Any]:
     def call(function: Any, arguments: Any, **options: Any) -> Any:
         if given := options.get("retry_policy"):
             options["retry_policy"] = retries(given)
@@ -112,7 +117,7 @@ def with_tasks(
             return native(guard(function, arguments)[0], arguments, **options)
         return native(*guard(function, arguments), **options)
 
-    return {**config, CONF: {**config.get(CONF, {}), CONFIG_KEY_CALL: call}}
+    return call
 
 
 async def write_again(config: RunnableConfig, *, blocking: bool) -> bool:

@@ -187,7 +187,7 @@ class Stack:
         blocking: bool,
     ) -> Call:
         """The call of a node that LangGraph runs with this config and runtime."""
-        return Call(
+        return Call.made(
             kind="node",
             name=name,
             input=input,

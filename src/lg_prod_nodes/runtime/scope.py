@@ -28,7 +28,7 @@ from lg_prod_nodes.core.engine import Wrap
 from lg_prod_nodes.core.filters import NO_TEXTS, Texts
 from lg_prod_nodes.core.report import Kind
 from lg_prod_nodes.runtime.callbacks import CALLER
-from lg_prod_nodes.runtime.langgraph import note_progress, runtime_in, with_runtime, with_tasks
+from lg_prod_nodes.runtime.langgraph import note_progress, runtime_in, with_parts
 from lg_prod_nodes.runtime.retry import task_retries
 from lg_prod_nodes.runtime.stores import FilteredStore
 
@@ -133,7 +133,7 @@ class scope:  # noqa: N801 - a context manager that reads as a verb
 
     __slots__ = (
         *("_ambient", "_caller", "_calls_tasks", "_config"),
-        *("_scope", "_token", "_writer"),
+        *("_place", "_scope", "_token", "_writer"),
     )
 
     def __init__(
@@ -147,28 +147,28 @@ class scope:  # noqa: N801 - a context manager that reads as a verb
     ) -> None:
         self._scope = Scope(call, policies, outer)
         self._config, self._calls_tasks = config, calls_tasks
+        # Threads without the context look for it where there is something to find.
+        self._place = "" if policies.is_empty else _namespace(call.config.get("metadata"))
         self._writer: PayloadStream | None = None
         self._ambient: Token[RunnableConfig | None] | None = None
 
     def __enter__(self) -> RunnableConfig | None:
         call, config = self._scope.call, self._config
-        if call.texts.filters and config is not None:
-            config = self._filtered(config, call)
-        elif self._calls_tasks and config is not None:
-            config = self._with_tasks(config, None)
+        if config is not None and (call.texts.filters or self._calls_tasks):
+            config = self._changed(config, call)
             self._ambient = var_child_runnable_config.set(config)
         self._token = SCOPE.set(self._scope)
         self._caller = CALLER.set(call)
-        if place := _namespace(call.config.get("metadata")):
-            OPEN.setdefault(place, []).append(self._scope)
+        if self._place:
+            OPEN.setdefault(self._place, []).append(self._scope)
         return config
 
     def __exit__(self, *_: object) -> None:
-        if place := _namespace(self._scope.call.config.get("metadata")):
-            open_there = OPEN[place]
+        if self._place:
+            open_there = OPEN[self._place]
             open_there.remove(self._scope)
             if not open_there:
-                del OPEN[place]
+                del OPEN[self._place]
         CALLER.reset(self._caller)
         SCOPE.reset(self._token)
         try:
@@ -178,31 +178,26 @@ class scope:  # noqa: N801 - a context manager that reads as a verb
             if self._ambient is not None:
                 var_child_runnable_config.reset(self._ambient)
 
-    def _with_tasks(self, config: RunnableConfig, guard: Any) -> RunnableConfig:
-        call = self._scope.call
-        return with_tasks(config, guard, lambda policies: task_retries(policies, call))
-
-    def _filtered(self, config: RunnableConfig, call: Call) -> RunnableConfig:
+    def _changed(self, config: RunnableConfig, call: Call) -> RunnableConfig:
         """The config with what leaves through it filtered: custom stream, store, tasks."""
-        runtime = runtime_in(config)
-        if runtime is None:
-            return config
+        runtime, filters = runtime_in(config), call.texts.filters
+        retries = partial(task_retries, call=call)
+        if runtime is None or not filters:
+            return with_parts(config, retries=retries)
         changes: dict[str, Any] = {}
         if runtime.stream_writer is not _NO_WRITER:
-            self._writer = PayloadStream(
-                runtime.stream_writer, call.texts.filters, partial(note_progress, runtime)
-            )
+            held = partial(note_progress, runtime)
+            self._writer = PayloadStream(runtime.stream_writer, filters, held)
             changes["stream_writer"] = self._writer
         if runtime.store is not None:
             changes["store"] = FilteredStore(runtime.store, call.texts.filtered)
-        if changes:
-            runtime = runtime.override(**changes)
-        patched = with_settings(with_runtime(config, runtime), config)
-        patched = self._with_tasks(
-            patched, lambda function, given: _guarded_task(function, given, call)
+        changed = with_parts(
+            config,
+            runtime=runtime.override(**changes) if changes else None,
+            guard=partial(_guarded_task, call=call),
+            retries=retries,
         )
-        self._ambient = var_child_runnable_config.set(patched)
-        return patched
+        return with_settings(changed, config)
 
 
 def _guarded_task(function: Any, given: Arguments, call: Call) -> tuple[Any, Arguments]:
