@@ -1,6 +1,6 @@
 """The support desk under load, watched by a Prometheus, and the pictures of its dashboard: `make dashboard`.
 
-Callers come in waves, and some leave in the middle of an answer. Once, the desk's database is out of reach.
+Callers come in waves, and some leave in the middle of an answer. Once, the desk's database is unreachable.
 
     python examples/observability/load.py FOLDER [MINUTES]
 """
@@ -42,7 +42,7 @@ OUTAGE = 20.0  # seconds
 
 
 async def load(dsn: str, books: Books, minutes: float) -> None:
-    """Let callers come in waves; when most have been served, the database goes away for a while."""
+    """Let callers come in waves; when most have been served, the database is down for a while."""
     several = Bulkhead(6, max_wait=10.0, reply="All of us are busy. Please call again.")
     stack = [*policies(books), several]
     conversations, rng = read(CONVERSATIONS), random.Random(7)
@@ -63,7 +63,7 @@ async def load(dsn: str, books: Books, minutes: float) -> None:
 
 
 async def leave_early(app: App, caller: str) -> None:
-    """Hear the first words of an answer, and hang up."""
+    """Read the first words of an answer, and hang up."""
     config = RunnableConfig(configurable={"thread_id": caller, "user_id": caller})
     praise = {"messages": [("user", "Your shop is lovely.")]}
     with suppress(StoreUnavailable):
@@ -73,7 +73,7 @@ async def leave_early(app: App, caller: str) -> None:
 
 
 def cut_off(dsn: str, seconds: float) -> None:
-    """Let nobody into the desk's database."""
+    """Refuse all connections to the desk's database."""
     with psycopg.connect(dsn, dbname="template1", autocommit=True) as admin:
         admin.execute("ALTER DATABASE postgres ALLOW_CONNECTIONS false")
         end = time.monotonic() + seconds

@@ -57,7 +57,7 @@ DARK = Theme("dark", "#111217", "#181b1f", "#2c3038", "#d8d9da", "#9aa1ab")
 
 @dataclass(frozen=True)
 class Window:
-    """The time that is looked at, in seconds; steps and `$__rate_interval` are as Grafana chooses them."""
+    """The time range, in seconds; steps and `$__rate_interval` are as Grafana chooses them."""
 
     end: float
     seconds: float
@@ -84,7 +84,7 @@ class Prometheus:
     window: Window
 
     def lines(self, panel: dict[str, Any]) -> dict[str, Values]:
-        """Each line of a panel, by what its legend says."""
+        """Each line of a panel, by its legend."""
         found = {
             named(legend, row["metric"]): self._values(row) for legend, row in self._rows(panel)
         }
@@ -106,7 +106,7 @@ class Prometheus:
 
 
 def draw(prometheus: Prometheus, theme: Theme = LIGHT) -> Figure:
-    """The whole dashboard, a pair of axes for each of its panels."""
+    """The whole dashboard, one pair of axes per panel."""
     panels = DASHBOARD["panels"]
     width = 24 * COLUMN
     height = HEAD + ROW * max(p["gridPos"]["y"] + p["gridPos"]["h"] for p in panels) + GAP
@@ -123,7 +123,7 @@ def draw(prometheus: Prometheus, theme: Theme = LIGHT) -> Figure:
 
 @dataclass(frozen=True)
 class Sheet:
-    """A figure whose places are pixels from its upper left corner."""
+    """A figure with pixel coordinates from its upper left corner."""
 
     figure: Figure
     canvas: FigureCanvasAgg
@@ -136,7 +136,7 @@ class Sheet:
         return self.figure.text(x / self.width, 1 - y / self.height, text, **style)
 
     def panel(self, panel: dict[str, Any], lines: dict[str, Values], window: Window) -> None:
-        """Put a panel where Grafana would."""
+        """Place a panel where Grafana would."""
         x, y, w, h = (panel["gridPos"][key] for key in "xywh")
         left, top = x * COLUMN + GAP, y * ROW + HEAD
         wide, high = w * COLUMN - 2 * GAP, h * ROW - 2 * GAP
@@ -209,7 +209,7 @@ class Sheet:
 
 
 def colors_of(panel: dict[str, Any], names: list[str]) -> list[str]:
-    """A line's color: the one that the dashboard fixes for its name, else the next one."""
+    """A line's color: the one that the dashboard sets for its name, else the next one."""
     fixed = [
         (rule["matcher"]["options"].strip("/"), rule["properties"][0]["value"]["fixedColor"])
         for rule in panel["fieldConfig"]["overrides"]
@@ -222,7 +222,7 @@ def colors_of(panel: dict[str, Any], names: list[str]) -> list[str]:
 
 
 def named(legend: str, labels: dict[str, str]) -> str:
-    """What the legend says of a line."""
+    """A line's legend."""
     return re.sub(r"{{(\w+)}}", lambda match: labels.get(match[1], ""), legend)
 
 

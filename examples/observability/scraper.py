@@ -1,4 +1,4 @@
-"""A Prometheus of one's own that scrapes this process, with the alerts."""
+"""A private Prometheus that scrapes this process, with the alerts."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ BROUGHT = FOLDER.parents[1] / ".cache" / "prometheus" / "usr" / "bin"
 
 
 def binary(name: str) -> str:
-    """Where a program of Prometheus is.
+    """The path of a Prometheus binary.
 
     Raises:
-        FileNotFoundError: Nowhere.
+        FileNotFoundError: It is not installed.
     """
     if found := shutil.which(name, path=f"{BROUGHT}{os.pathsep}{os.environ['PATH']}"):
         return found
@@ -36,7 +36,7 @@ def binary(name: str) -> str:
 
 @contextmanager
 def prometheus(registry: CollectorRegistry, folder: Path, interval: str) -> Iterator[httpx.Client]:
-    """A Prometheus that keeps its data in a folder and scrapes a registry once an interval, such as `"5s"`."""
+    """A Prometheus that stores its data in a folder and scrapes a registry at an interval, such as `"5s"`."""
     address = f"127.0.0.1:{_free_port()}"
     with _page(registry) as page:
         config = {

@@ -1,8 +1,8 @@
-"""Runs of a graph from a queue in Postgres, by any number of workers that may end or die at any moment.
+"""Run a graph from a Postgres queue, with any number of workers that may stop or crash at any moment.
 
-A job is a row. A worker holds the row's lock for as long as its run goes on, and deletes the row when that has ended.
-If the worker ends before, by SIGTERM or by SIGKILL, Postgres frees the lock and the next worker takes the job. The
-`run_id` in the metadata tells LangGraph that this is the same run once more, so it goes on from the last checkpoint.
+A job is a row. A worker holds the row's lock during the run, and deletes the row when the run has ended. If the worker
+stops before that, by SIGTERM or SIGKILL, Postgres releases the lock and another worker takes the job. The `run_id` in
+the metadata tells LangGraph that this is the same run, so it resumes from the last checkpoint.
 
     python worker.py DSN MODULE:BUILDER
 """
@@ -30,7 +30,7 @@ PAUSE = 0.05
 
 
 async def accept(dsn: str, jobs: dict[str, Any]) -> None:
-    """Put jobs into the queue: an input for each name."""
+    """Enqueue jobs: one input per name."""
     async with await AsyncConnection.connect(dsn) as connection:
         await connection.execute(TABLE)
         async with connection.cursor() as cursor:
@@ -38,7 +38,7 @@ async def accept(dsn: str, jobs: dict[str, Any]) -> None:
 
 
 async def serve(app: Any, dsn: str) -> None:
-    """Do one job after another until the worker is asked to end."""
+    """Run one job after another until the worker is asked to stop."""
     async with await AsyncConnection.connect(dsn) as connection:
         while True:
             async with connection.transaction():
@@ -52,7 +52,7 @@ async def serve(app: Any, dsn: str) -> None:
 
 
 async def run(app: Any, id: str, input: Any) -> None:
-    """Do a job. One whose run fails is done, too: see `lg-prod-nodes failures list`, and `retry`."""
+    """Run a job. A job whose run fails is done, too: see `lg-prod-nodes failures list` and `retry`."""
     config = {"configurable": {"thread_id": id}, "metadata": {"run_id": id}}
     try:
         await app.ainvoke(input, config)
@@ -63,7 +63,7 @@ async def run(app: Any, id: str, input: Any) -> None:
 
 
 async def main(dsn: str, builder: Any, concurrency: int = 4, grace: float = 30.0) -> None:
-    """Do jobs, several at once, until SIGTERM."""
+    """Run several jobs concurrently until SIGTERM."""
     policies = [CaptureErrors(failures=FailureLog(dsn))]
     async with Production(builder, policies, postgres=dsn, grace=grace) as app:
         servers = (serve(app, dsn) for _ in range(concurrency))

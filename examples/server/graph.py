@@ -1,9 +1,9 @@
-"""A desk that refunds orders once a person approves, for LangGraph Server.
+"""A desk that refunds orders after a person approves, for LangGraph Server.
 
     cd examples
     DATABASE_URL=postgresql://user:password@host:5432/database langgraph dev --n-jobs-per-worker 10
 
-Checkpoints and store are in that database: `langgraph.json` names the factories.
+Checkpoints and store live in that database: `langgraph.json` names their factories.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from lg_prod_nodes import CaptureErrors, RateLimit, Redact, by_user, harden
 
 
 class ScriptedModel(BaseChatModel):
-    """In a provider's stead: wants a refund where the user does, says everything else back, word by word."""
+    """In place of a provider: requests a refund if the user does, echoes everything else, word by word."""
 
     seconds_per_word: float = 0.05
 

@@ -1,4 +1,4 @@
-"""What is written down while the desk is at work, to be read by the report."""
+"""What the demo records for its report."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lg_prod_nodes.ledger.prices import list_price
 
 @dataclass(frozen=True)
 class Diary(Policy):
-    """A policy of our own: how long runs and nodes take, and what the other policies tell."""
+    """A custom policy: times runs and nodes, and counts the events of the other policies."""
 
     kinds = frozenset({"run", "node"})
     role = "observe"
@@ -24,7 +24,7 @@ class Diary(Policy):
     seconds: dict[str, list[float]] = field(
         default_factory=lambda: defaultdict(list), compare=False
     )
-    told: Counter[str] = field(default_factory=Counter, compare=False)
+    events: Counter[str] = field(default_factory=Counter, compare=False)
     found: dict[str, Counter[str]] = field(
         default_factory=lambda: defaultdict(Counter), compare=False
     )
@@ -38,13 +38,13 @@ class Diary(Policy):
 
     def observe(self, event: Event) -> None:
         policy = event.data.get("policy", "")
-        self.told[f"{policy} {event.name}".strip()] += 1
+        self.events[f"{policy} {event.name}".strip()] += 1
         if event.name == "content_found":
             self.found[policy].update(event.data["found"])
 
 
 class Wire(BaseCallbackHandler):
-    """Listens in on the line to the model's provider."""
+    """Records what is sent to the model's provider."""
 
     def __init__(self) -> None:
         self.prompts: list[str] = []
@@ -57,7 +57,7 @@ class Wire(BaseCallbackHandler):
 
 @dataclass(frozen=True)
 class Books:
-    """All that a demo writes down."""
+    """Everything that a demo records."""
 
     log: Path
     diary: Diary = field(default_factory=Diary)
@@ -69,7 +69,7 @@ class Books:
     errors: list[str] = field(default_factory=list)
 
     def texts(self) -> dict[str, list[str]]:
-        """Everything that left a run for somewhere else than the database."""
+        """Everything that left a run, except for what is in the database."""
         return {
             "messages sent to the model": self.wire.prompts,
             "updates streamed to callers": self.updates,

@@ -1,4 +1,4 @@
-"""The conversations that the demo plays, read from a file with one JSON object a line."""
+"""The conversations that the demo plays, read from a file with one JSON object per line."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NEEDED = ("thread", "user", "turns")
 
 
 class BadFile(Exception):
-    """The file cannot be played; the message says why, line by line."""
+    """The file is invalid; the message says why, line by line."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def read(path: Path) -> list[Conversation]:
     """Read a file of conversations.
 
     Raises:
-        BadFile: It cannot be read, or lines of it say too little, too much, or something else than they should.
+        BadFile: It cannot be read, or lines of it lack fields or have unknown or invalid ones.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -57,7 +57,7 @@ def read(path: Path) -> list[Conversation]:
 
 
 def _record(line: str) -> dict[str, Any] | str:
-    """What a line holds, or why it holds nothing."""
+    """A line's conversation, or why it has none."""
     try:
         record = json.loads(line)
     except json.JSONDecodeError as error:

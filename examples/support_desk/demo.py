@@ -1,7 +1,7 @@
 """A support desk in production: `make demo`, or `python examples/support_desk/demo.py --help`.
 
-`graph.py` is the desk as its authors wrote it. What makes a service of it is in `policies`, `NODES` and `Production`;
-the rest plays conversations with it, and then looks for their personal data everywhere.
+`graph.py` is the desk as its authors wrote it. `policies`, `NODES` and `Production` turn it into a service. The rest
+plays conversations with it, then searches everything for their personal data.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def policies(books: Books) -> list[Policy]:
     ]
 
 
-# When the carrier has failed for good, the agent goes on without it; any other error ends its run.
+# If the carrier fails for good, the agent continues without it. Any other error ends the run.
 NODES = {"carrier": [CaptureErrors(then="continue")]}
 
 
@@ -81,7 +81,7 @@ async def serve(
     policies: Sequence[Policy],
     screen: Screen,
 ) -> report.Verdict:
-    """Open the desk, hold the conversations, and look for what they should have left nowhere."""
+    """Open the desk, play the conversations, and search for leaked personal data."""
     screen.announce("Opening the desk")
     async with Production(builder, policies, nodes=NODES, postgres=dsn, name="support-desk") as app:
         play = Play(app, books, screen)
@@ -95,7 +95,7 @@ async def serve(
 
 
 def search(conversations: Sequence[Conversation], dsn: str, books: Books) -> report.Verdict:
-    """Look for all personal data that went in; and, to show that looking works, for harmless turns."""
+    """Search for all personal data that went in; and, to prove that the search works, for harmless turns."""
     personal = shop.personal_data() | {value for c in conversations for value in c.pii}
     harmless = {turn for c in conversations if not c.pii for turn in c.turns}
     needles = Needles(personal)
@@ -116,7 +116,7 @@ def demo(
     *,
     policies: Callable[[Books], Sequence[Policy]] = policies,
 ) -> int:
-    """Run everything and report; 0 if no personal data was found, else 1."""
+    """Run everything and print the report; 0 if no personal data was found, else 1."""
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
     books = Books(log=log_file())
     with Screen(console, books, len(conversations), AT_ONCE) as screen, ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""A support desk as a plain LangGraph graph. Nothing in here knows how it is run in production.
+"""A support desk as a plain LangGraph graph. Nothing in it is about production.
 
 agent ─┬─ tools      look up an order or a customer
        ├─ carrier    ask where a parcel is; the carrier's line is bad, so it is retried
@@ -40,7 +40,7 @@ async def track_parcel(order: str) -> dict[str, str]:
 
 @tool
 async def refund(order: str, reason: str) -> dict[str, str]:
-    """Pay an order back, once a person has approved it."""
+    """Refund an order, after a person has approved it."""
     return await shop.pay_back(order)
 
 
@@ -67,7 +67,7 @@ async def agent(state: MessagesState) -> dict[str, Any]:
 
 
 def settled(messages: list[AnyMessage]) -> Iterator[AnyMessage]:
-    """The history as providers want it: every tool call has a result, those of failed and abandoned steps too."""
+    """The history as providers require it: every tool call has a result, even in failed and abandoned steps."""
     answered = {message.tool_call_id for message in messages if isinstance(message, ToolMessage)}
     for message in messages:
         yield message
@@ -78,7 +78,7 @@ def settled(messages: list[AnyMessage]) -> Iterator[AnyMessage]:
 
 
 def place(state: MessagesState) -> str:
-    """Where the tool that the model has chosen is."""
+    """The node of the tool that the model has chosen."""
     call = asked(state)
     return PLACES.get(call["name"], "tools") if call else END
 
@@ -90,7 +90,7 @@ def asked(state: MessagesState) -> Any:
 
 
 async def approval(state: MessagesState) -> Command[Literal["agent", "refund"]]:
-    """Wait until a person has said yes or no, for as long as it takes."""
+    """Wait for a person's decision, for as long as it takes."""
     call = asked(state)
     answer = interrupt({"question": "Pay this order back?", **call["args"]})
     if answer.startswith("yes"):
@@ -125,7 +125,7 @@ research.add_edge(START, "search")
 
 
 def tools(*chosen: BaseTool) -> ToolNode:
-    """A node for tools: what is not in the books is told to the model, any other error is raised."""
+    """A node for tools: missing records are reported to the model, any other error is raised."""
     return ToolNode(chosen, handle_tool_errors=unknown)
 
 

@@ -1,4 +1,4 @@
-"""Look for values where they must not be: in every column of every row of every table, and in texts."""
+"""Search for leaked values: in every column of every row of every table, and in texts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SEPARATORS = re.compile(r"[\s().\-/]+")
 
 @dataclass(frozen=True)
 class Search:
-    """What a search went through, and how many places hold one of the values; never the values."""
+    """What was searched, and how many places hold one of the values; never the values."""
 
     tables: int = 0
     rows: int = 0
@@ -29,7 +29,7 @@ class Search:
 
 
 class Needles:
-    """Values to look for: as they were written, without separators, and as bare digits."""
+    """Values to search for: as written, without separators, and as bare digits."""
 
     def __init__(self, values: Iterable[str]) -> None:
         as_written = {value.lower() for value in values}

@@ -22,7 +22,7 @@ from langchain_core.runnables import Runnable
 
 
 def chat_model() -> BaseChatModel:
-    """The model of every node. A real one (`init_chat_model` is in `langchain.chat_models`) takes one line:
+    """The model of every node. A real one takes one line (`init_chat_model` is in `langchain.chat_models`):
 
     return init_chat_model("openai:gpt-4o-mini")
     """
@@ -30,7 +30,7 @@ def chat_model() -> BaseChatModel:
 
 
 class ScriptedModel(BaseChatModel):
-    """Says, token by token, what follows from the last message; reports its tokens as a provider does."""
+    """Answers the last message token by token; reports its usage like a provider."""
 
     model_name: str = "gpt-4o-mini"
     seconds_per_token: float = 0.012
@@ -118,7 +118,7 @@ def next_step(messages: Sequence[BaseMessage]) -> tuple[str | None, str]:
 
 
 def _ask(said: list[str]) -> tuple[str | None, str]:
-    """Choose a tool by the words of the last question; the order may have been named earlier on."""
+    """Choose a tool by the words of the last question; the order may be in an earlier one."""
     last = said[-1].lower()
     orders = re.findall(r"\bA-\d{4}\b", " ".join(said))
     customer = re.search(r"\bC-\d\d\b", said[-1])
@@ -154,6 +154,6 @@ _TOLD: dict[str | None, Callable[[dict[str, str]], str]] = {
 
 
 def _tell(result: ToolMessage) -> str:
-    """Put a tool's result into words; what is no record is passed on."""
+    """Put a tool's result into words; anything but a record is passed on."""
     text = str(result.content)
     return _TOLD[result.name](json.loads(text)) if text.startswith("{") else text

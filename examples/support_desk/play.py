@@ -1,4 +1,4 @@
-"""Play conversations with the desk, as its callers would hold them."""
+"""Play conversations with the desk, like its callers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Play:
     prefix: str = field(default_factory=lambda: uuid4().hex[:8])
 
     async def all(self, conversations: Sequence[Conversation]) -> None:
-        """Hold all conversations, a few at a time."""
+        """Play all conversations, a few at a time."""
         seats = asyncio.Semaphore(AT_ONCE)
         try:
             async with asyncio.TaskGroup() as group:
@@ -56,7 +56,7 @@ class Play:
             self.screen.leave(seat)
 
     async def _run(self, conversation: Conversation, seat: int, given: Any) -> Run:
-        run = Run()  # what the policies know of the run is in here, beside its result
+        run = Run()  # holds the run's report
         self.books.runs.append(run)
         config = RunnableConfig(
             configurable={"thread_id": self._thread(conversation), "user_id": conversation.user},

@@ -1,4 +1,4 @@
-"""What the demo says at its end."""
+"""The report that the demo prints at its end."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ def show(
 
 
 def _policies(books: Books) -> RenderableType:
-    told, found, runs = books.diary.told, books.diary.found, books.runs
+    events, found, runs = books.diary.events, books.diary.found, books.runs
     raised = sum(run.report.outcome == "error" for run in runs)
-    errors = told["CaptureErrors error_captured"]
+    errors = events["CaptureErrors error_captured"]
     total = sum((entry.usage for entry in books.ledger.entries()), Usage())
     series = sum(len(metric.samples) for metric in books.registry.collect())
     lines = len(books.log.read_text(encoding="utf-8").splitlines())
@@ -62,8 +62,8 @@ def _policies(books: Books) -> RenderableType:
         "Metrics": f"kept {series} samples for Prometheus",
         "CaptureErrors": f"recorded {errors} errors by name: {raised} ended their run, {errors - raised} runs went on",
         "TokenUsage": f"counted {total.calls} model calls, {total.total_tokens:,} tokens, {_dollars(total)}",
-        "RateLimit": f"turned away {told['RateLimit call_rejected']} runs beyond a user's 10 an hour, with a reply",
-        "ContentFilter": f"blocked {told['ContentFilter call_rejected']} runs: {_counts(found['ContentFilter'])}",
+        "RateLimit": f"turned away {events['RateLimit call_rejected']} runs beyond a user's 10 an hour, with a reply",
+        "ContentFilter": f"blocked {events['ContentFilter call_rejected']} runs: {_counts(found['ContentFilter'])}",
         "Redact": f"replaced {found['Redact'].total()} values: {_counts(found['Redact'])}",
     }
     table = Table.grid(padding=(0, 2))

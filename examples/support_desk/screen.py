@@ -1,4 +1,4 @@
-"""What the demo shows while it runs: a calm live view on a terminal, a few plain lines elsewhere."""
+"""What the demo shows while it runs: a live view in a terminal, a few plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from conversations import Conversation
 
 @dataclass
 class _Seat:
-    """What can be seen of a conversation: whose it is, and what is being said."""
+    """What is visible of a conversation: its user, and its current text."""
 
     conversation: Conversation
     message: str | None = None
@@ -30,7 +30,7 @@ class _Seat:
 
 
 class Screen:
-    """The state of the play: conversations done, sums, and what the desk says at each seat."""
+    """The state of the demo: finished conversations, sums, and what the desk says in each conversation."""
 
     def __init__(self, console: Console, books: Books, conversations: int, seats: int) -> None:
         self._console, self._books = console, books
@@ -59,7 +59,7 @@ class Screen:
         self._live.stop()
 
     def announce(self, text: str | None) -> None:
-        """Say what takes a moment; `None` shows the play."""
+        """Show what takes a moment; `None` shows the conversations."""
         self._announced = text
         if text is None:
             self._bar.reset(self._task)  # its clock counts from here
@@ -92,16 +92,16 @@ class Screen:
             )
 
     def _sums(self) -> str:
-        told = self._books.diary.told
+        events = self._books.diary.events
         usage = [run.report.usage for run in self._books.runs]
         parts = {
             "runs": len(self._books.runs),
             "tokens": sum(u.total_tokens for u in usage),
             "redacted": self._books.diary.found["Redact"].total(),
-            "refused": told["RateLimit call_rejected"],
-            "blocked": told["ContentFilter call_rejected"],
+            "refused": events["RateLimit call_rejected"],
+            "blocked": events["ContentFilter call_rejected"],
             "approvals": sum(run.report.outcome == "interrupt" for run in self._books.runs),
-            "errors": told["CaptureErrors error_captured"],
+            "errors": events["CaptureErrors error_captured"],
         }
         return ", ".join(f"{number:,} {name}" for name, number in parts.items())
 

@@ -1,6 +1,6 @@
-"""The shop behind the desk: its books, and the services that it leans on. All of it is made up.
+"""The shop behind the desk: its records, and the services that it depends on. All of it is fictional.
 
-Customers' records are full of personal data, as they are everywhere; the values are the well-known ones for tests.
+Customers' records are full of personal data, as everywhere; the values are well-known test values.
 """
 
 import asyncio
@@ -85,7 +85,7 @@ async def parcel(number: str) -> dict[str, str]:
 
 
 async def pay_back(number: str) -> dict[str, str]:
-    """Ask the payment provider, whose line to the bank of C-06 is down, and whose errors say far too much."""
+    """Ask the payment provider, which cannot reach the bank of C-06, and whose errors reveal far too much."""
     bought = order(number)
     payer = customer(bought["customer"])
     await asyncio.sleep(0.05)
