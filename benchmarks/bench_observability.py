@@ -16,7 +16,6 @@ import time
 from statistics import median, quantiles
 from typing import Any
 
-import structlog
 from bench_overhead import RUNS, Nothing, State, chain, compare
 from langgraph.graph import START, StateGraph
 from opentelemetry.sdk.metrics import MeterProvider
@@ -42,12 +41,12 @@ def stacks() -> dict[str, list[Policy]]:
     spans.add_span_processor(BatchSpanProcessor(Nowhere()))
     return {
         "a policy that does nothing": [Nothing()],
-        "Tracing": [Tracing(log_runs=False)],
+        "Tracing": [Tracing()],
         "Metrics": [metrics()],
         "CaptureErrors": [CaptureErrors()],
-        "all three": [Tracing(log_runs=False), metrics(), CaptureErrors()],
+        "all three": [Tracing(), metrics(), CaptureErrors()],
         "... and OpenTelemetry": [
-            Tracing(log_runs=False, otel=spans),
+            Tracing(otel=spans),
             metrics(otel=MeterProvider()),
             CaptureErrors(),
         ],
@@ -100,7 +99,6 @@ def show_answer_times() -> None:
 
 
 def main(rounds: int) -> None:
-    structlog.configure(processors=[structlog.processors.KeyValueRenderer()])
     bare = chain().compile()
     graphs = {name: harden(chain(), stack).compile() for name, stack in stacks().items()}
     for graph in (bare, *graphs.values()):

@@ -15,7 +15,6 @@ from collections.abc import Callable
 from statistics import median
 from typing import Annotated, Any
 
-import structlog
 from langgraph.graph import START, StateGraph
 from prometheus_client import CollectorRegistry
 from typing_extensions import TypedDict
@@ -58,7 +57,7 @@ def chain() -> StateGraph[State]:
 
 def stacks() -> dict[str, list[Policy]]:
     observers: list[Policy] = [
-        Tracing(log_runs=False),
+        Tracing(),
         Metrics(registry=CollectorRegistry()),
         CaptureErrors(),
     ]
@@ -93,7 +92,6 @@ def show(name: str, run: float, ratio: float, bare: float) -> None:
 
 
 def main(rounds: int, make: Callable[[], Any] = chain) -> None:
-    structlog.configure(processors=[structlog.processors.KeyValueRenderer()])
     bare = make().compile()
     graphs = {name: harden(make(), stack).compile() for name, stack in stacks().items()}
     for graph in (bare, *graphs.values()):

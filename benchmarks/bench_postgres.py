@@ -59,7 +59,7 @@ async def bare(dsn: str, stack: AsyncExitStack) -> Any:
 
 async def main(rounds: int) -> None:
     policies = [
-        Tracing(log_runs=False),
+        Tracing(),
         Metrics(registry=CollectorRegistry()),
         CaptureErrors(),
         TokenUsage(),

@@ -131,10 +131,23 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
+def structlog_config() -> dict[str, Any] | None:
+    """How structlog is configured, `None` if nobody has configured it."""
+    return structlog.get_config() if structlog.is_configured() else None
+
+
+def restore_structlog(config: dict[str, Any] | None) -> None:
+    """Configure structlog as it was."""
+    structlog.reset_defaults()
+    if config is not None:
+        structlog.configure(**config)
+
+
 @pytest.fixture
 def logging_as_it_was() -> Iterator[None]:
-    """Leaves logging as it found it."""
-    root, before = logging.getLogger(), structlog.get_config()
+    """Begins with a structlog that nobody has configured, and leaves logging as it found it."""
+    root, before = logging.getLogger(), structlog_config()
+    structlog.reset_defaults()
     known = {
         name: (logger, logger.handlers[:], logger.level, logger.propagate)
         for name, logger in root.manager.loggerDict.items()
@@ -152,7 +165,7 @@ def logging_as_it_was() -> Iterator[None]:
     for logger, own, its_level, propagates in known.values():
         logger.handlers[:], logger.propagate = own, propagates
         logger.setLevel(its_level)
-    structlog.configure(**before)
+    restore_structlog(before)
     uvicorn.config.LOGGING_CONFIG.update(uvicorn_s)
 
 

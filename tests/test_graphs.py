@@ -328,7 +328,7 @@ def test_a_node_s_stream_reaches_events_chunk_by_chunk_unless_a_policy_changes_i
             if event["event"] == "on_chain_stream" and event["name"] == "words"
         ]
 
-    assert asyncio.run(chunks(Tracing(log_runs=False))) == asyncio.run(chunks(TokenUsage()))
+    assert asyncio.run(chunks(Tracing())) == asyncio.run(chunks(TokenUsage()))
     assert asyncio.run(chunks(Shouting()))[-1] == {"said": ["TWO"]}
 
 

@@ -196,7 +196,7 @@ def test_warnings_are_lines() -> None:
 
 def graph_of(node: Callable[[Any], Any]) -> Any:
     builder = StateGraph(MessagesState).add_node("node", node).add_edge(START, "node")
-    return harden(builder, [Tracing()]).compile(name="desk")
+    return harden(builder, [Tracing(log_runs=True)]).compile(name="desk")
 
 
 CONFIG: Any = {

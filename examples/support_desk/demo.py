@@ -60,7 +60,7 @@ def policies(books: Books) -> list[Policy]:
     """The desk's policies, the first one outermost."""
     return [
         books.diary,
-        Tracing(),
+        Tracing(log_runs=True),
         Metrics(registry=books.registry),
         CaptureErrors(),
         TokenUsage(ledger=books.ledger),

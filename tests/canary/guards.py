@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -41,6 +42,10 @@ from lg_prod_nodes import ContentFilter, Redact
 from lg_prod_nodes.core.policy import Policy
 
 Play = Callable[[Site, Sequence[Way]], Awaitable[None]]
+
+
+async def finds_nothing(self: ContentFilter, call: Any, value: Any) -> dict[str, int]:
+    return {}
 
 
 @dataclass(frozen=True)
@@ -531,7 +536,7 @@ def _guards() -> list[Guard]:
         ),
         Guard(
             "bytes of errors",
-            put("content.exceptions._clean_bytes", same),
+            put("content.walker.Walker._bytes", lambda self, data, keys: data),
             failing("of_decoding"),
             INVOKE,
             ("error: of a node, of_decoding",),
@@ -539,7 +544,7 @@ def _guards() -> list[Guard]:
         # Blocked terms
         term(
             "terms: input and result",
-            lambda patch: patch.setattr(ContentFilter, "_found", lambda self, value: {}),
+            lambda patch: patch.setattr(ContentFilter, "_found", finds_nothing),
             ways=INVOKE,
             shows=("in a result",),
         ),

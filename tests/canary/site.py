@@ -21,6 +21,9 @@ from lg_prod_nodes import Metrics, Run, TokenUsage, Tracing, harden
 from lg_prod_nodes.core.policy import Policy
 from lg_prod_nodes.service.persistence import aopen_postgres, open_postgres
 
+OURS = ("tests.canary.graphs:Card", "tests.canary.graphs:Parcel", "tests.canary.agents:Loose")
+"""What the graphs' states hold without saying so in their schemas."""
+
 
 @dataclass
 class Site:
@@ -113,9 +116,9 @@ async def opened(dsn: str, face: Face, *content: Policy) -> AsyncIterator[Site]:
         if not dsn:
             saver, store = InMemorySaver(), InMemoryStore()
         elif face.is_async:
-            saver, store = await stack.enter_async_context(aopen_postgres(dsn))
+            saver, store = await stack.enter_async_context(aopen_postgres(dsn, allowed_types=OURS))
         else:
-            saver, store = stack.enter_context(open_postgres(dsn))
+            saver, store = stack.enter_context(open_postgres(dsn, allowed_types=OURS))
         site = Site(face, dsn, saver, store, around if content else [], registry)
         stack.enter_context(collecting_logs(site.evidence))
         yield site

@@ -18,7 +18,7 @@ from langgraph.graph.message import add_messages
 from langgraph.types import RetryPolicy
 from pydantic import Field
 from structlog.testing import capture_logs
-from tests.conftest import FakeClock
+from tests.conftest import FakeClock, restore_structlog, structlog_config
 from typing_extensions import TypedDict
 
 Runner = Callable[..., Awaitable[Any]]
@@ -157,5 +157,7 @@ def failed(node: str = "node", attempts: int = 1) -> dict[str, Any]:
 @pytest.fixture
 def logged() -> Iterator[list[Any]]:
     """The lines that are logged meanwhile."""
+    before = structlog_config()
     with capture_logs() as lines:
         yield lines
+    restore_structlog(before)

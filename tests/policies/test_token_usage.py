@@ -436,7 +436,7 @@ def test_a_hardened_graph_in_a_hardened_graph_counts_once(model: FakeModel, shar
     assert nodes(inner) == nodes(outer) == {"inner/deep": 1}
 
 
-@pytest.mark.parametrize("outside", [[], [Tracing(log_runs=False)], [Redact("US_SSN")]])
+@pytest.mark.parametrize("outside", [[], [Tracing()], [Redact("US_SSN")]])
 def test_a_subgraph_s_own_policy_counts_whatever_is_outside(
     model: FakeModel, usage: TokenUsage, outside: Any
 ) -> None:

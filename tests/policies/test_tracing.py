@@ -14,6 +14,7 @@ from langgraph.graph import START, StateGraph
 from langgraph.types import Command, Send, interrupt
 from structlog.contextvars import get_contextvars, merge_contextvars
 from structlog.testing import LogCapture
+from tests.conftest import restore_structlog, structlog_config
 from tests.policies.conftest import AT_ONCE, FakeModel, Runner, State, fails, notes, one
 
 from lg_prod_nodes import Tracing, harden, trace_headers
@@ -28,11 +29,11 @@ CONFIG: Any = {"run_id": RUN_ID, "configurable": {**IDS, "traceparent": TRACEPAR
 @pytest.fixture(autouse=True)
 def lines() -> Iterator[list[Any]]:
     """What is logged, with what is bound."""
-    before = structlog.get_config()
+    before = structlog_config()
     capture = LogCapture()
     structlog.configure(processors=[merge_contextvars, capture])
     yield capture.entries
-    structlog.configure(**before)
+    restore_structlog(before)
 
 
 def logs(event: str = "said") -> Any:
@@ -61,7 +62,7 @@ async def test_each_line_of_a_node_tells_who_and_what(run: Runner, lines: list[A
 
 
 async def test_a_run_is_logged_from_its_start_to_its_end(run: Runner, lines: list[Any]) -> None:
-    graph = harden(one(lambda state: {"text": interrupt("how?")}), [Tracing()])
+    graph = harden(one(lambda state: {"text": interrupt("how?")}), [Tracing(log_runs=True)])
     paused = graph.compile(InMemorySaver())
 
     await run(paused, {"log": []}, CONFIG)
@@ -80,14 +81,14 @@ async def test_a_run_is_logged_from_its_start_to_its_end(run: Runner, lines: lis
 
 def test_a_failed_run_s_end_is_logged_without_its_message(lines: list[Any]) -> None:
     with pytest.raises(ValueError, match="secret"):
-        harden(one(fails), [Tracing()]).compile().invoke({"log": []})
+        harden(one(fails), [Tracing(log_runs=True)]).compile().invoke({"log": []})
 
     assert line(lines, "run ended")["outcome"] == "error"
     assert "secret" not in repr(lines)
 
 
-def test_runs_are_not_logged_where_that_was_chosen(lines: list[Any]) -> None:
-    harden(one(logs()), [Tracing(log_runs=False)]).compile().invoke({"log": []})
+def test_runs_are_not_logged_unless_asked_for(lines: list[Any]) -> None:
+    harden(one(logs()), [Tracing()]).compile().invoke({"log": []})
 
     assert [line["event"] for line in lines] == ["said"]
 

@@ -51,7 +51,7 @@ def exporter() -> InMemorySpanExporter:
 def tracing(exporter: InMemorySpanExporter) -> Tracing:
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    return Tracing(otel=provider, log_runs=False)
+    return Tracing(otel=provider)
 
 
 def spans(exporter: InMemorySpanExporter, prefix: str = "") -> list[ReadableSpan]:
@@ -477,7 +477,7 @@ sys.modules["opentelemetry"] = None
 from langgraph.graph import START, MessagesState, StateGraph
 from lg_prod_nodes import ConfigurationError, Metrics, Tracing, harden
 builder = StateGraph(MessagesState).add_node("n", lambda state: None).add_edge(START, "n")
-harden(builder, [Tracing(log_runs=False), Metrics()]).compile().invoke({"messages": []})
+harden(builder, [Tracing(), Metrics()]).compile().invoke({"messages": []})
 for name in ("spans", "genai"):
     assert f"lg_prod_nodes.telemetry.{name}" not in sys.modules
 try:

@@ -33,7 +33,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import structlog
 from tests.programs.fault_servers import PostgresServer, Server, ValkeyOfOnesOwn, servers
 from tests.programs.fault_stage import BOUNDS, LEASE, LIMIT, NODES, QUOTA, Stage
 
@@ -300,7 +299,6 @@ def show(cells: list[str]) -> None:
 def quiet() -> None:
     """Let nobody tell of what fails: it is meant to."""
     logging.getLogger("psycopg").setLevel(logging.CRITICAL)
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 
 def main(seed: int, only: list[str]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -16,6 +17,8 @@ from langgraph.types import RetryPolicy
 from typing_extensions import TypedDict
 
 from lg_prod_nodes import CaptureErrors, GracefulShutdown, harden
+
+logging.basicConfig(level="INFO", stream=sys.stdout)
 
 
 class State(TypedDict):

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, cast
 
-import structlog
 from langgraph.types import Command, Send
 
 from lg_prod_nodes.content.history import replies
+from lg_prod_nodes.core import log
 from lg_prod_nodes.core.call import Call, Handler
 from lg_prod_nodes.core.error_class import (
     Classify,
@@ -188,7 +188,7 @@ class CaptureErrors(Policy):
             names = self._names(call, error)
             call.run.recorder.failed(error, names)
         if call.run.recorder.first_time("log", id(error)):
-            structlog.get_logger("lg_prod_nodes").error(
+            log.error(
                 "error captured",
                 node=names.node,
                 error_type=names.type,

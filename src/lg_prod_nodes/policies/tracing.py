@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import structlog
 from structlog.contextvars import bind_contextvars, reset_contextvars
 
+from lg_prod_nodes.core import log
 from lg_prod_nodes.core.call import Call, Handler
 from lg_prod_nodes.core.policy import Policy, Role, Site
 from lg_prod_nodes.core.report import Event, Kind
@@ -44,7 +44,7 @@ class Tracing(Policy):
     without one, a trace begins.
 
     Args:
-        log_runs: Whether a line is logged at the start and end of each run.
+        log_runs: Whether the start and the end of each run are logged.
         otel: Whether OpenTelemetry spans are opened for runs, nodes, model calls and tools, at the global tracer
             provider or the one given; needs the extra `otel`. They hold names and numbers, never content.
 
@@ -63,7 +63,7 @@ class Tracing(Policy):
     role: ClassVar[Role | None] = "observe"
     single: ClassVar[bool] = True
 
-    log_runs: bool = field(default=True, kw_only=True)
+    log_runs: bool = field(default=False, kw_only=True)
     otel: bool | TracerProvider = field(default=False, kw_only=True)
 
     @property
@@ -118,7 +118,6 @@ def trace_headers() -> dict[str, str]:
 
 
 async def _logged(call: Call, handler: Handler) -> Any:
-    log = structlog.get_logger("lg_prod_nodes")
     log.info("run started", resumed=call.resumed)
     start, error = call.now(), None
     try:

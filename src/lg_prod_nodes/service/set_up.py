@@ -13,13 +13,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, LiteralString, cast
 
-import structlog
 from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.store.postgres import PostgresStore
 from psycopg import Error
 from psycopg.errors import InsufficientPrivilege
 from pydantic import SecretStr
 
+from lg_prod_nodes.core import log
 from lg_prod_nodes.core.errors import ConfigurationError, StoreUnavailable
 from lg_prod_nodes.core.secret import bare, revealed
 from lg_prod_nodes.databases.dsn import host_of
@@ -147,7 +147,7 @@ def _make_what_may_be(dsn: SecretStr, connection: _Connection) -> None:
     except InsufficientPrivilege:
         if any(_RUN_INDEX not in step.statement for step in _missing(connection)):
             raise
-        structlog.get_logger("lg_prod_nodes").warning(
+        log.warning(
             "an index is missing, without which deleting a run reads all checkpoints",
             do=f"let the owner run {COMMAND}",
         )

@@ -15,9 +15,9 @@ from queue import SimpleQueue
 from types import FrameType
 from typing import Any, Self, cast
 
-import structlog
 from langgraph.errors import GraphDrained
 
+from lg_prod_nodes.core import log
 from lg_prod_nodes.core.errors import ConfigurationError, ShuttingDown
 from lg_prod_nodes.core.policy import Policy, resources_of
 from lg_prod_nodes.runtime.boundary import hardening_of
@@ -179,7 +179,7 @@ class GracefulShutdown:
         with ExitStack() as stack:
             IN_FLIGHT.drain(reason, of)
             stack.callback(IN_FLIGHT.reopen, of)
-            log, runs = structlog.get_logger("lg_prod_nodes"), IN_FLIGHT.count(of)
+            runs = IN_FLIGHT.count(of)
             if runs or number is not None:
                 log.info("draining", reason=reason, runs=runs)
             for resource in resources_of(self._policies):
