@@ -342,6 +342,21 @@ def test_logs_nothing_of_a_text(caplog: pytest.LogCaptureFixture, name: str) -> 
     assert not [word for word in ("219099999", "ann", "DE89") if word in caplog.text]
 
 
+def test_nothing_is_logged_while_presidio_is_loaded_and_searches() -> None:
+    program = (
+        "import logging; logging.basicConfig(level='DEBUG'); from lg_prod_nodes import Redact; "
+        "print(Redact().detector.find('219099999, ann@example.com, DE89370400440532013001'))"
+    )
+
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+
+    assert "EMAIL_ADDRESS" in ran.stdout
+    assert "presidio" not in ran.stderr
+    assert not [word for word in ("219099999", "ann@", "DE89") if word in ran.stderr]
+
+
 def test_presidio_is_loaded_when_it_is_first_needed() -> None:
     program = (
         "import sys, lg_prod_nodes as it; it.Redact(); it.ContentFilter(['x']); "

@@ -28,6 +28,9 @@ _LOGGERS = ("presidio-analyzer", "decision_process")
 
 def load_presidio() -> None:
     """Import Presidio, and keep what it says of the texts that it scans out of every log, and the process offline."""
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    for logger in loggers:
+        logger.addFilter(_nothing)
     if "presidio_analyzer" not in sys.modules:
         finder = _Finder()
         sys.meta_path.insert(0, finder)
@@ -37,10 +40,8 @@ def load_presidio() -> None:
             sys.meta_path.remove(finder)
             finder.is_importing = False
     importlib.import_module("presidio_analyzer")
-    for name in _LOGGERS:
-        logger = logging.getLogger(name)
+    for logger in loggers:
         logger.setLevel(logging.CRITICAL)
-        logger.addFilter(_nothing)
     _take_bundled_suffixes()
 
 
