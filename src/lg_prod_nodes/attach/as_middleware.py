@@ -11,7 +11,7 @@ from langgraph.types import Command
 from lg_prod_nodes.content.history import as_update
 from lg_prod_nodes.core.call import Call
 from lg_prod_nodes.core.clock import SYSTEM_CLOCK, Clock
-from lg_prod_nodes.core.engine import Wrap, act, drive
+from lg_prod_nodes.core.engine import Wrap, act, drive, shortened
 from lg_prod_nodes.core.errors import ConfigurationError
 from lg_prod_nodes.core.policy import Policy
 from lg_prod_nodes.core.report import Kind
@@ -106,7 +106,7 @@ class _CallMiddleware(AgentMiddleware[Any, Any, Any]):
         handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]],
     ) -> ModelResponse[Any]:
         """Put the policy around a call of the model."""
-        return await self._model_call(request, handler, blocking=False)
+        return await shortened(self._model_call(request, handler, blocking=False))
 
     async def _model_call(
         self, request: ModelRequest[Any], handler: Any, *, blocking: bool
@@ -146,7 +146,8 @@ class _CallMiddleware(AgentMiddleware[Any, Any, Any]):
     ) -> ToolMessage | Command[Any]:
         """Put the policy around a call of a tool."""
         return cast(
-            "ToolMessage | Command[Any]", await self._tool_call(request, handler, blocking=False)
+            "ToolMessage | Command[Any]",
+            await shortened(self._tool_call(request, handler, blocking=False)),
         )
 
     async def _tool_call(self, request: ToolCallRequest, handler: Any, *, blocking: bool) -> Any:
@@ -180,7 +181,7 @@ class _RunMiddleware(_CallMiddleware):
     @hook_config(can_jump_to=["end"])
     async def abefore_agent(self, state: Any, runtime: Any) -> dict[str, Any] | None:
         """Ask the policy for the run."""
-        return await self._admit(state, blocking=False)
+        return await shortened(self._admit(state, blocking=False))
 
     async def _admit(self, state: Any, *, blocking: bool) -> dict[str, Any] | None:
         async def answer(call: Call, reply: Any) -> Any:

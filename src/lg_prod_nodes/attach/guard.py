@@ -11,7 +11,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 
 from lg_prod_nodes.core.call import Call
 from lg_prod_nodes.core.clock import SYSTEM_CLOCK, Clock
-from lg_prod_nodes.core.engine import act, drive
+from lg_prod_nodes.core.engine import act, drive, shortened
 from lg_prod_nodes.core.errors import ConfigurationError
 from lg_prod_nodes.core.policy import Policy
 from lg_prod_nodes.runtime.langgraph import runtime_in
@@ -74,7 +74,7 @@ def _guarded(function: Callable[..., Any], stack: Stack) -> Callable[..., Any]:
                 with stack.around(call) as config:
                     return await function(*_first(call.input, args), **_injected(kwargs, config))
 
-            return await act(wrapped, call_of(args, blocking=False), handler)
+            return await shortened(act(wrapped, call_of(args, blocking=False), handler))
 
         return guarded_async
 

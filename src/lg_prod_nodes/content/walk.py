@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from lg_prod_nodes.content.rules import ERRORS, PAYLOADS, VALUES, Rules, names_a_secret
 from lg_prod_nodes.content.walker import Keys, TakesLong, Visit, Walker
 from lg_prod_nodes.core.errors import DetectionFailed
+from lg_prod_nodes.core.tracebacks import raise_again
 
 __all__ = [
     "QUICK",
@@ -125,13 +126,7 @@ def cleaned_errors(change: Rewrite) -> Generator[None]:
         cleaned = Walker(ERRORS, _in_context(change)).error(error)
         if cleaned is error:
             raise
-    else:
-        return
-    context = cleaned.__context__
-    try:
-        raise cleaned
-    finally:  # the block's own error is handled still, and would be its context
-        cleaned.__context__ = context
+        raise_again(cleaned)
 
 
 def _in_context(change: Rewrite) -> Visit:

@@ -22,10 +22,13 @@ from collections.abc import (
     Sequence,
 )
 from contextvars import Context, copy_context
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from lg_prod_nodes.core.call import Call, Handler
 from lg_prod_nodes.core.errors import ConfigurationError
+from lg_prod_nodes.core.tracebacks import shorten
+
+T = TypeVar("T")
 
 Wrap = Callable[[Call, Handler], Coroutine[Any, Any, Any]]
 
@@ -140,7 +143,16 @@ def _around(wrap: Wrap, inner: Handler) -> Handler:
 def send(wraps: Sequence[Wrap], call: Call, handler: Handler) -> Any:
     """Send a call through the policies to its end; gives an awaitable for an asynchronous caller."""
     going = act(wraps, call, handler)
-    return drive(going) if call.blocking else going
+    return drive(going) if call.blocking else shortened(going)
+
+
+async def shortened(awaitable: Awaitable[T]) -> T:
+    """Run a chain for an asynchronous caller, which sees none of our frames in what it raises."""
+    try:
+        return await awaitable
+    except Exception as error:
+        shorten(error)
+        raise
 
 
 def drive(awaitable: Awaitable[Any]) -> Any:
@@ -154,6 +166,9 @@ def drive(awaitable: Awaitable[Any]) -> Any:
         signal = coroutine.send(None)
     except StopIteration as done:
         return done.value
+    except Exception as error:
+        shorten(error)
+        raise
     coroutine.close()
     raise _foreign_await(signal)
 
@@ -172,6 +187,9 @@ def drive_stream(start: Callable[[], Awaitable[Any]]) -> Iterator[Any]:
             signal = context.run(step, argument)
         except StopIteration:
             return
+        except Exception as error:
+            shorten(error)
+            raise
         if not isinstance(signal, (Chunk, Flow)):
             coroutine.close()
             raise _foreign_await(signal)
@@ -211,6 +229,9 @@ async def drive_astream(  # noqa: C901 - one branch for each way a step ends
         except asyncio.CancelledError:
             if abandoned:
                 return
+            raise
+        except Exception as error:
+            shorten(error)
             raise
         result = None
         try:

@@ -22,9 +22,10 @@ from langgraph.types import Command
 from lg_prod_nodes.content.config import with_settings, without_content
 from lg_prod_nodes.content.history import as_update
 from lg_prod_nodes.core.call import Call, PausedThread, Unrecoverable, outcome_of
-from lg_prod_nodes.core.engine import Flow, act, drive, drive_astream, drive_stream
+from lg_prod_nodes.core.engine import Flow, act, drive, drive_astream, drive_stream, shortened
 from lg_prod_nodes.core.errors import ShuttingDown
 from lg_prod_nodes.core.run import Run, run_of
+from lg_prod_nodes.core.tracebacks import raise_again
 from lg_prod_nodes.runtime.callbacks import watched
 from lg_prod_nodes.runtime.events import filtered_events, tell_of
 from lg_prod_nodes.runtime.in_flight import IN_FLIGHT
@@ -103,7 +104,8 @@ class _Boundary:
         async def handler(call: Call) -> Any:
             return await self._native.abulk_update_state(self, call.config, call.input)
 
-        return await Passage(self, supersteps, config, {}, blocking=False).update(handler)
+        passage = Passage(self, supersteps, config, {}, blocking=False)
+        return await shortened(passage.update(handler))
 
     def copy(self, update: dict[str, Any] | None = None) -> Any:
         clone = self._native.copy(self, update)
@@ -234,7 +236,7 @@ class Passage:
                 async with aclosing(self._native.astream(*arguments, **self._kwargs)) as chunks:
                     await Flow(chunks)
         except Unrecoverable as carried:
-            raise carried.error from carried.error.__cause__
+            raise_again(carried.error)
 
     async def _answer(self, call: Call, reply: Any) -> None:
         """Serve the reply in the run's stead, as a run of the same thread: its input and the reply land in state."""

@@ -13,8 +13,17 @@ from langgraph.types import RetryPolicy, Send
 
 from lg_prod_nodes.content.walk import Rewrite, rewrite
 from lg_prod_nodes.core.call import Call, Handler, Unrecoverable
-from lg_prod_nodes.core.engine import Chunk, Flow, act, drive, drive_astream, drive_stream
+from lg_prod_nodes.core.engine import (
+    Chunk,
+    Flow,
+    act,
+    drive,
+    drive_astream,
+    drive_stream,
+    shortened,
+)
 from lg_prod_nodes.core.policy import Policy
+from lg_prod_nodes.core.tracebacks import raise_again
 from lg_prod_nodes.runtime.langgraph import RunnableCallable, has_native_async, runtime_in
 from lg_prod_nodes.runtime.placement import Stack
 from lg_prod_nodes.runtime.retry import Attempts, guarded_retries
@@ -96,7 +105,7 @@ class GuardedNode(RunnableCallable):
             with self._scope(call, config) as inner:
                 return await self._inner.ainvoke(call.input, inner, **kwargs)
 
-        return await self._act(input, config, handler, blocking=False)
+        return await shortened(self._act(input, config, handler, blocking=False))
 
     def stream(
         self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
@@ -168,7 +177,7 @@ class GuardedNode(RunnableCallable):
             return await act(self._wraps, call, handler)
         except Unrecoverable as carried:
             # from a subgraph's node: what stands around this one has its turn
-            raise carried.error from carried.error.__cause__
+            raise_again(carried.error)
 
     def retries(self, given: Sequence[RetryPolicy]) -> list[RetryPolicy] | None:
         """The node's retry policies, guarded; `None` if nothing has a say in how its attempts end."""
@@ -260,7 +269,7 @@ def guarded_branch(
                 )
                 chosen.append(await route)
 
-        await act(wraps, call_of(config, blocking=False), handler)
+        await shortened(act(wraps, call_of(config, blocking=False), handler))
         return chosen[0]
 
     guarded = copy(branch)

@@ -18,6 +18,7 @@ from typing import Any, cast
 
 import wrapt
 
+from lg_prod_nodes.core.tracebacks import shorten
 from lg_prod_nodes.runtime.graph import called_graph
 from lg_prod_nodes.runtime.model_shell import is_shell
 from lg_prod_nodes.runtime.models import (
@@ -205,13 +206,17 @@ def _looking(native: Any, guarded: Guarded) -> Callable[..., Any]:
     ambient, elsewhere = SCOPE.get, OPEN
 
     def call(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
-        if ambient() is None and not elsewhere:  # what unguarded code pays
-            return wrapped(*args, **kwargs)
-        scope = current_scope(args, kwargs)
-        if scope is None or is_shell(instance):
-            return wrapped(*args, **kwargs)
-        if first in kwargs:
-            args = (kwargs.pop(first), *args)
-        return guarded(scope, native, instance, *args, **kwargs)
+        try:
+            if ambient() is None and not elsewhere:  # what unguarded code pays
+                return wrapped(*args, **kwargs)
+            scope = current_scope(args, kwargs)
+            if scope is None or is_shell(instance):
+                return wrapped(*args, **kwargs)
+            if first in kwargs:
+                args = (kwargs.pop(first), *args)
+            return guarded(scope, native, instance, *args, **kwargs)
+        except Exception as error:
+            shorten(error)
+            raise
 
     return call

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 
 import wrapt
 
+from lg_prod_nodes.core.tracebacks import shorten
 from lg_prod_nodes.runtime.model_shell import is_shell
 from lg_prod_nodes.runtime.patches import Guarded, guarded_methods
 from lg_prod_nodes.runtime.placement import Stack
@@ -59,10 +60,14 @@ def _reaching(native: Any, guarded: Guarded) -> Any:
     def call(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
         if is_shell(instance):
             return wrapped(*args, **kwargs)
-        scope = _scope(instance, args, kwargs, blocking=blocking)
-        if first in kwargs:
-            args = (kwargs.pop(first), *args)
-        return guarded(scope, native, instance, *args, **kwargs)
+        try:
+            scope = _scope(instance, args, kwargs, blocking=blocking)
+            if first in kwargs:
+                args = (kwargs.pop(first), *args)
+            return guarded(scope, native, instance, *args, **kwargs)
+        except Exception as error:
+            shorten(error)
+            raise
 
     return call
 
