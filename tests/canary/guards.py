@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from tests.canary import scenes
 from tests.canary.disabling import (
