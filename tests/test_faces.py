@@ -321,6 +321,6 @@ def test_a_blocked_message_of_before_is_kept_from_the_model_and_blocks_nothing()
 
 
 def test_a_refusal_can_be_sent_between_processes() -> None:
-    refusal = RateLimitExceeded("1 per 1 hour", retry_after=3.0)
+    refusal = RateLimitExceeded("1 per hour", retry_after=3.0)
     sent = pickle.loads(pickle.dumps(refusal))
-    assert (str(sent), sent.limit, sent.retry_after) == (str(refusal), "1 per 1 hour", 3.0)
+    assert (str(sent), sent.limit, sent.retry_after) == (str(refusal), "1 per hour", 3.0)

@@ -195,7 +195,7 @@ def test_facts_fold_into_the_report() -> None:
     call = call_of()
     spent = Usage(calls=1, input_tokens=3)
 
-    state = {"policy": "RateLimit", "limit": "1 per 1 hour", "quota": 1, "window": 3600}
+    state = {"policy": "RateLimit", "limit": "1 per hour", "quota": 1, "window": 3600}
     call.emit("limit_checked", **state, remaining=1, reset=0.0)
     call.emit("limit_checked", **state, remaining=0, reset=9.0)
     call.emit("limit_checked", **state, remaining=1, reset=0.0, of="another")

@@ -95,7 +95,7 @@ def test_no_run_begins_while_others_end() -> None:
     graph, run = steps.graph(), Run()
     IN_FLIGHT.drain("test")
     try:
-        with pytest.raises(ShuttingDown, match=r"takes no new runs; try again in 1 s") as refused:
+        with pytest.raises(ShuttingDown, match=r"accepts no new runs; retry in 1 s") as refused:
             graph.invoke({"said": ["hi"]}, THREAD, control=run)
     finally:
         IN_FLIGHT.reopen()

@@ -6,9 +6,9 @@ from lg_prod_nodes import Busy, RateLimitExceeded, RunReport
 from lg_prod_nodes.core.report import LimitState
 from lg_prod_nodes.service.web import rate_limit_headers
 
-BURST = LimitState("desk", "10 per 1 second", 10, 1, 7, 0.2)
-DAILY = LimitState("desk", "1000 per 1 day", 1000, 86_400, 997, 86_399.5)
-TOKENS = LimitState("tokens", "50000 per 1 minute", 50_000, 60, 0, 30.0)
+BURST = LimitState("desk", "10 per second", 10, 1, 7, 0.2)
+DAILY = LimitState("desk", "1000 per day", 1000, 86_400, 997, 86_399.5)
+TOKENS = LimitState("tokens", "50000 per minute", 50_000, 60, 0, 30.0)
 
 
 def test_a_report_tells_each_limit() -> None:
@@ -52,6 +52,6 @@ def test_other_refusals_say_when_to_try_again_too() -> None:
     [('a "b"', '"a \\"b\\""'), ("a\\b", '"a\\\\b"'), ("büro\r\nX: 1", '"b?ro??X: 1"')],
 )
 def test_names_cannot_break_out_of_a_field(name: str, quoted: str) -> None:
-    state = LimitState(name, "1 per 1 hour", 1, 3600, 0, 1.0)
+    state = LimitState(name, "1 per hour", 1, 3600, 0, 1.0)
 
     assert rate_limit_headers(RunReport(limits=[state]))["RateLimit"] == f"{quoted};r=0;t=1"

@@ -98,7 +98,9 @@ async def test_refuses_what_has_no_room_until_the_period_ends(
     await run(graph, HI)
     await run(graph, HI)
 
-    with pytest.raises(BudgetExceeded, match=f"budget of {WANTED + SPENT} tokens per day") as error:
+    with pytest.raises(
+        BudgetExceeded, match=f"daily budget of {WANTED + SPENT} tokens exhausted; resets in 23 h"
+    ) as error:
         await run(graph, HI)
 
     refusal = error.value
@@ -460,7 +462,7 @@ async def test_money_is_counted_by_a_price(run: Runner, store: AccountStore) -> 
     await run(graph, HI, control=told)
 
     assert told.report.budgets == {"CostBudget": pytest.approx(1 - 0.26)}
-    with pytest.raises(BudgetExceeded, match=r"1\.00 US dollars per day") as error:
+    with pytest.raises(BudgetExceeded, match=r"daily budget of 1\.00 US dollars") as error:
         await run(graph, HI)
     assert error.value.available == pytest.approx(0.74)
 

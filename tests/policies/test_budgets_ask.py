@@ -42,7 +42,12 @@ async def test_goes_on_with_what_a_person_grants(
     await run(graph, HI, THREAD, control=told)
 
     assert asked(graph) == [
-        {"policy": "TokenBudget", "budget": "10 tokens", "needed": WANTED, "available": 10}
+        {
+            "policy": "TokenBudget",
+            "budget": "budget of 10 tokens",
+            "needed": WANTED,
+            "available": 10,
+        }
     ]
     assert told.report.outcome == "interrupt"
     assert model.asked == []

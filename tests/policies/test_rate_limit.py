@@ -39,7 +39,7 @@ async def test_refuses_what_is_over_the_limit_until_the_window_reopens(
     with pytest.raises(RateLimitExceeded) as refused:
         await run(graph, {"text": "3"})
 
-    assert refused.value.limit == "2 per 1 minute"
+    assert refused.value.limit == "2 per minute"
     assert refused.value.retry_after == pytest.approx(40)
     assert refused.value.policy == "RateLimit"
     clock.advance(40.1)
@@ -105,7 +105,7 @@ def test_a_reply_is_told_what_was_refused() -> None:
     graph = harden(one(notes("ran")), [limit]).compile()
     graph.invoke({"log": []})
 
-    assert ran(graph.invoke({"log": []})) == ["1 per 1 hour"]
+    assert ran(graph.invoke({"log": []})) == ["1 per hour"]
 
 
 def test_what_lands_beside_a_reply_is_redacted() -> None:
@@ -159,7 +159,7 @@ def test_tells_what_is_left_of_each_limit() -> None:
     graph.invoke({"text": "2"}, control=told)
 
     left = {limit.limit: limit.remaining for limit in told.report.limits}
-    assert left == {"3 per 1 minute": 1, "5 per 1 hour": 3}
+    assert left == {"3 per minute": 1, "5 per hour": 3}
 
 
 def test_of_several_limits_all_must_have_room(clock: TravellingClock) -> None:
@@ -171,7 +171,7 @@ def test_of_several_limits_all_must_have_room(clock: TravellingClock) -> None:
         refusals.append(refusal and refusal.limit)
         clock.advance(1.1)
 
-    assert refusals == [None, None, "2 per 1 hour"]
+    assert refusals == [None, None, "2 per hour"]
 
 
 def test_of_several_limits_the_last_to_reopen_says_when_to_try_again(
@@ -240,7 +240,7 @@ def test_limits_of_the_same_rate_are_told_apart() -> None:
         ("all", 1),
     ]
     assert {(limit.quota, limit.window, limit.limit) for limit in told.report.limits} == {
-        (3, 3600, "3 per 1 hour")
+        (3, 3600, "3 per hour")
     }
 
 

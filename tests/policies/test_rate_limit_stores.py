@@ -55,7 +55,7 @@ async def test_a_store_that_is_down_leaves_each_worker_its_share(run: Runner, no
     with pytest.raises(RateLimitExceeded) as refused:
         await run(graph, {"text": "1"}, control=told)
 
-    assert refused.value.limit == "3 per 1 hour"
+    assert refused.value.limit == "3 per hour"
     assert told.report.events["store_unavailable"] == 4
 
 

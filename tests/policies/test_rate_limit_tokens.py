@@ -60,7 +60,9 @@ async def test_a_model_is_not_called_where_its_tokens_have_no_room(
 def test_a_call_that_is_larger_than_the_limit_says_so(model: FakeModel) -> None:
     graph = harden(one(asks(model)), [RateLimit("5/minute", cost=by_tokens)]).compile()
 
-    with pytest.raises(RateLimitExceeded, match="never has room") as refused:
+    with pytest.raises(
+        RateLimitExceeded, match=r"costs more than the rate limit ever allows \(5 per minute\)"
+    ) as refused:
         graph.invoke(HELLO)
 
     assert refused.value.retry_after is None

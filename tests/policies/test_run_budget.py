@@ -49,7 +49,7 @@ async def test_stops_a_graph_in_a_loop(run: Runner) -> None:
     told = Run()
     graph = harden(loop(notes("step")), [RunBudget(steps=5)]).compile(InMemorySaver())
 
-    with pytest.raises(BudgetExceeded, match="budget of 5 steps per run") as error:
+    with pytest.raises(BudgetExceeded, match="run budget of 5 steps exhausted") as error:
         await run(graph, {"log": []}, THREAD, control=told)
 
     assert (error.value.policy, error.value.available) == ("RunBudget", 0)
@@ -66,7 +66,9 @@ async def test_a_run_that_fits_is_left_alone(run: Runner) -> None:
     assert told.report.outcome == "ok"
 
 
-@pytest.mark.parametrize("reply", ["Enough.", lambda refused: f"No more than {refused.budget}."])
+@pytest.mark.parametrize(
+    "reply", ["Enough.", lambda refused: f"The {refused.budget} is exhausted."]
+)
 async def test_a_reply_ends_the_run_and_the_thread_stays_usable(run: Runner, reply: Any) -> None:
     told = Run()
     policy = RunBudget(steps=2, reply=reply)
@@ -75,7 +77,7 @@ async def test_a_reply_ends_the_run_and_the_thread_stays_usable(run: Runner, rep
     result = await run(graph, HI, THREAD, control=told)
 
     assert said(result)[0] == "hi"
-    assert said(result)[1:] in (["Enough."], ["No more than 2 steps per run."])
+    assert said(result)[1:] in (["Enough."], ["The run budget of 2 steps is exhausted."])
     assert result["log"] == ["step"] * 2
     assert told.report.outcome == "rejected"
     again = await run(graph, {"messages": [("user", "again")], "log": ["x"] * 98}, THREAD)
@@ -135,7 +137,7 @@ async def test_model_calls_are_counted_below_tools_and_subgraphs_too(
         return {"messages": [model.invoke("hi")]}
 
     graph = one(loop(node).compile())
-    with pytest.raises(BudgetExceeded, match="3 model calls per run"):
+    with pytest.raises(BudgetExceeded, match="run budget of 3 model calls"):
         await run(harden(graph, [RunBudget(model_calls=3)]).compile(), HI)
 
     assert len(model.asked) == 3

@@ -70,7 +70,7 @@ async def test_admits_so_many_and_then_refuses(acquire: Acquire) -> None:
 
     assert [d.admitted for d in decisions] == [True, True, True, False, False]
     assert [left(d) for d in decisions] == [[2], [1], [0], [0], [0]]
-    assert {d.tightest.limit.text for d in decisions} == {"3 per 1 hour"}
+    assert {d.tightest.limit.text for d in decisions} == {"3 per hour"}
     assert [d.tightest.wait > 0 for d in decisions] == [False, False, False, True, True]
 
 
@@ -142,8 +142,8 @@ async def test_of_several_limits_a_refusal_takes_from_none(acquire: Acquire) -> 
 
     assert [d.admitted for d in decisions] == [True, True, False, False]
     assert [left(d) for d in decisions] == [[4, 1], [3, 0], [3, 0], [3, 0]]
-    assert decisions[0].tightest.limit.text == "2 per 1 minute"
-    assert decisions[3].tightest.limit.text == "2 per 1 minute"
+    assert decisions[0].tightest.limit.text == "2 per minute"
+    assert decisions[3].tightest.limit.text == "2 per minute"
     assert 0 < decisions[3].tightest.wait <= 60
 
 

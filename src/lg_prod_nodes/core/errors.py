@@ -4,30 +4,34 @@
     ├── ConfigurationError      the set-up is wrong; raised while building (also a ValueError)
     ├── CallRejected            a policy refused a call; `policy` and `retry_after` say which and for how long
     │   ├── RateLimitExceeded
-    │   ├── BudgetExceeded      the tokens, money or calls that were granted are used up
-    │   ├── Busy                as many calls are going on as may at once
-    │   ├── CircuitOpen         what is called fails, so it is left alone for a while
-    │   ├── DeadlineExceeded    the time of the run is over
-    │   ├── ShuttingDown        the process is about to end, so no run begins
+    │   ├── BudgetExceeded      a budget of tokens, money or calls is exhausted
+    │   ├── Busy                every slot of a bulkhead is in use
+    │   ├── CircuitOpen         the called dependency keeps failing, so calls to it are paused
+    │   ├── DeadlineExceeded    the run has no time left
+    │   ├── ShuttingDown        the worker is stopping and accepts no new runs
     │   └── ContentBlocked      `categories` names what was found, never the text
-    ├── DetectionFailed         a text could not be searched, so it was not let through
-    ├── UnknownToken            a vault has nothing for a token (also a LookupError)
-    ├── UnknownFailure          a log of failures has none with an id (also a LookupError)
-    ├── UntrustedType           a checkpoint names a class that the graph's state does not
-    ├── VaultTampered           a vault's record was changed
-    └── StoreUnavailable        a store that a policy leans on cannot be reached
+    ├── DetectionFailed         a text could not be scanned, so it was not let through
+    ├── UnknownToken            a vault does not know a token (also a LookupError)
+    ├── UnknownFailure          a failure log has no entry with an id (also a LookupError)
+    ├── UntrustedType           a checkpoint names a type that the graph's state does not use
+    ├── VaultTampered           a vault record was changed
+    └── StoreUnavailable        a store that a policy depends on cannot be reached
 
-    MemoryStoreWarning          limits in memory count for each of several workers by itself (a UserWarning)
-    RetriesWarning              more than one layer tries the same calls again (a UserWarning)
+    MemoryStoreWarning          several workers each count limits in their own memory (a UserWarning)
+    RetriesWarning              several layers retry the same calls (a UserWarning)
 
-No message of these ever carries user content: limits, names, categories and counts only.
+Each class has a stable `code`, such as `"rate-limit-exceeded"`, which is also its anchor on the page "Errors" of the
+documentation. A traceback shows where to look, as a note below the message.
+
+Messages never carry user content: limits, names, categories and counts only.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from math import ceil
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from lg_prod_nodes.core.report import LimitState
@@ -35,12 +39,33 @@ if TYPE_CHECKING:
 _TYPE = re.compile(r"[A-Za-z_][\w.]{0,200}:[A-Za-z_]\w{0,100}")
 
 
+PAGE = "docs/reference/errors.md"
+"""The page that explains every error, its cause and its cure."""
+
+
 class ProductionError(Exception):
-    """The base of every error that this library raises."""
+    """The base of every error that this library raises.
+
+    Attributes:
+        code: Names the kind of error, and never changes: for alerts, clients and the page of errors.
+    """
+
+    code: ClassVar[str] = "production-error"
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)
+        self.add_note(f"[{self.code}] see {self.help}")
+
+    @property
+    def help(self) -> str:
+        """Where the documentation explains this error."""
+        return f"{PAGE}#{self.code}"
 
 
 class ConfigurationError(ProductionError, ValueError):
     """The set-up cannot work. Says what was given, what is allowed and what to do."""
+
+    code = "configuration-error"
 
 
 class CallRejected(ProductionError, RuntimeError):
@@ -50,8 +75,10 @@ class CallRejected(ProductionError, RuntimeError):
 
     Attributes:
         policy: Name of the policy that refused.
-        retry_after: Seconds until a new try can succeed, `None` if waiting does not help.
+        retry_after: Seconds until a retry can succeed, `None` if waiting does not help.
     """
+
+    code = "call-rejected"
 
     def __init__(self, message: str, *, policy: str, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -63,13 +90,15 @@ class CallRejected(ProductionError, RuntimeError):
 
 
 class RateLimitExceeded(CallRejected):
-    """A rate limit is used up.
+    """A rate limit is exceeded.
 
     Attributes:
-        limit: The limit in words, such as `"10 per 1 second"`.
-        retry_after: Seconds until there is room again, `None` for a call that counts more than the limit ever allows.
-        limits: How each limit stands that was asked.
+        limit: The limit in words, such as `"10 per second"`.
+        retry_after: Seconds until the limit admits the call, `None` for a call that costs more than it ever allows.
+        limits: The state of each limit that was checked.
     """
+
+    code = "rate-limit-exceeded"
 
     def __init__(
         self,
@@ -80,9 +109,9 @@ class RateLimitExceeded(CallRejected):
         limits: Iterable[LimitState] = (),
     ) -> None:
         super().__init__(
-            f"rate limit of {limit} never has room for a call that counts more than that; make it smaller"
+            f"call costs more than the rate limit ever allows ({limit}); make the call smaller"
             if retry_after is None
-            else f"rate limit of {limit} is used up; try again in {retry_after:.2f} s",
+            else f"rate limit exceeded ({limit}); retry in {duration(retry_after)}",
             policy=policy,
             retry_after=retry_after,
         )
@@ -91,20 +120,30 @@ class RateLimitExceeded(CallRejected):
 
 
 class BudgetExceeded(CallRejected):
-    """A budget has no room for a call.
+    """A budget is exhausted, or too small for a call.
 
     Attributes:
-        budget: The budget in words, such as `"200000 tokens per day"`.
+        budget: The budget in words, such as `"daily budget of 200,000 tokens"`.
         available: How much of it is left, in its own unit.
-        retry_after: Seconds until its period ends, `None` for a budget that does not renew itself.
+        retry_after: Seconds until it resets, `None` if waiting does not help.
     """
 
+    code = "budget-exceeded"
+
     def __init__(
-        self, budget: str, *, available: float, policy: str, retry_after: float | None = None
+        self,
+        budget: str,
+        *,
+        available: float,
+        policy: str,
+        retry_after: float | None = None,
+        fits: bool = True,
     ) -> None:
-        again = "" if retry_after is None else f"; it renews itself in {retry_after:.0f} s"
+        resets = "" if retry_after is None else f"; resets in {duration(retry_after)}"
         super().__init__(
-            f"the budget of {budget} has no room for this call{again}",
+            f"{budget} exhausted{resets}"
+            if fits
+            else f"call may need more than the whole {budget}; send less, or lower max_tokens",
             policy=policy,
             retry_after=retry_after,
         )
@@ -113,17 +152,19 @@ class BudgetExceeded(CallRejected):
 
 
 class Busy(CallRejected):
-    """As many calls are going on as may at once.
+    """Every slot of a bulkhead is in use.
 
     Attributes:
-        limit: How many may.
+        limit: How many slots it has.
     """
+
+    code = "bulkhead-full"
 
     def __init__(
         self, limit: int, *, policy: str = "Bulkhead", retry_after: float | None = None
     ) -> None:
         super().__init__(
-            f"{limit} calls are going on, which is as many as may at once; try again later",
+            f"bulkhead full ({limit} of {limit} slots in use)",
             policy=policy,
             retry_after=retry_after,
         )
@@ -131,16 +172,18 @@ class Busy(CallRejected):
 
 
 class CircuitOpen(CallRejected):
-    """What is called has failed too often, so it is not called for a while.
+    """The called dependency has failed too often, so calls to it are paused.
 
     Attributes:
-        circuit: What is called, such as the name of a model.
-        retry_after: Seconds until it is tried again.
+        circuit: The dependency, such as the name of a model.
+        retry_after: Seconds until the next probe.
     """
+
+    code = "circuit-open"
 
     def __init__(self, circuit: str, *, retry_after: float, policy: str = "CircuitBreaker") -> None:
         super().__init__(
-            f"the circuit of {circuit} is open; it is tried again in {retry_after:.2f} s",
+            f"circuit open for {circuit}; next probe in {duration(retry_after)}",
             policy=policy,
             retry_after=retry_after,
         )
@@ -148,29 +191,33 @@ class CircuitOpen(CallRejected):
 
 
 class DeadlineExceeded(CallRejected):
-    """The time that a run has does not suffice for a call, or is over.
+    """The run has no time left for a call.
 
     Attributes:
-        seconds: How long the run might take.
+        seconds: How long the run may take.
     """
+
+    code = "deadline-exceeded"
 
     def __init__(self, seconds: float, *, policy: str = "Deadline") -> None:
         super().__init__(
-            f"the run's deadline of {seconds:g} s leaves no time for this call", policy=policy
+            f"run deadline of {seconds:g} s exceeded, or too near for this call", policy=policy
         )
         self.seconds = seconds
 
 
 class ShuttingDown(CallRejected):
-    """The process is about to end, so that no run begins in it; another worker may take it.
+    """The worker is stopping and accepts no new runs; another worker may take this one.
 
     Attributes:
         retry_after: Seconds after which another worker will have taken over.
     """
 
+    code = "shutting-down"
+
     def __init__(self, *, retry_after: float = 1.0, policy: str = "GracefulShutdown") -> None:
         super().__init__(
-            f"this worker is shutting down and takes no new runs; try again in {retry_after:g} s",
+            f"worker is shutting down and accepts no new runs; retry in {duration(retry_after)}",
             policy=policy,
             retry_after=retry_after,
         )
@@ -182,6 +229,8 @@ class ContentBlocked(CallRejected):
     Attributes:
         categories: What was found, by name; never the text itself.
     """
+
+    code = "content-blocked"
 
     def __init__(self, categories: Iterable[str], *, policy: str = "ContentFilter") -> None:
         self.categories = tuple(sorted(set(categories)))
@@ -199,23 +248,31 @@ def _restored(
 
 
 class StoreUnavailable(ProductionError):
-    """A store cannot be reached within its time bound."""
+    """A store cannot be reached within its timeout."""
+
+    code = "store-unavailable"
 
 
 class MemoryStoreWarning(UserWarning):
-    """Rate limits in memory count for each of several workers by itself."""
+    """Several workers each count rate limits in their own memory."""
+
+    code = "memory-store"
 
 
 class RetriesWarning(UserWarning):
-    """More than one layer tries the same calls again, so that their tries multiply."""
+    """Several layers retry the same calls, so their attempts multiply."""
+
+    code = "retry-layers"
 
 
 class DetectionFailed(ProductionError):
-    """A text could not be searched for content: a recognizer failed or timed out.
+    """A text could not be scanned: a recognizer failed or timed out.
 
     Attributes:
-        findings: What the other recognizers found: places and names, none of the text.
+        findings: What the other recognizers found: positions and names, none of the text.
     """
+
+    code = "detection-failed"
 
     def __init__(self, message: str, findings: tuple[Any, ...] = ()) -> None:
         super().__init__(message)
@@ -223,16 +280,18 @@ class DetectionFailed(ProductionError):
 
 
 class UnknownToken(ProductionError, LookupError):
-    """A token stands for nothing: it was never given to this subject, or the subject was forgotten.
+    """A vault does not know a token: it was never issued to this subject, or the subject was forgotten.
 
     Attributes:
         tokens: Which ones.
     """
 
+    code = "unknown-token"
+
     def __init__(self, tokens: Iterable[str]) -> None:
         self.tokens = tuple(sorted(tokens))
         super().__init__(
-            f"{len(self.tokens)} of the tokens stand for nothing: never given to this subject, or it was forgotten"
+            f"{len(self.tokens)} unknown token(s): never issued to this subject, or the subject was forgotten"
         )
 
     def __reduce__(self) -> tuple[type[UnknownToken], tuple[tuple[str, ...]]]:
@@ -240,14 +299,16 @@ class UnknownToken(ProductionError, LookupError):
 
 
 class UnknownFailure(ProductionError, LookupError):
-    """There is no failure with an id.
+    """A failure log has no entry with an id.
 
     Attributes:
         id: Which one.
     """
 
+    code = "unknown-failure"
+
     def __init__(self, id: str) -> None:
-        super().__init__(f"there is no failure {id!r}; list() tells which there are")
+        super().__init__(f"no failure {id!r}; list() shows those in the log")
         self.id = id
 
     def __reduce__(self) -> tuple[type[UnknownFailure], tuple[str]]:
@@ -255,18 +316,20 @@ class UnknownFailure(ProductionError, LookupError):
 
 
 class UntrustedType(ProductionError):
-    """A checkpoint names a class that the graph's state does not, which was neither imported nor called.
+    """A checkpoint names a type that the graph's state does not use; it was neither imported nor called.
 
     Attributes:
         types: Which ones, as `module:Name`.
     """
 
+    code = "untrusted-type"
+
     def __init__(self, types: Iterable[str]) -> None:
         self.types = tuple(sorted({name if _TYPE.fullmatch(name) else "?" for name in types}))
         names = ", ".join(map(repr, self.types))
         super().__init__(
-            f"a checkpoint names {names}, which the graph's state does not, so that it was not read; where it is "
-            f"yours, allow it: Production(allowed_types=[{names}]), or LG_PROD_ALLOWED_TYPES"
+            f"a checkpoint names {names}, which the graph's state does not use, so it was not loaded; if it is yours, "
+            f"allow it with Production(allowed_types=[{names}]) or LG_PROD_ALLOWED_TYPES"
         )
 
     def __reduce__(self) -> tuple[type[UntrustedType], tuple[tuple[str, ...]]]:
@@ -274,7 +337,30 @@ class UntrustedType(ProductionError):
 
 
 class VaultTampered(ProductionError):
-    """A record of the vault does not open: it was changed, moved or sealed by somebody else, and is not used."""
+    """A vault record does not open: it was changed, moved or sealed with another key, and is not used."""
+
+    code = "vault-tampered"
 
     def __init__(self) -> None:
-        super().__init__("a record of the vault was changed or moved by somebody; it is not used")
+        super().__init__("a vault record was changed or moved, so it is not used")
+
+    def __reduce__(self) -> tuple[type[VaultTampered], tuple[()]]:
+        return type(self), ()
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them, rounded up: `"0.2 s"`, `"60 s"`, `"9 h 12 min"`, `"3 d 4 h"`."""
+    if seconds < 10:
+        return f"{ceil(seconds * 10) / 10:g} s"
+    if seconds <= 120:
+        return f"{ceil(seconds)} s"
+    minutes = ceil(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return _two(*divmod(minutes, 60), "h", "min")
+    return _two(*divmod(ceil(minutes / 60), 24), "d", "h")
+
+
+def _two(large: int, small: int, unit: str, smaller_unit: str) -> str:
+    return f"{large} {unit}" + (f" {small} {smaller_unit}" if small else "")

@@ -108,7 +108,7 @@ class LimitState:
 
     Attributes:
         policy: Name of the policy.
-        limit: The limit in words, such as `"10 per 1 second"`.
+        limit: The limit in words, such as `"10 per second"`.
         quota: How many calls, or how much, it allows per window.
         window: Length of the window in seconds.
         remaining: How much is left.

@@ -202,12 +202,13 @@ class Budget(Admission):
     def _exceeded(self, call: Call, reservation: Reservation) -> BudgetExceeded:
         time = call.clock.time()
         _, end = self._allowance.span(time)
-        never = end is None or reservation.amount > reservation.account.limit
+        fits = reservation.amount <= reservation.account.limit
         return BudgetExceeded(
             self._words,
             available=self._shown(reservation.available),
             policy=self.name,
-            retry_after=None if never or end is None else end - time,
+            retry_after=end - time if fits and end is not None else None,
+            fits=fits,
         )
 
     def _expected(self, call: Call) -> Decimal:
@@ -226,12 +227,12 @@ class Budget(Admission):
         if self._whole(self.amount(call, Usage(1, 0, _LONGEST_ANSWER))) > self._limit:
             raise ConfigurationError(
                 f"{self.name} reserves {_LONGEST_ANSWER} tokens for the answer of a model that is told no max_tokens, "
-                f"more than the whole budget of {self._words}; tell the model, or give {self.name} max_output"
+                f"more than the whole {self._words}; tell the model, or give {self.name} max_output"
             )
 
     @property
     def _words(self) -> str:
-        return f"{self._allowance.amount} {self.unit}{self._allowance.a_period}"
+        return f"{self._allowance.adjective}budget of {self._allowance.amount:,} {self.unit}"
 
     def _whole(self, amount: Decimal) -> int:
         return math.ceil(amount * self.scale)

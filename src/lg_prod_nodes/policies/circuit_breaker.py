@@ -142,8 +142,9 @@ class CircuitBreaker(Admission):
     def _refusal(self, circuit: str, entry: Entry) -> CallRejected:
         if entry.is_open:
             return CircuitOpen(circuit, retry_after=entry.wait, policy=self.name)
-        asked = f"what {circuit} bears"
-        return RateLimitExceeded(asked, retry_after=entry.wait, policy=self.name)
+        return RateLimitExceeded(
+            f"requested by {circuit}", retry_after=entry.wait, policy=self.name
+        )
 
     async def _enter(self, call: Call, circuit: str) -> Entry:
         """Come in; where there is a turn to wait for, wait, and look again."""

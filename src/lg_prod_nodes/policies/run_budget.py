@@ -107,7 +107,7 @@ class RunBudget(Policy):
         )
         if left >= 0:
             return None
-        words = f"{most} {setting.replace('_', ' ')} per run"
+        words = f"run budget of {most:,} {setting.replace('_', ' ')}"
         return BudgetExceeded(words, available=0, policy=self.name)
 
 

@@ -16,6 +16,15 @@ _AMOUNT = re.compile(
     r"\s*(?P<amount>\d[\d_]*(?:\.\d+)?)\s*(?:(?:/|per\b)\s*(?P<period>second|minute|hour|day|week|month|year))?\s*",
     re.ASCII,
 )
+_ADJECTIVES: dict[Period, str] = {
+    "second": "per-second",
+    "minute": "per-minute",
+    "hour": "hourly",
+    "day": "daily",
+    "week": "weekly",
+    "month": "monthly",
+    "year": "yearly",
+}
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
 
 
@@ -32,9 +41,9 @@ class Allowance:
     period: Period | None = None
 
     @property
-    def a_period(self) -> str:
-        """The period in words, behind an amount."""
-        return "" if self.period is None else f" per {self.period}"
+    def adjective(self) -> str:
+        """The period in words, before a budget: `"daily "`; nothing without a period."""
+        return "" if self.period is None else f"{_ADJECTIVES[self.period]} "
 
     def span(self, time: float) -> tuple[str, float | None]:
         """The name of the period that a time is in, and when it ends, both empty without a period.

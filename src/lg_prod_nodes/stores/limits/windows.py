@@ -22,7 +22,7 @@ class Limit:
 
     Attributes:
         item: The limit as `limits` knows it.
-        text: In words, such as `"10 per 1 second"`.
+        text: In words, such as `"10 per second"`.
         quota: How many.
         seconds: In which time.
     """
@@ -35,12 +35,17 @@ class Limit:
     @classmethod
     def of(cls, item: RateLimitItem) -> Limit:
         """A limit of `limits`."""
-        return cls(item, str(item), item.amount, item.get_expiry())
+        return cls(item, _in_words(item), item.amount, item.get_expiry())
 
     def share(self, workers: int) -> Limit:
         """One worker's part of the limit, at least 1."""
         amount = max(1, self.quota // workers)
         return Limit.of(type(self.item)(amount, self.item.multiples, self.item.namespace))
+
+
+def _in_words(item: RateLimitItem) -> str:
+    name, multiples = item.GRANULARITY.name, item.multiples
+    return f"{item.amount:,} per " + (name if multiples == 1 else f"{multiples} {name}s")
 
 
 Limits = tuple[Limit, ...]
