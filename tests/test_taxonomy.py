@@ -16,6 +16,7 @@ import requests
 import valkey
 from hypothesis import given
 from hypothesis import strategies as st
+from langchain_core.exceptions import ModelRefusalError
 from langgraph.errors import GraphRecursionError, NodeTimeoutError
 from langgraph.types import RetryPolicy
 
@@ -115,6 +116,8 @@ KNOWN = [
     ("bad_input", ValueError()),
     ("bad_input", of_httpx(422)),
     ("bad_input", of_aws("ValidationException", 400)),
+    ("refused", ModelRefusalError("the model's own words")),
+    ("refused", caused(ModelRefusalError(), RuntimeError())),
     ("rejected", ContentBlocked(["terms"])),
     ("critical", ConfigurationError()),
     ("critical", MemoryError()),
@@ -148,6 +151,7 @@ def test_a_causes_circle_ends() -> None:
 
 def test_the_text_of_a_stored_error_tells_its_type_alone() -> None:
     assert class_of("ConnectionError('secret')") == "transient"
+    assert class_of("ModelRefusalError('the model s own words')") == "refused"
     assert class_of("???") == "unknown"
 
 

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from langchain_core.exceptions import ModelRefusalError
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
 from langgraph.types import Command, Send, interrupt
@@ -29,6 +30,7 @@ ERRORS: dict[str, Exception] = {
     "transient": ConnectionError("secret"),
     "bad_input": ValueError("secret"),
     "permanent": KeyError("secret"),
+    "refused": ModelRefusalError("the model's own words"),
 }
 MEND = Command(goto="mend")
 
@@ -54,11 +56,16 @@ def graph_of(policy: CaptureErrors, error: Exception, tries: Any = None, **optio
 
 @pytest.mark.parametrize(
     ("of", "log"),
-    [("transient", ["next"]), ("bad_input", []), ("permanent", ["mended"])],
+    [
+        ("transient", ["next"]),
+        ("bad_input", []),
+        ("permanent", ["mended"]),
+        ("refused", ["mended"]),
+    ],
 )
 async def test_each_class_goes_its_own_way(run: Runner, of: str, log: list[str]) -> None:
-    policy = CaptureErrors(then={"transient": "continue", "bad_input": "end", "permanent": MEND})
-    told = Run()
+    ways: Any = {"transient": "continue", "bad_input": "end", "permanent": MEND, "refused": MEND}
+    policy, told = CaptureErrors(then=ways), Run()
 
     result = await run(graph_of(policy, ERRORS[of]).compile(), {"log": []}, control=told)
 

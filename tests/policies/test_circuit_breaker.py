@@ -5,6 +5,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from langchain_core.exceptions import ModelRefusalError
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command, RetryPolicy, interrupt
 from pydantic import Field
@@ -120,9 +121,10 @@ async def test_says_what_is_open_and_until_when(run: Runner, clock: FakeClock) -
 
 
 @pytest.mark.parametrize(
-    "error", [ValueError(), PermissionError(), CallRejected("no", policy="Mine")]
+    "error",
+    [ValueError(), PermissionError(), ModelRefusalError(), CallRejected("no", policy="Mine")],
 )
-async def test_what_the_caller_does_wrong_does_not_count(
+async def test_what_the_provider_is_not_to_blame_for_does_not_count(
     run: Runner, clock: FakeClock, error: Any
 ) -> None:
     service = Dependency()
@@ -341,6 +343,7 @@ async def test_nodes_of_one_name_in_two_graphs_have_circuits_of_their_own(dsn: s
         {"max_wait": -1},
         {"store_down": "x"},
         {"counts": ("flaky",)},
+        {"counts": ("transient", "refused")},
         {"store": "mysql://"},
         {"store": 3.5},
         {"by": "user"},
@@ -350,5 +353,5 @@ async def test_nodes_of_one_name_in_two_graphs_have_circuits_of_their_own(dsn: s
     ids=str,
 )
 def test_settings_that_cannot_work_are_refused(settings: Any) -> None:
-    with pytest.raises(ConfigurationError, match=r"give|choose"):
+    with pytest.raises(ConfigurationError, match=r"give|choose|leave it out"):
         CircuitBreaker(**settings)

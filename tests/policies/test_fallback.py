@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from langchain.agents import create_agent
+from langchain_core.exceptions import ModelRefusalError
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.runnables import RunnableConfig
@@ -38,10 +39,12 @@ from lg_prod_nodes import (
     Fallback,
     RateLimit,
     RateLimitExceeded,
+    RetryBudget,
     Run,
     TokenUsage,
     as_middleware,
     harden,
+    is_transient,
 )
 
 HELLO = {"messages": [("user", "hi")]}
@@ -87,6 +90,35 @@ async def test_and_the_next_when_that_fails_too(run: Runner) -> None:
 
     assert said(await run(graph, HELLO)) == ["hi", "third"]
     assert second.tries == ["whole"]
+
+
+REFUSES = ModelRefusalError("the model's own words")
+
+
+async def test_a_refusal_of_a_model_is_final_by_default(run: Runner) -> None:
+    other = FakeModel(says="instead", model_name="other")
+
+    with pytest.raises(ModelRefusalError):
+        await run(answers(Fallback(model=other), model=Failing(error=REFUSES)), HELLO)
+    assert other.asked == []
+
+
+async def test_another_model_is_asked_after_a_refusal_when_told_to(run: Runner) -> None:
+    other = FakeModel(says="instead", model_name="other")
+    policy = Fallback(model=other, on=("transient", "refused"))
+
+    result = await run(answers(policy, model=Failing(error=REFUSES)), HELLO)
+    assert said(result) == ["hi", "instead"]
+
+
+async def test_retries_of_what_is_transient_do_not_repeat_a_refusal(run: Runner) -> None:
+    for retry_on in (is_transient, RetryBudget(1.0, min_per_second=100)):
+        model = Failing(error=REFUSES)
+        builder = one(asks(model), retry_policy=AT_ONCE._replace(retry_on=retry_on))
+
+        with pytest.raises(ModelRefusalError):
+            await run(harden(builder, [CaptureErrors()]).compile(), HELLO)
+        assert model.tries == ["whole"]
 
 
 async def test_each_of_a_chain_is_asked_once(run: Runner) -> None:

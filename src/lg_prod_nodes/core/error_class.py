@@ -48,6 +48,7 @@ _NAMES: Mapping[ErrorClass, str] = {
         IsADirectoryError LocalProtocolError LookupError NameError NoCredentialsError NotADirectoryError
         NotImplementedError PermissionError RecursionError SyntaxError TypeError UnsupportedProtocol""",
     "bad_input": "EmptyInputError ParamValidationError ValidationError ValueError",
+    "refused": "ContentFilterFinishReasonError ModelRefusalError OpenAIRefusalError",
     "rejected": "CallRejected",
     "critical": "ConfigurationError MemoryError SystemError VaultTampered",
 }

@@ -18,7 +18,14 @@ Outcome = Literal["ok", "error", "interrupt", "cancelled", "rejected", "drained"
 """How a call ended."""
 
 ErrorClass = Literal[
-    "transient", "rate_limited", "unknown", "permanent", "bad_input", "rejected", "critical"
+    "transient",
+    "rate_limited",
+    "unknown",
+    "permanent",
+    "bad_input",
+    "refused",
+    "rejected",
+    "critical",
 ]
 """What an error means for whoever handles it.
 
@@ -29,6 +36,7 @@ ErrorClass = Literal[
 | `"unknown"` | nothing is known about it |
 | `"permanent"` | stays however often one tries: no access, not found, a mistake in the code |
 | `"bad_input"` | stays as long as the input does: `ValueError`, a failed validation, 400 and 422 |
+| `"refused"` | a model declined to answer: `ModelRefusalError`; the same request would be declined again |
 | `"rejected"` | a policy refused the call: `CallRejected` |
 | `"critical"` | nothing may continue: a wrong set-up, no memory, a record that was tampered with |
 """

@@ -55,7 +55,7 @@ class CircuitBreaker(Admission):
         probes: How many calls a round lets through.
         max_wait: Seconds that a call waits at most where its provider asks to slow down.
         by: What is called: each circuit stands by itself. By default a model by its name, or the node.
-        counts: The classes of errors that are failures.
+        counts: The classes of errors that are failures; never `"refused"`, since a model that refuses is up.
         classify: Classes of one's own, asked first, see `class_of`.
         reply: Ends a refused call with an answer instead of raising: a text, or a function of the refusal.
         store: Where circuits are kept, as a URL or a `CircuitStore`. `memory://` is for this process alone;
@@ -106,6 +106,8 @@ class CircuitBreaker(Admission):
         if not self.max_wait >= 0:
             yield f"max_wait is {self.max_wait}; give seconds, 0 or more"
         check_classes("counts", self.counts)
+        if "refused" in self.counts:
+            yield "counts has 'refused', but a model that refuses to answer is up; leave it out"
         check_classify(self.classify)
         yield from super().problems()
 

@@ -46,7 +46,7 @@ class Fallback(Policy):
         node: A function like a node's: what it gives stands in for the failed node's own.
         answer: A text for `messages`, or an update of the state.
         on: Classes and types of errors. By default what may lie in the dependency, and an open circuit; never what a
-            policy refuses otherwise.
+            policy refuses otherwise. Add `"refused"` to ask another model what the first one declined to answer.
         classify: Classes of one's own, asked first, see `class_of`.
 
     Raises:
