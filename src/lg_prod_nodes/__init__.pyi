@@ -11,6 +11,9 @@ from .core.error_class import class_of as class_of
 from .core.error_class import is_transient as is_transient
 from .core.error_class import retry_after_of as retry_after_of
 from .core.errors import (
+    AnonymousCall as AnonymousCall,
+)
+from .core.errors import (
     BudgetExceeded as BudgetExceeded,
 )
 from .core.errors import (
@@ -136,6 +139,7 @@ from .telemetry.prometheus import metrics_text as metrics_text
 __all__ = [
     "Account",
     "AccountStore",
+    "AnonymousCall",
     "BudgetExceeded",
     "Bulkhead",
     "Busy",

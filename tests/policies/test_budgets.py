@@ -170,7 +170,7 @@ def test_a_reply_shows_in_a_stream_of_messages(model: FakeModel) -> None:
 
 
 async def test_counts_each_user_alone(run: Runner, model: FakeModel, store: AccountStore) -> None:
-    graph = hardened(one(asks(model)), budget("21", store, by=by_user)).compile()
+    graph = hardened(one(asks(model)), budget("21", store, by=by_user, anonymous="share")).compile()
     await run(graph, HI, user("ada"))
     await run(graph, HI, user("bob"))
     await run(graph, HI)

@@ -234,7 +234,7 @@ async def test_answers_instead_of_raising(run: Runner, store: AccountStore) -> N
 
 
 async def test_counts_each_user_alone(store: AccountStore) -> None:
-    graph = harden(one(slow), [Bulkhead(1, by=by_user, store=store)]).compile()
+    graph = harden(one(slow), [Bulkhead(1, by=by_user, anonymous="share", store=store)]).compile()
     users = ("ada", "ada", "bob", "*", None)
     runs = (graph.ainvoke({"log": []}, user(name) if name else None) for name in users)
 

@@ -2,6 +2,7 @@
 
     ProductionError
     ├── ConfigurationError      the set-up is wrong; raised while building (also a ValueError)
+    │   └── AnonymousCall       a policy with `by=` got a call without a user, tenant or thread
     ├── CallRejected            a policy refused a call; `policy` and `retry_after` say which and for how long
     │   ├── RateLimitExceeded
     │   ├── BudgetExceeded      a budget of tokens, money or calls is exhausted
@@ -66,6 +67,27 @@ class ConfigurationError(ProductionError, ValueError):
     """The set-up cannot work. Says what was given, what is allowed and what to do."""
 
     code = "configuration-error"
+
+
+class AnonymousCall(ConfigurationError):
+    """A policy with `by=` got a call for which that gives `None`, such as one without a user.
+
+    Attributes:
+        policy: Name of the policy.
+    """
+
+    code = "anonymous-call"
+
+    def __init__(self, policy: str, by: str, cure: str) -> None:
+        super().__init__(
+            f"{policy} counts by={by}, which gave None for this call; {cure}, "
+            f"or let such calls share one key: {policy}(..., anonymous='share')"
+        )
+        self.policy = policy
+        self._given = (policy, by, cure)
+
+    def __reduce__(self) -> tuple[type[AnonymousCall], tuple[str, str, str]]:
+        return type(self), self._given
 
 
 class CallRejected(ProductionError, RuntimeError):

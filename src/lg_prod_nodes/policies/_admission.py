@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 from pydantic import SecretStr
 
+from lg_prod_nodes.core.call import Call
 from lg_prod_nodes.core.errors import ConfigurationError
-from lg_prod_nodes.core.keys import Key, together
+from lg_prod_nodes.core.keys import Anonymous, Key, key_for, together
 from lg_prod_nodes.core.policy import Policy, Role
 from lg_prod_nodes.core.resource import Resource
 from lg_prod_nodes.core.secret import Secret, hidden
@@ -30,6 +31,7 @@ class Admission(Policy):
     while_down: ClassVar[tuple[str, ...]] = ("raise", "admit")
 
     by: Key = field(default=together, kw_only=True)
+    anonymous: Anonymous = field(default="raise", kw_only=True)
     store: Any = field(default=None, kw_only=True, repr=False)
     reply: str | Callable[[Any], Any] | None = field(default=None, kw_only=True)
     name: str = field(default="Admission", kw_only=True)
@@ -46,6 +48,8 @@ class Admission(Policy):
         """What is wrong with the settings: what was given, and what is allowed."""
         if not callable(self.by):
             yield f"by is {self.by!r}; give a function of the call, such as by_user"
+        if self.anonymous not in get_args(Anonymous):
+            yield f"anonymous is {self.anonymous!r}; choose 'raise' or 'share'"
         kind: Any = type(self).store_type
         if not (self.store is None or isinstance(self.store, (SecretStr, kind))):
             yield f"store is neither a URL nor of the type {kind.__name__}; give 'memory://'"
@@ -56,6 +60,14 @@ class Admission(Policy):
         if self.store_down not in self.while_down:
             *most, last = map(repr, self.while_down)
             yield f"store_down is {self.store_down!r}; choose {', '.join(most)} or {last}"
+
+    def key(self, call: Call) -> str | None:
+        """The key that a call counts for, `None` for the one that all share.
+
+        Raises:
+            AnonymousCall: The call has none, and `anonymous` is `"raise"`.
+        """
+        return key_for(call, self.by, anonymous=self.anonymous, policy=self.name)
 
     @cached_property
     def kept(self) -> Any:

@@ -196,7 +196,7 @@ class Budget(Admission):
         return Account(f"{self.name}|{span}|{self._whom(call)}", self._limit, lasts)
 
     def _whom(self, call: Call) -> str:
-        whom = self.by(call)
+        whom = self.key(call)
         return "*" if whom is None else f"={whom}"
 
     def _exceeded(self, call: Call, reservation: Reservation) -> BudgetExceeded:

@@ -29,8 +29,9 @@ class TokenBudget(Budget):
     Args:
         budget: The tokens, for ever or in each period of the calendar (UTC): `"200000/day"`, `"1000000"`. The periods
             are second, minute, hour, day, week (from Monday), month and year.
-        by: Whom a call counts for: `by_user`, `by_tenant`, `by_run`, any function of the call. Calls for which it
-            gives `None` count together.
+        by: Whom a call counts for: `by_user`, `by_tenant`, `by_run`, any function of the call.
+        anonymous: Calls for which `by` gives `None` are an `AnonymousCall` error by default (`"raise"`); `"share"`
+            counts them together.
         store: Where the accounts are kept, as a URL or an `AccountStore`. `memory://` counts for this process alone
             and forgets with it; `postgresql://`, `redis://` and `valkey://` for all workers. Without one, the database
             of `Production`, else memory.
@@ -49,6 +50,7 @@ class TokenBudget(Budget):
     Raises:
         BudgetExceeded: There is no room for the call; `retry_after` says when the period ends.
         StoreUnavailable: The store cannot be reached and `store_down` is `"raise"`.
+        AnonymousCall: `by` gave `None` for the call and `anonymous` is `"raise"`.
         ConfigurationError: While building, when a setting cannot work; at a call, when the model is not told how many
             tokens it may answer, no `max_output` was given, and its default is more than the whole budget.
 
@@ -75,6 +77,7 @@ class CostBudget(Budget):
     Args:
         budget: US dollars, for ever or in each period of the calendar (UTC): `"5.00/day"`, `"100/month"`.
         by: As for `TokenBudget`.
+        anonymous: As for `TokenBudget`.
         store: As for `TokenBudget`.
         max_output: As for `TokenBudget`.
         counting: As for `TokenBudget`.
@@ -90,6 +93,7 @@ class CostBudget(Budget):
     Raises:
         BudgetExceeded: There is no room for the call; `retry_after` says when the period ends.
         StoreUnavailable: The store cannot be reached and `store_down` is `"raise"`.
+        AnonymousCall: As for `TokenBudget`.
         ConfigurationError: While building, when a setting cannot work; at a call, when its price is not known, and
             as for `TokenBudget`.
 

@@ -25,8 +25,9 @@ class Bulkhead(Admission):
 
     Args:
         limit: How many calls may go on at once.
-        by: Whom a call counts for: `by_user`, `by_thread`, any function of the call. Calls for which it gives `None`
-            count together.
+        by: Whom a call counts for: `by_user`, `by_thread`, any function of the call.
+        anonymous: Calls for which `by` gives `None` are an `AnonymousCall` error by default (`"raise"`); `"share"`
+            counts them together.
         store: Where the places are kept, as a URL or an `AccountStore`. `memory://` counts for this process alone;
             `postgresql://`, `redis://` and `valkey://` for all workers. Without one, the database of `Production`,
             else memory.
@@ -43,6 +44,7 @@ class Bulkhead(Admission):
     Raises:
         Busy: No place within `max_wait`.
         StoreUnavailable: The store cannot be reached and `store_down` is `"raise"`.
+        AnonymousCall: `by` gave `None` for the call and `anonymous` is `"raise"`.
         ConfigurationError: While building, when a setting cannot work.
 
     Example:
@@ -121,5 +123,5 @@ class Bulkhead(Admission):
 
     def _account(self, call: Call) -> Account:
         at = call.name if call.kind == "run" else f"{call.run.graph}/{call.node or call.name}"
-        whom = self.by(call)
+        whom = self.key(call)
         return Account("|".join((self.name, at, "*" if whom is None else f"={whom}")), self.limit)

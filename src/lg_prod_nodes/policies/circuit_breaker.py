@@ -55,6 +55,8 @@ class CircuitBreaker(Admission):
         probes: How many calls a round lets through.
         max_wait: Seconds that a call waits at most where its provider asks to slow down.
         by: What is called: each circuit stands by itself. By default a model by its name, or the node.
+        anonymous: Calls for which `by` gives `None` are an `AnonymousCall` error by default (`"raise"`); `"share"`
+            gives them one circuit.
         counts: The classes of errors that are failures; never `"refused"`, since a model that refuses is up.
         classify: Classes of one's own, asked first, see `class_of`.
         reply: Ends a refused call with an answer instead of raising: a text, or a function of the refusal.
@@ -121,7 +123,7 @@ class CircuitBreaker(Admission):
 
     async def wrap(self, call: Call, handler: Handler) -> Any:
         """Let the call through its circuit, and note how it ended."""
-        circuit = self.by(call) or "*"
+        circuit = self.key(call) or "*"
         try:
             entry = await self._enter(call, circuit)
         except StoreUnavailable:

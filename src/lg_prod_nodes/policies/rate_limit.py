@@ -44,8 +44,9 @@ class RateLimit(Admission):
     Args:
         limits: One limit or several that all must have room, `"10/second;1000/hour"`, or a function of the call that
             gives such a text, and `None` for no limit.
-        by: Whom a call counts for: `by_user`, `by_thread`, any function of the call. Calls for which it gives `None`
-            count together.
+        by: Whom a call counts for: `by_user`, `by_thread`, any function of the call.
+        anonymous: Calls for which `by` gives `None` are an `AnonymousCall` error by default (`"raise"`); `"share"`
+            counts them together.
         cost: How much a call counts: `by_call`, `by_tokens`, any function of the call that gives a whole number.
             Tokens are estimated before the call; after it the difference is taken or given back.
         store: Where the windows are kept, as a URL or a `LimitStore`. `memory://` counts for this process alone;
@@ -64,6 +65,7 @@ class RateLimit(Admission):
     Raises:
         RateLimitExceeded: No room within `max_wait`; `retry_after` says when there will be.
         StoreUnavailable: The store cannot be reached and `store_down` is `"raise"`.
+        AnonymousCall: `by` gave `None` for the call and `anonymous` is `"raise"`; never with `shadow`.
         ConfigurationError: While building, when a setting cannot work; in a call, when a function of the call gave
             limits that cannot be read.
 
@@ -126,7 +128,7 @@ class RateLimit(Admission):
         """Whose windows a call counts in."""
         graph = call.name if call.kind == "run" else call.run.graph
         place = f"{graph}/{call.node or call.name}" if call.kind == "node" else graph
-        key = self.by(call)
+        key = self.by(call) if self.shadow else self.key(call)
         return "|".join((self.name, place) if key is None else (self.name, place, str(key)))
 
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, get_args
 
 from pydantic import SecretBytes
 
@@ -22,7 +22,7 @@ from lg_prod_nodes.content.walk import (
 )
 from lg_prod_nodes.core.call import Call, Handler
 from lg_prod_nodes.core.errors import ConfigurationError, ContentBlocked, DetectionFailed
-from lg_prod_nodes.core.keys import Key, by_thread
+from lg_prod_nodes.core.keys import Anonymous, Key, by_thread, key_for
 from lg_prod_nodes.core.policy import Policy, Role
 from lg_prod_nodes.core.report import Kind
 from lg_prod_nodes.core.resource import Resource
@@ -68,7 +68,10 @@ class Redact(Policy):
         nlp_engine: Finds names and places (`PERSON`, `LOCATION`, ...): `"spacy:en_core_web_sm"`, see
             `detectors.names.load_nlp_engine`.
         vault: Keeps what was tokenized, needed for `"tokenize"`.
-        by: Whose tokens they are, the vault's subject: `by_thread`, `by_user`, any function of the call.
+        by: Whose tokens they are, the vault's subject: `by_thread`, `by_user`, any function of the call. Without a
+            thread, tokens belong to the run.
+        anonymous: Calls for which another `by` gives `None` are an `AnonymousCall` error by default (`"raise"`), since
+            no one could be forgotten by name; with `"share"` their tokens belong to the run.
         reveal_to: Names of tools that get the originals in place of tokens.
         detector_down: Whether a text that a recognizer could not search is an error, `"raise"` (`DetectionFailed`), or
             passes with what the other recognizers found replaced, `"admit"`.
@@ -76,6 +79,7 @@ class Redact(Policy):
     Raises:
         ContentBlocked: Something was found whose strategy is `"block"`.
         DetectionFailed: A recognizer failed or ran out of its time, and `detector_down` is `"raise"`.
+        AnonymousCall: `by` gave `None` for a call and `anonymous` is `"raise"`.
         ConfigurationError: While building, when an entity or strategy is not known, or a key is missing.
 
     Example:
@@ -99,6 +103,7 @@ class Redact(Policy):
     nlp_engine: str | NlpEngine | None
     vault: Vault | None
     by: Key
+    anonymous: Anonymous
     reveal_to: frozenset[str]
     detector_down: Literal["raise", "admit"]
 
@@ -116,6 +121,7 @@ class Redact(Policy):
         nlp_engine: str | NlpEngine | None = None,
         vault: Vault | None = None,
         by: Key = by_thread,
+        anonymous: Anonymous = "raise",
         reveal_to: Collection[str] = (),
         detector_down: Literal["raise", "admit"] = "raise",
     ) -> None:
@@ -140,6 +146,7 @@ class Redact(Policy):
             nlp_engine=nlp_engine,
             vault=vault,
             by=by,
+            anonymous=anonymous,
             reveal_to=frozenset(_listed("reveal_to", reveal_to)),
             detector_down=detector_down,
         )
@@ -152,6 +159,8 @@ class Redact(Policy):
             raise ConfigurationError("the strategy 'tokenize' needs vault=Vault(postgres, key=...)")
         if self.reveal_to and self.vault is None:
             raise ConfigurationError("reveal_to needs the strategy 'tokenize', and its vault=...")
+        if self.anonymous not in get_args(Anonymous):
+            raise ConfigurationError(f"anonymous is {self.anonymous!r}; choose 'raise' or 'share'")
         if self.detector_down not in ("raise", "admit"):
             raise ConfigurationError(
                 f"detector_down is {self.detector_down!r}; choose 'raise' or 'admit'"
@@ -291,10 +300,15 @@ class Redact(Policy):
     async def _session(self, call: Call) -> Session | None:
         if self.vault is None or "tokenize" not in self._stand_ins.used:
             return None
-        session = self.vault.session(self.by(call) or call.run.id)
+        session = self.vault.session(self._subject(call))
         if session.key is None:
             await call.run_blocking(self.vault.load, session)
         return session
+
+    def _subject(self, call: Call) -> str:
+        """Whose tokens a call's are; without a thread, a run's own."""
+        anonymous: Anonymous = "share" if self.by is by_thread else self.anonymous
+        return key_for(call, self.by, anonymous=anonymous, policy="Redact") or call.run.id
 
     async def _keep(self, call: Call, tokens: Session | None) -> bool:
         if self.vault is None or tokens is None or not tokens.pending:
@@ -306,8 +320,7 @@ class Redact(Policy):
         if self.vault is None or call.kind != "tool" or call.name not in self.reveal_to:
             return call
         found = {token for text in texts(call.input) for token in tokens_in(text)}
-        subject = self.by(call) or call.run.id
-        originals = await call.run_blocking(self.vault.resolve, subject, found)
+        originals = await call.run_blocking(self.vault.resolve, self._subject(call), found)
         return call.replace(texts=call.texts.revealing(originals))
 
 
