@@ -15,6 +15,7 @@ from lg_prod_nodes.core.clock import SYSTEM_CLOCK, Clock
 from lg_prod_nodes.core.engine import act, drive
 from lg_prod_nodes.core.errors import ConfigurationError
 from lg_prod_nodes.core.policy import Policy
+from lg_prod_nodes.runtime.contract import wrap_of
 from lg_prod_nodes.runtime.placement import Stack
 
 
@@ -76,7 +77,9 @@ def as_node(
         async def passed(call: Call) -> Any:
             return call.input
 
-        state = await act((policy.wrap,), call.replace(answer_with=answer, prebuilt=True), passed)
+        state = await act(
+            (wrap_of(policy),), call.replace(answer_with=answer, prebuilt=True), passed
+        )
         update = answers[0] if answers else _changes(call.input, state)
         goto = otherwise if answers and otherwise is not None else then
         return update if goto is None else Command(update=update, goto=goto)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import Any, Protocol, TypeVar, cast
 
@@ -109,6 +109,12 @@ def _is_async(function: Callable[..., Any]) -> bool:
 
 
 def _check_guardable(function: object, policies: Sequence[Policy]) -> None:
+    if isinstance(function, Mapping) and len(policies) == 1:
+        name = type(policies[0]).__name__
+        raise ConfigurationError(
+            f"{name} was called with a state, as if it were a node; a policy as a decorator has parentheses: "
+            f"@{name}(...)"
+        )
     if isinstance(function, Runnable) or not callable(function):
         raise ConfigurationError(
             f"guard was given a {type(function).__name__}; it takes a node function. "

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any, cast, overload
+from typing import Annotated, Any, cast, get_args, get_origin, overload
 
 from langgraph.graph.state import CompiledStateGraph, StateGraph
 from langgraph.pregel import Pregel
 from langgraph.typing import ContextT, InputT, OutputT, StateT
 
+from lg_prod_nodes.core.advice import did_you_mean
 from lg_prod_nodes.core.clock import SYSTEM_CLOCK, Clock
 from lg_prod_nodes.core.errors import ConfigurationError
 from lg_prod_nodes.core.policy import Policy
+from lg_prod_nodes.policies.capture_errors import CaptureErrors
 from lg_prod_nodes.runtime.boundary import hardening_of
 from lg_prod_nodes.runtime.graph import hardened, plain
 from lg_prod_nodes.runtime.langgraph import copy_builder
@@ -87,9 +89,8 @@ def harden(
 def _check_nodes(graph: Any, names: Mapping[str, Any]) -> None:
     known = sorted(name for name in graph.nodes if not name.startswith("__"))
     if unknown := sorted(set(names) - set(known)):
-        raise ConfigurationError(
-            f"no node named {', '.join(map(repr, unknown))}; the graph has {', '.join(known)}"
-        )
+        advice = did_you_mean(unknown[0], known, "the graph has")
+        raise ConfigurationError(f"no node named {', '.join(map(repr, unknown))}; {advice}")
 
 
 def _check_writes(graph: Any, hardening: Hardening) -> None:
@@ -101,9 +102,28 @@ def _check_writes(graph: Any, hardening: Hardening) -> None:
             )
         goes_to = policy.recovery.goes_to if policy.recovery is not None else frozenset[str]()
         if unknown := sorted(goes_to - set(graph.nodes)):
+            known = sorted(name for name in graph.nodes if not name.startswith("__"))
             raise ConfigurationError(
-                f"{type(policy).__name__} goes to {', '.join(unknown)}, which the graph lacks; name one of its nodes"
+                f"{type(policy).__name__} goes to {', '.join(unknown)}, which the graph lacks; "
+                f"{did_you_mean(unknown[0], known, 'it has')}"
             )
+        if isinstance(policy, CaptureErrors) and policy.state_key is not None:
+            _check_holds_lists(policy.state_key, graph.channels[policy.state_key])
+
+
+_NO_LISTS = (str, bytes, int, float, Mapping, set, frozenset)
+
+
+def _check_holds_lists(field: str, channel: Any) -> None:
+    declared = getattr(channel, "ValueType", Any)
+    if get_origin(declared) is Annotated:
+        declared = get_args(declared)[0]
+    kind: Any = get_origin(declared) or declared
+    if isinstance(kind, type) and issubclass(kind, _NO_LISTS):
+        raise ConfigurationError(
+            f"CaptureErrors(state_key={field!r}) adds a list to a field of type {kind.__name__}; declare the field as "
+            f"{field}: Annotated[list[dict], operator.add]"
+        )
 
 
 def _warn_of_retries(graph: Any) -> None:

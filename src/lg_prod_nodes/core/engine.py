@@ -170,7 +170,7 @@ def drive(awaitable: Awaitable[Any]) -> Any:
         shorten(error)
         raise
     coroutine.close()
-    raise _foreign_await(signal)
+    raise foreign_await(_awaited(signal))
 
 
 def drive_stream(start: Callable[[], Awaitable[Any]]) -> Iterator[Any]:
@@ -192,7 +192,7 @@ def drive_stream(start: Callable[[], Awaitable[Any]]) -> Iterator[Any]:
             raise
         if not isinstance(signal, (Chunk, Flow)):
             coroutine.close()
-            raise _foreign_await(signal)
+            raise foreign_await(_awaited(signal))
         try:
             if isinstance(signal, Chunk):
                 yield signal.item
@@ -278,9 +278,10 @@ class _In:
                 step = self._steps.send
 
 
-def _foreign_await(signal: object) -> ConfigurationError:
+def foreign_await(awaited: str, policy: str = "a policy") -> ConfigurationError:
+    """What to raise for a policy that awaits what a synchronous caller cannot wait for."""
     return ConfigurationError(
-        f"a policy awaited {_awaited(signal)} in a synchronous call; a policy may await only handler, call.sleep, "
+        f"{policy} awaited {awaited} in a synchronous call; a policy may await only handler, call.sleep, "
         "call.run_blocking and its store. Write `await call.sleep(seconds)` for asyncio.sleep, put other work into "
         "`call.run_blocking(function)`, or call the graph through its async methods"
     )

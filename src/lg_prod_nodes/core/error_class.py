@@ -11,6 +11,7 @@ import builtins
 import re
 from collections.abc import Callable, Iterable, Mapping
 
+from lg_prod_nodes.core.advice import did_you_mean
 from lg_prod_nodes.core.errors import ConfigurationError
 from lg_prod_nodes.core.provider_errors import (
     causes,
@@ -138,7 +139,8 @@ def check_classes(setting: str, given: Iterable[object]) -> None:
     """
     for name in given:
         if name not in CLASSES:
-            raise ConfigurationError(f"{setting} has {name!r}; choose among {', '.join(CLASSES)}")
+            advice = did_you_mean(name, CLASSES, "choose among")
+            raise ConfigurationError(f"{setting} has {name!r}; {advice}")
 
 
 def check_classify(classify: Classify | None) -> None:

@@ -16,17 +16,26 @@ A policy of one's own is one class with one method, for synchronous and asynchro
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from types import FunctionType
+from typing import Any, ClassVar, Literal, NoReturn, Self, TypeVar
 
+from lg_prod_nodes.core.advice import did_you_mean
 from lg_prod_nodes.core.call import Call, Handler
+from lg_prod_nodes.core.errors import ConfigurationError
 from lg_prod_nodes.core.report import Event, Kind
 
 if TYPE_CHECKING:
     from lg_prod_nodes.core.resource import Resource
 
 T = TypeVar("T")
+_DATA = re.compile(
+    r"(bool|float|int|str|list|tuple|dict|Collection|Iterable|Mapping|Sequence)\b(?!.*Callable)"
+)
 
 Site = Literal["graph", "node", "agent"]
 """What a policy is attached to: a whole graph, one node, or the middleware of `create_agent`."""
@@ -54,6 +63,21 @@ class Recovery:
     goes_to: frozenset[str] = frozenset()
 
 
+class _NotMiddleware(ConfigurationError, AttributeError):
+    """A policy was given where LangChain expects middleware; `hasattr` takes it for a missing attribute."""
+
+
+class _OfMiddleware:
+    """Stands where LangChain looks for a method of middleware, which a policy does not have."""
+
+    def __get__(self, policy: object, cls: type) -> NoReturn:
+        name = cls.__name__
+        raise _NotMiddleware(
+            f"{name} is a policy, not middleware of LangChain; give "
+            f"create_agent(middleware=[as_middleware({name}(...))]), or harden(create_agent(...), [{name}(...)])"
+        )
+
+
 class Policy:
     """One production concern, as a frozen value.
 
@@ -68,6 +92,18 @@ class Policy:
     kinds: ClassVar[frozenset[Kind]] = frozenset({"node"})
     role: ClassVar[Role | None] = None
     single: ClassVar[bool] = False
+
+    wrap_model_call = awrap_model_call = wrap_tool_call = awrap_tool_call = _OfMiddleware()
+
+    def __new__(cls, *args: Any, **settings: Any) -> Self:
+        """A new policy.
+
+        Raises:
+            ConfigurationError: A setting is not known, or the class itself decorates a function.
+        """
+        if args or settings:
+            _check_settings(cls, args, settings)
+        return super().__new__(cls)
 
     async def wrap(self, call: Call, handler: Handler) -> Any:
         """Do something around an attempt of a call; what this returns is the call's result.
@@ -121,6 +157,33 @@ class Policy:
         from lg_prod_nodes import guard  # a face of the policy, which stands above the contract
 
         return guard(self)(function)
+
+
+def _check_settings(cls: type[Policy], args: tuple[Any, ...], settings: Iterable[str]) -> None:
+    known = dict(inspect.signature(cls.__init__).parameters)
+    known.pop("self", None)
+    kinds = {parameter.kind for parameter in known.values()}
+    unknown = next((name for name in settings if name not in known), None)
+    if unknown is not None and inspect.Parameter.VAR_KEYWORD not in kinds:
+        advice = did_you_mean(unknown, known, "choose among")
+        raise ConfigurationError(f"{cls.__name__} has no setting {unknown!r}; {advice}")
+    if (
+        len(args) == 1
+        and isinstance(args[0], FunctionType)
+        and not _takes_functions(known.values())
+    ):
+        raise ConfigurationError(
+            f"{cls.__name__} was given the function {args[0].__name__}; a policy as a decorator has parentheses: "
+            f"@{cls.__name__}(...)"
+        )
+
+
+def _takes_functions(parameters: Iterable[inspect.Parameter]) -> bool:
+    first = next(iter(parameters), None)
+    if first is None or first.kind is inspect.Parameter.KEYWORD_ONLY:
+        return False
+    annotation = getattr(first.annotation, "__name__", str(first.annotation))
+    return _DATA.match(annotation) is None
 
 
 def resources_of(policies: Iterable[Policy]) -> tuple[Resource, ...]:

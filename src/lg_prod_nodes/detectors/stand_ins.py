@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, get_args
 
+from lg_prod_nodes.core.advice import did_you_mean
 from lg_prod_nodes.core.errors import ConfigurationError
 
 Strategy = Literal["redact", "mask", "hash", "tokenize", "block"]
@@ -44,7 +45,7 @@ class StandIns:
     def __post_init__(self) -> None:
         if unknown := sorted(self.used - set(get_args(Strategy))):
             raise ConfigurationError(
-                f"unknown strategy {unknown[0]!r}; choose one of {', '.join(get_args(Strategy))}"
+                f"unknown strategy {unknown[0]!r}; {did_you_mean(unknown[0], get_args(Strategy), 'choose one of')}"
             )
         if self.key is not None and not isinstance(self.key, bytes):
             raise ConfigurationError(

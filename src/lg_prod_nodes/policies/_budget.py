@@ -11,6 +11,7 @@ from itertools import count
 from typing import Any, ClassVar, Literal
 
 from langchain_core.language_models.chat_model_stream import AsyncChatModelStream, ChatModelStream
+from langgraph.constants import CONFIG_KEY_CHECKPOINTER
 from langgraph.types import interrupt
 
 from lg_prod_nodes.core.call import Call, Handler
@@ -131,6 +132,7 @@ class Budget(Admission):
                 if was_admitted:
                     return await self._reserve(call, account, charge, reservation.available)
                 await self._note(call, charge, 2 * number)
+            self._check_checkpointer(call)
             more = self._more(interrupt(await self._question(call, account, wanted)))
             if not more:
                 break
@@ -228,6 +230,13 @@ class Budget(Admission):
             raise ConfigurationError(
                 f"{self.name} reserves {_LONGEST_ANSWER} tokens for the answer of a model that is told no max_tokens, "
                 f"more than the whole {self._words}; tell the model, or give {self.name} max_output"
+            )
+
+    def _check_checkpointer(self, call: Call) -> None:
+        if call.config.get("configurable", {}).get(CONFIG_KEY_CHECKPOINTER) is None:
+            raise ConfigurationError(
+                f"{self.name}(ask=True) asks a person by an interrupt, which needs a checkpointer; compile the graph "
+                "with one, such as compile(checkpointer=InMemorySaver()), or leave ask out"
             )
 
     @property

@@ -29,6 +29,7 @@ from lg_prod_nodes.core.run import (
     run_of,
 )
 from lg_prod_nodes.runtime.callbacks import watching
+from lg_prod_nodes.runtime.contract import wrap_of
 from lg_prod_nodes.runtime.scope import InnerPolicies, scope
 
 
@@ -167,7 +168,7 @@ class Stack:
     def wraps(self, kind: Kind, *, role: Role | None = None) -> tuple[Wrap, ...]:
         """The policies' `wrap` for a kind of call, outermost first; of those in a role alone if it is named."""
         return tuple(
-            p.wrap
+            wrap_of(p)
             for p, kinds in self.placed
             if kind in kinds and role in (None, p.role) and _overrides(p, "wrap")
         )
@@ -229,14 +230,15 @@ def validate(policies: Sequence[Policy]) -> None:
             f"{_name(policies)} was given where a list is expected; give [{_name(policies)}(...)]"
         )
     for policy in policies:
-        if not isinstance(policy, Policy):
-            given = (
-                f"the class {policy.__name__}"
-                if isinstance(policy, type)
-                else f"a {type(policy).__name__}"
-            )
+        if isinstance(policy, type):
+            name = policy.__name__
             raise ConfigurationError(
-                f"{given} was given as a policy; give instances of Policy, such as RateLimit('10/second')"
+                f"the class {name} was given as a policy; give an instance: {name}(...)"
+            )
+        if not isinstance(policy, Policy):
+            raise ConfigurationError(
+                f"a {type(policy).__name__} was given as a policy; give instances of Policy, such as "
+                "RateLimit('10/second')"
             )
     for kind, count in Counter(type(p) for p in policies if p.single).items():
         if count > 1:

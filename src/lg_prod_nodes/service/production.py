@@ -8,7 +8,6 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from copy import copy
-from difflib import get_close_matches
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,6 +17,7 @@ from langgraph.pregel import Pregel
 from pydantic import SecretStr
 
 from lg_prod_nodes.attach.harden import harden
+from lg_prod_nodes.core.advice import did_you_mean
 from lg_prod_nodes.core.clock import SYSTEM_CLOCK, Clock
 from lg_prod_nodes.core.errors import ConfigurationError
 from lg_prod_nodes.core.policy import Policy, resources_of
@@ -235,6 +235,5 @@ def _check_options(graph: object, options: Mapping[str, Any]) -> None:
             )
     known = inspect.signature(StateGraph.compile).parameters
     for name in options.keys() - known:
-        close = get_close_matches(name, known, n=1)
-        advice = f"did you mean {close[0]}?" if close else f"give some of {', '.join(known)}"
+        advice = did_you_mean(name, [n for n in known if n != "self"], "give some of")
         raise ConfigurationError(f"{name} is no option of Production or of compile(); {advice}")

@@ -1,0 +1,51 @@
+"""Checks that policies of the user's own keep the contract: what they return, and what they await."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lg_prod_nodes.core.call import Call, Handler
+from lg_prod_nodes.core.engine import Wrap, foreign_await
+from lg_prod_nodes.core.errors import ConfigurationError
+from lg_prod_nodes.core.policy import Policy
+
+_PACKAGE = __name__.partition(".")[0]
+_NO_LOOP = "no running event loop"
+
+
+def wrap_of(policy: Policy) -> Wrap:
+    """A policy's `wrap`, with the contract checked around it where the method is not one of this library's."""
+    module: str = type(policy).wrap.__module__
+    return policy.wrap if module.partition(".")[0] == _PACKAGE else _checked(policy)
+
+
+def _checked(policy: Policy) -> Wrap:
+    name = type(policy).__name__
+
+    async def wrap(call: Call, handler: Handler) -> Any:
+        given: Any = None
+        raised: BaseException | None = None
+
+        async def noted(inner: Call) -> Any:
+            nonlocal given, raised
+            try:
+                given = await handler(inner)
+            except BaseException as error:
+                raised = error
+                raise
+            return given
+
+        try:
+            result = await policy.wrap(call, noted)
+        except RuntimeError as error:
+            if call.blocking and error is not raised and str(error) == _NO_LOOP:
+                raise foreign_await("something that needs an event loop", name) from error
+            raise
+        if result is None and given is not None:
+            raise ConfigurationError(
+                f"{name}.wrap returned nothing, although the call gave a result; end it with "
+                "`return await handler(call)`, or return what stands in for the result"
+            )
+        return result
+
+    return wrap
