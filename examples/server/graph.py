@@ -83,5 +83,5 @@ builder.add_node("refund", ToolNode([refund]))
 builder.add_edge(START, "answer")
 builder.add_edge("refund", "answer")
 
-policies = [CaptureErrors(), RateLimit("5/minute", by=by_user), Redact()]
+policies = [CaptureErrors(), RateLimit("5/minute", by=by_user, anonymous="share"), Redact()]
 graph = harden(builder, policies)

@@ -4,6 +4,7 @@ from .attach.as_middleware import as_middleware as as_middleware
 from .attach.as_node import as_node as as_node
 from .attach.guard import guard as guard
 from .attach.harden import harden as harden
+from .attach.reported import reported as reported
 from .core.call import Call as Call
 from .core.call import Handler as Handler
 from .core.clock import Clock as Clock
@@ -136,6 +137,8 @@ from .stores.limits.store import LimitStore as LimitStore
 from .stores.vault.store import Vault as Vault
 from .telemetry.prometheus import metrics_text as metrics_text
 
+__version__: str
+
 __all__ = [
     "Account",
     "AccountStore",
@@ -218,6 +221,7 @@ __all__ = [
     "is_transient",
     "metrics_text",
     "rate_limit_headers",
+    "reported",
     "retry_after_of",
     "store",
     "trace_headers",

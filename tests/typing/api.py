@@ -23,6 +23,7 @@ from lg_prod_nodes import (
     Fallback,
     Handler,
     Health,
+    LimitState,
     Metrics,
     Policy,
     Production,
@@ -31,6 +32,7 @@ from lg_prod_nodes import (
     Redact,
     RetryBudget,
     Run,
+    RunReport,
     Usage,
     as_middleware,
     as_node,
@@ -41,6 +43,7 @@ from lg_prod_nodes import (
     harden,
     health_app,
     is_transient,
+    reported,
 )
 from lg_prod_nodes.core.report import Kind
 
@@ -100,6 +103,10 @@ async def service() -> None:
         assert_type(run.report.usage, Usage)
     with Production(builder) as app:
         app.invoke({"text": "hi"})
+        _, report = reported(app).invoke({"text": "hi"}, context={"user_id": "ada"})
+        assert_type(report, RunReport)
+        assert_type(report.limits["RateLimit"], LimitState)
+        assert_type(report.limits[:1], list[LimitState])
 
 
 def in_a_node() -> None:

@@ -6,7 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, SupportsIndex, get_args, overload
 
 from lg_prod_nodes.core.usage import Usage
 
@@ -131,13 +131,47 @@ class LimitState:
     reset: float
 
 
+class Limits(list[LimitState]):
+    """The states of limits, in the order in which they were first checked, also by name.
+
+    `limits["RateLimit"]` is the state of the one limit of that policy; of several, each is found by the policy's name
+    and its text, `limits["RateLimit", "10 per second"]`. `RateLimit(name=...)` tells policies apart.
+    """
+
+    @overload
+    def __getitem__(self, which: SupportsIndex | str | tuple[str, str], /) -> LimitState: ...
+    @overload
+    def __getitem__(self, which: slice, /) -> list[LimitState]: ...
+    def __getitem__(self, which: Any, /) -> Any:
+        """The limit at a place, or of a name."""
+        if not isinstance(which, (str, tuple)):
+            return super().__getitem__(which)
+        named = self._named(which)
+        if len(named) == 1:
+            return named[0]
+        known = ", ".join(f"limits[{s.policy!r}, {s.limit!r}]" for s in named or self) or "no limit"
+        raise KeyError(f"{which!r} names {len(named)} limits; the run checked {known}")
+
+    def __contains__(self, item: object, /) -> bool:
+        """Whether a limit of that name was checked."""
+        return (
+            bool(self._named(item))
+            if isinstance(item, (str, tuple))
+            else super().__contains__(item)
+        )
+
+    def _named(self, which: object) -> list[LimitState]:
+        return [state for state in self if which in (state.policy, (state.policy, state.limit))]
+
+
 @dataclass(slots=True)
 class RunReport:
     """What the policies know of a run, during and after it.
 
     Attributes:
         outcome: How the run ended, `None` until then.
-        limits: The state of each rate limit when it was last checked, in the order in which they were first checked.
+        limits: The state of each rate limit when it was last checked, in the order in which they were first checked;
+            also by name, `limits["RateLimit"]`, see `Limits`.
         budgets: What is available of each budget, in its own unit, as in `{"TokenBudget": 1200}`.
         usage: Tokens of the run's model calls.
         found: How often content of each entity or category was found.
@@ -146,7 +180,7 @@ class RunReport:
     """
 
     outcome: Outcome | None = None
-    limits: list[LimitState] = field(default_factory=list)
+    limits: Limits = field(default_factory=Limits)
     budgets: dict[str, float] = field(default_factory=dict)
     usage: Usage = field(default_factory=Usage)
     found: Counter[str] = field(default_factory=Counter)
