@@ -273,7 +273,7 @@ def test_what_cannot_work_is_refused_before_anything_is_opened() -> None:
 
 
 def test_an_unknown_option_is_refused_with_the_one_that_was_meant() -> None:
-    with pytest.raises(ConfigurationError, match=r"nmae is no option .*; did you mean name\?"):
+    with pytest.raises(ConfigurationError, match=r"nmae is no option .*; did you mean 'name'\?"):
         Production(builder(), nmae="desk")
     with pytest.raises(ConfigurationError, match=r"give some of .*interrupt_before"):
         Production(builder(), xyz=1)

@@ -24,21 +24,21 @@ def _checked(policy: Policy) -> Wrap:
 
     async def wrap(call: Call, handler: Handler) -> Any:
         given: Any = None
-        raised: BaseException | None = None
+        raised: list[BaseException] = []
 
         async def noted(inner: Call) -> Any:
-            nonlocal given, raised
+            nonlocal given
             try:
                 given = await handler(inner)
             except BaseException as error:
-                raised = error
+                raised.append(error)
                 raise
             return given
 
         try:
             result = await policy.wrap(call, noted)
         except RuntimeError as error:
-            if call.blocking and error is not raised and str(error) == _NO_LOOP:
+            if call.blocking and error not in raised and str(error) == _NO_LOOP:
                 raise foreign_await("something that needs an event loop", name) from error
             raise
         if result is None and given is not None:
