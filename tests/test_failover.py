@@ -123,7 +123,7 @@ def test_a_store_asks_again_on_a_new_connection(dsn: str) -> None:
             return drive(store.acquire(limits, "ada", blocking=True)).windows[0].remaining
 
         acquire()
-        pool: Any = store._place._windows._postgres._pool  # type: ignore[attr-defined]
+        pool: Any = store._backend._windows._postgres._pool  # type: ignore[attr-defined]
         demote(pool, pool.max_size)
         assert acquire() == 8
         with everywhere_read_only(dsn):

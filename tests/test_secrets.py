@@ -126,7 +126,7 @@ def test_a_policy_with_a_url_can_be_compared_and_copied() -> None:
     limit = RateLimit("1/second", store=GONE_REDIS)
     assert limit.store == SecretStr(GONE_REDIS)
     assert copy.copy(limit).store == limit.store
-    assert RateLimit("1/second", store=SecretStr("memory://")).kept.local is not None
+    assert RateLimit("1/second", store=SecretStr("memory://")).store_in_use.local is not None
 
 
 def test_keys_are_taken_as_settings_have_them() -> None:

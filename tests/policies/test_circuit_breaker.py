@@ -332,8 +332,8 @@ async def test_nodes_of_one_name_in_two_graphs_have_circuits_of_their_own(dsn: s
     shared = CircuitBreaker(minimum=1, store=dsn, by=lambda call: "the search")
     assert await in_production(dsn, shared, name="desk") == "ConnectionError"
     assert await in_production(dsn, shared, name="shop") == "CircuitOpen"
-    breaker.kept.close()
-    shared.kept.close()
+    breaker.store_in_use.close()
+    shared.store_in_use.close()
 
 
 @pytest.mark.parametrize(

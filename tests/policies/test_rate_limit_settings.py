@@ -50,7 +50,7 @@ def test_settings_that_cannot_work_are_refused_while_building(
 def test_the_store_s_password_does_not_show() -> None:
     limit = RateLimit("1/second", store="valkey://ann:hunter2@localhost:1")
 
-    assert "hunter2" not in f"{limit!r} {limit.kept!r} {limit.kept}"
+    assert "hunter2" not in f"{limit!r} {limit.store_in_use!r} {limit.store_in_use}"
 
 
 def test_a_limit_can_be_copied_and_sent_elsewhere() -> None:

@@ -76,7 +76,7 @@ def test_the_store_takes_over_again(valkey_url: str, monkeypatch: pytest.MonkeyP
     graph = harden(one(notes("ran")), [limit]).compile()
 
     with monkeypatch.context() as patch:
-        patch.setattr(store._place, "decide", _down)
+        patch.setattr(store._backend, "decide", _down)
         graph.invoke({"log": []})
         with pytest.raises(RateLimitExceeded):
             graph.invoke({"log": []})
@@ -103,12 +103,12 @@ def test_a_correction_that_cannot_be_stored_fails_no_call(
 ) -> None:
     store, told = LimitStore(valkey_url), Run()
     limit = RateLimit("100/minute", cost=by_tokens, store=store)
-    decide = store._place.decide
+    decide = store._backend.decide
 
     def lost(*args: Any, forced: bool = False, **options: Any) -> Any:
         return _down() if forced else decide(*args, **options)
 
-    monkeypatch.setattr(store._place, "decide", lost)
+    monkeypatch.setattr(store._backend, "decide", lost)
     graph = harden(one(asks(model)), [limit]).compile()
     result = graph.invoke({"messages": ["hello " * 9]}, control=told)
     store.close()

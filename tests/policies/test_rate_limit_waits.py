@@ -134,7 +134,7 @@ async def test_a_newcomer_does_not_pass_those_who_wait(timeline: Timeline) -> No
 
 async def test_a_newcomer_that_cannot_wait_is_refused_while_others_do(timeline: Timeline) -> None:
     limit = RateLimit("1/second", max_wait=60)
-    impatient = RateLimit("1/second", store=limit.kept)
+    impatient = RateLimit("1/second", store=limit.store_in_use)
     callers = Callers(limit, timeline)
     tasks = start(*(callers.call(name) for name in "ab"))
     await timeline.run(1.0005)
@@ -179,4 +179,4 @@ async def test_who_gives_up_makes_room_for_the_next(timeline: Timeline) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
     assert callers.passed == [("a", 0.0), ("c", 10.0)]
-    assert callers.limit.kept._lines._lines == {}
+    assert callers.limit.store_in_use._lines._lines == {}

@@ -40,7 +40,7 @@ from lg_prod_nodes.databases.postgres import Postgres
 from lg_prod_nodes.databases.redis import Redis
 from lg_prod_nodes.databases.timings import LISTENERS
 from lg_prod_nodes.stores.circuits.store import CircuitStore
-from lg_prod_nodes.stores.limits.redis import RedisPlace
+from lg_prod_nodes.stores.limits.redis import RedisLimits
 
 NODES = ("plan", "work", "finish")
 TIMEOUT = 1.0  # of the stores
@@ -147,7 +147,7 @@ class Watch:
             for owner, name, kind in (
                 (Postgres, "rows", "store in Postgres"),
                 (Redis, "told", "store in Valkey"),
-                (RedisPlace, "decide", "store in Valkey"),
+                (RedisLimits, "decide", "store in Valkey"),
             ):
                 stack.enter_context(mock.patch.object(owner, name, self._timed(owner, name, kind)))
             yield

@@ -41,7 +41,7 @@ class Asked:
 
 
 def in_memory(request: pytest.FixtureRequest) -> tuple[str, Callable[[AccountStore], None]]:
-    return "memory://", lambda store: store._place.forked()
+    return "memory://", lambda store: store._backend.forked()
 
 
 def in_postgres(request: pytest.FixtureRequest) -> tuple[str, Callable[[AccountStore], None]]:

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from lg_prod_nodes.stores.accounts.account import Account, Balance
-from lg_prod_nodes.stores.accounts.asking import Question
+from lg_prod_nodes.stores.accounts.asking import BlockingStep
 from lg_prod_nodes.stores.accounts.store import AccountStore
 
 ADA = Account("ada", limit=1000)
@@ -57,7 +57,7 @@ async def test_an_answer_that_came_just_before_is_given_back_too() -> None:
         given_back.append(outcome)
         done.set()
 
-    asked = asyncio.create_task(Question(step, undo).answer())
+    asked = asyncio.create_task(BlockingStep(step, undo).answer())
     await asyncio.sleep(0)
     came.wait(10)  # and the event loop does not hear of it before the cancellation
     asked.cancel()
@@ -69,7 +69,7 @@ async def test_an_answer_that_came_just_before_is_given_back_too() -> None:
 
 async def test_who_is_not_cancelled_keeps_the_answer_and_hears_of_errors() -> None:
     given_back: list[Any] = []
-    assert await Question(lambda: 1, given_back.append).answer() == 1
+    assert await BlockingStep(lambda: 1, given_back.append).answer() == 1
     with pytest.raises(ZeroDivisionError):
-        await Question(lambda: 1 // 0, given_back.append).answer()
+        await BlockingStep(lambda: 1 // 0, given_back.append).answer()
     assert given_back == []

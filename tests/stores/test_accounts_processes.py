@@ -168,7 +168,7 @@ def test_a_settlement_that_failed_is_made_up_for(
     store: AccountStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reservation = reserve(store, 10, lease=0.3)
-    native, tried = store._place.settle, Event()
+    native, tried = store._backend.settle, Event()
 
     def fails_once(*args: Any) -> Any:
         if tried.is_set():
@@ -176,7 +176,7 @@ def test_a_settlement_that_failed_is_made_up_for(
         tried.set()
         raise StoreUnavailable
 
-    monkeypatch.setattr(store._place, "settle", fails_once)
+    monkeypatch.setattr(store._backend, "settle", fails_once)
     with pytest.raises(StoreUnavailable):
         settle(store, reservation, 4)
     deadline = time.monotonic() + 30
@@ -192,10 +192,10 @@ def test_only_a_lease_that_still_holds_is_renewed(
     store = AccountStore(url, timeout=30)
     held, lost = reserve(store, 10), reserve(store, 20, charge="c")
     again = reserve(store, 30, charge="c")
-    store._place.renew([held, lost])
+    store._backend.renew([held, lost])
     assert balance(store) == Balance(reserved=40)
     expire(store)
-    store._place.renew([held, lost, again])
+    store._backend.renew([held, lost, again])
 
     assert balance(store) == Balance()
     store.close()
@@ -220,7 +220,7 @@ def test_nobody_renews_what_another_holds(store: AccountStore, dsn: str) -> None
     again = reserve(store, 20, charge="c")
     for held, is_renewed in ((lost, False), (again, True)):
         admin(dsn, "UPDATE lg_prod_nodes_charges SET leased_until = now() + interval '9 s'")
-        store._place.renew([held])
+        store._backend.renew([held])
         renewed = "SELECT leased_until > now() + interval '10 s' FROM lg_prod_nodes_charges"
         assert admin(dsn, renewed) == [(is_renewed,)]
 
@@ -329,10 +329,10 @@ def test_a_restart_of_the_database_fails_no_call(store: AccountStore, dsn: str) 
 def test_asking_a_step_twice_counts_once(store: AccountStore) -> None:
     reservation = reserve(store, 10)
     for _ in range(2):
-        store._place.reserve(reservation)
+        store._backend.reserve(reservation)
     assert balance(store) == Balance(reserved=10)
     for _ in range(2):
-        store._place.settle(reservation, 5)
+        store._backend.settle(reservation, 5)
 
     assert balance(store) == Balance(spent=5)
 
@@ -369,7 +369,7 @@ def test_what_is_over_is_swept_away_a_little_at_a_time(
     store: AccountStore, dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_accounts_postgres, "_SWEEP_EVERY", 4)
-    store._place._until_sweep = 100
+    store._backend._until_sweep = 100
     for number in range(5):
         account = Account(f"old {number}", 100, 60)
         settle(store, reserve(store, 10, account, charge="c"), 5)
@@ -382,7 +382,7 @@ def test_what_is_over_is_swept_away_a_little_at_a_time(
     monkeypatch.setattr(_accounts_postgres, "_SWEPT", 3)
     left = []
     for _ in range(3):
-        store._place._until_sweep = 0
+        store._backend._until_sweep = 0
         reserve(store, 1, Account("other", 100))
         left.append(admin(dsn, "SELECT count(*) FROM lg_prod_nodes_accounts")[0][0])
 
@@ -411,7 +411,7 @@ def test_threads_lose_nothing_in_memory() -> None:
 def test_what_is_over_is_forgotten_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     time = 0.0
     store = AccountStore()
-    store._place = place = MemoryAccounts(lambda: time)
+    store._backend = place = MemoryAccounts(lambda: time)
     for number in range(20):
         settle(store, reserve(store, 10, Account(f"{number}", 10, 60), charge="c"), 5)
     open_still = reserve(store, 10, Account("open", 10, 60))

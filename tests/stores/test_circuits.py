@@ -18,9 +18,9 @@ from lg_prod_nodes.core.call import Call
 from lg_prod_nodes.core.engine import drive
 from lg_prod_nodes.core.run import Run
 from lg_prod_nodes.stores.circuits import store as circuits
-from lg_prod_nodes.stores.circuits.circuit import Circuit, Entry, Rules, enter, leave
+from lg_prod_nodes.stores.circuits.circuit import Circuit, CircuitRules, Verdict, enter, leave
 
-RULES = Rules(ratio=0.5, minimum=4, window=10.0, open_for=30.0, probes=2)
+RULES = CircuitRules(ratio=0.5, minimum=4, window=10.0, open_for=30.0, probes=2)
 SERVES, FAILS, LIMITS = "ok", "failed", "limited"
 
 
@@ -57,7 +57,7 @@ def opened() -> Circuit:
     return told(FAILS, FAILS, FAILS, FAILS)
 
 
-def entries(circuit: Circuit, now: float, number: int) -> tuple[Circuit, list[Entry]]:
+def entries(circuit: Circuit, now: float, number: int) -> tuple[Circuit, list[Verdict]]:
     seen = []
     for _ in range(number):
         circuit, entry = enter(circuit, RULES, now, patience=0.0)
@@ -189,7 +189,7 @@ class Bucket(Quota):
 def served_share(provider: Quota, *, load: float, seconds: float) -> tuple[float, float]:
     """Which share of its quota a provider serves, and of its calls it refuses, under so many times the quota."""
     draw, circuit, now, asked = random.Random(7), Circuit(), 0.0, 0
-    events: list[tuple[float, int, float | None, Entry | None, bool]] = []
+    events: list[tuple[float, int, float | None, Verdict | None, bool]] = []
     rate = load * provider.quota / provider.seconds
     while now < seconds:
         now += draw.expovariate(rate)
@@ -308,7 +308,7 @@ def test_of_all_who_come_at_once_only_a_round_s_probes_pass(url: str) -> None:
     def come(number: int) -> bool:
         store = stores[number % len(stores)]
         barrier.wait()
-        entry: Entry = change(store, lambda at: enter(at, RULES, 30.0, patience=0.0))
+        entry: Verdict = change(store, lambda at: enter(at, RULES, 30.0, patience=0.0))
         return entry.admitted
 
     with ThreadPoolExecutor(8) as pool:

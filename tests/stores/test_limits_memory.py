@@ -13,7 +13,7 @@ from limits.storage import MemoryStorage
 from limits.strategies import STRATEGIES as LIMITERS
 from tests.stores.conftest import START
 
-from lg_prod_nodes.stores.limits.memory import MemoryPlace
+from lg_prod_nodes.stores.limits.memory import MemoryLimits
 from lg_prod_nodes.stores.limits.store import STRATEGIES, Strategy, parse_limits
 
 SECONDS = st.floats(0, 25) | st.sampled_from([0.0, 0.5, 5.0, 10.0, 10.001, 20.0])
@@ -40,7 +40,7 @@ class Still(MemoryStorage):
 def test_decides_as_limits_does(
     strategy: Strategy, start: float, amount: int, calls: list[tuple[float, str, int]]
 ) -> None:
-    place, items = MemoryPlace(strategy), parse_limits(f"{amount} per 10 seconds")
+    place, items = MemoryLimits(strategy), parse_limits(f"{amount} per 10 seconds")
     limiter = LIMITERS[strategy](Still())
 
     with time_machine.travel(START + start, tick=False) as traveller:
@@ -69,7 +69,7 @@ def test_decides_as_limits_does(
 def test_takes_from_all_limits_or_from_none(
     strategy: Strategy, calls: list[tuple[float, str, int]], amounts: tuple[int, int]
 ) -> None:
-    place = MemoryPlace(strategy)
+    place = MemoryLimits(strategy)
     items = parse_limits("{} per 10 seconds;{} per minute".format(*amounts))
     with time_machine.travel(START, tick=False) as traveller:
         for seconds, who, cost in calls:
@@ -90,7 +90,7 @@ def test_never_over_the_amount_in_any_window(
     amount: int, calls: list[tuple[float, int, int]]
 ) -> None:
     """Whatever a call turns out to have cost, as far as it was not more than asked for."""
-    place, items = MemoryPlace("moving-window"), parse_limits(f"{amount} per 10 seconds")
+    place, items = MemoryLimits("moving-window"), parse_limits(f"{amount} per 10 seconds")
     spent: list[tuple[float, int]] = []
 
     with time_machine.travel(START, tick=False) as traveller:
@@ -108,7 +108,7 @@ def test_never_over_the_amount_in_any_window(
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_waits_as_long_as_it_takes(strategy: Strategy, traveller: time_machine.Traveller) -> None:
-    place, items = MemoryPlace(strategy), parse_limits("10 per 10 seconds")
+    place, items = MemoryLimits(strategy), parse_limits("10 per 10 seconds")
     for cost in (3, 4, 3, 1, 8, 2, 10, 10):
         decision = place.decide(items, "ada", cost)
         if not decision.admitted:
@@ -124,7 +124,7 @@ def test_waits_as_long_as_it_takes(strategy: Strategy, traveller: time_machine.T
 def test_keys_that_are_idle_are_forgotten(
     strategy: Strategy, traveller: time_machine.Traveller
 ) -> None:
-    place, items = MemoryPlace(strategy), parse_limits("5/minute;9/hour")
+    place, items = MemoryLimits(strategy), parse_limits("5/minute;9/hour")
     for number in range(1000):
         place.decide(items, f"user {number}", once=f"{number}", remember=60)
     traveller.shift(2 * 3600)
@@ -132,7 +132,7 @@ def test_keys_that_are_idle_are_forgotten(
         place.decide(items, "ada", 1, once=f"ada {time.time()}", remember=60)
         traveller.shift(0.001)
 
-    assert [len(kept) for kept in place._kept.values()] == [1, 1]
+    assert [len(keys) for keys in place._windows.values()] == [1, 1]
     assert len(place._charged) < 600
 
 
@@ -140,7 +140,7 @@ def test_keys_that_are_idle_are_forgotten(
 def test_a_window_in_use_is_not_forgotten(
     strategy: Strategy, traveller: time_machine.Traveller
 ) -> None:
-    place, items = MemoryPlace(strategy), parse_limits("5/hour")
+    place, items = MemoryLimits(strategy), parse_limits("5/hour")
     place.decide(items, "ada", 5)
     for number in range(50):
         place.decide(items, f"user {number}")

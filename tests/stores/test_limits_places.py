@@ -120,7 +120,7 @@ def test_a_place_that_was_down_is_not_asked_for_a_while(
 
     with LimitStore(valkey_url, pause=3.0) as store:
         with monkeypatch.context() as patch:
-            patch.setattr(store._place, "decide", down)
+            patch.setattr(store._backend, "decide", down)
             for now[0] in (100.0, 100.1, 102.9, 103.1):
                 with pytest.raises(StoreUnavailable):
                     ask(store)

@@ -15,7 +15,7 @@ from lg_prod_nodes import CircuitStore, LimitStore
 def test_a_place_that_a_store_has_left_is_forgotten(kind: Any, dsn: str) -> None:
     store = kind()
     store.open(dsn)
-    left = weakref.ref(store._place)
+    left = weakref.ref(store._backend)
 
     store.close()
     gc.collect()

@@ -20,8 +20,8 @@ from tests.stores.conftest import START, Later
 
 from lg_prod_nodes import ConfigurationError, StoreUnavailable
 from lg_prod_nodes.stores.limits.limits_storage import AsyncPostgresStorage, PostgresStorage
-from lg_prod_nodes.stores.limits.memory import MemoryPlace
-from lg_prod_nodes.stores.limits.postgres import PostgresPlace
+from lg_prod_nodes.stores.limits.memory import MemoryLimits
+from lg_prod_nodes.stores.limits.postgres import PostgresLimits
 from lg_prod_nodes.stores.limits.store import STRATEGIES, Strategy, parse_limits
 
 EVERY_STRATEGY = pytest.mark.parametrize("strategy", STRATEGIES)
@@ -127,7 +127,7 @@ def test_decides_as_memory_does(
     dsn, clock = frozen_dsn
     clock.reset()
     clock.pass_(0.0137)  # where no weight is a whole number, which rounding could take for less
-    places = [MemoryPlace(strategy), PostgresPlace(dsn, strategy, 5.0)]
+    places = [MemoryLimits(strategy), PostgresLimits(dsn, strategy, 5.0)]
     items = parse_limits("6 per 10 seconds;9 per minute")
 
     try:

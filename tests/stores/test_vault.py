@@ -54,10 +54,10 @@ class Spy:
     """Counts the round trips of a vault."""
 
     def __init__(self, vault: Vault) -> None:
-        self.place: Any = vault._place
+        self.place: Any = vault._backend
         self.asked: list[str] = []
         self.broken = False
-        vault._place = self
+        vault._backend = self
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         def ask(*arguments: Any) -> Any:
@@ -171,7 +171,7 @@ def test_what_collides_gets_a_longer_token(vault: Vault, alike: Callable[[int], 
     assert [len(token) for token in tokens] == [24, 32, 48]
 
     with Vault(key=KEY) as other:  # which has learnt nothing of it
-        other._place = vault._place
+        other._backend = vault._backend
         assert tokenize(other, "ada", "c") == tokens[2:]
         assert tokenize(other, "ada", "b", "c", "a") == [tokens[1], tokens[2], tokens[0]]
         assert other.restore("ada", "".join(tokens)) == "abc"

@@ -507,7 +507,7 @@ def test_a_silent_database_is_not_waited_for(
 
 def test_one_thread_that_connects_without_end_holds_no_other(dsn: str) -> None:
     vault = Vault(dsn, key=KEY, timeout=0.1)
-    connecting = vault._place._postgres._lock  # type: ignore[attr-defined]
+    connecting = vault._backend._postgres._lock  # type: ignore[attr-defined]
     with connecting, pytest.raises(StoreUnavailable) as error:
         vault.forget("ada")
     assert "still connecting" in f"{error.value.__cause__}"

@@ -190,7 +190,7 @@ def _redis(url: SecretStr, seconds: float) -> Iterator[Finding]:
     parts = urlsplit(url.get_secret_value())
     where = f"the server at {parts.hostname}:{parts.port or 6379}"
     try:
-        about: dict[str, Any] = server.told(server.client.info)
+        about: dict[str, Any] = server.ask(server.client.info)
     except StoreUnavailable as error:
         yield _unreachable("Redis", where, error)
         return

@@ -56,8 +56,8 @@ def scheme_of(url: Secret) -> str:
 
 def bare(error: E) -> E:
     """An error, and those that led to it, without their frames: a driver's have the password in their variables."""
-    led: BaseException | None = error
-    while led is not None:
-        led.__traceback__ = None
-        led = led.__cause__ or led.__context__
+    link: BaseException | None = error
+    while link is not None:
+        link.__traceback__ = None
+        link = link.__cause__ or link.__context__
     return error

@@ -73,7 +73,7 @@ class Postgres:
         Raises:
             StoreUnavailable: There is no answer in time, or the statement fails.
         """
-        with self._told(), self._silence.asking():
+        with self._errors_translated(), self._silence.asking():
             return self._answer(query, values)
 
     def run(self, statement: str) -> None:
@@ -82,7 +82,11 @@ class Postgres:
         Raises:
             StoreUnavailable: It does not end in time, or fails.
         """
-        with self._told(), self._silence.asking(), self._opened().connection() as connection:
+        with (
+            self._errors_translated(),
+            self._silence.asking(),
+            self._opened().connection() as connection,
+        ):
             connection.execute(cast(Any, statement))
 
     def set_up(self) -> None:
@@ -91,7 +95,7 @@ class Postgres:
         Raises:
             StoreUnavailable: The database cannot be reached in time, or this user may not make tables.
         """
-        with self._told():
+        with self._errors_translated():
             self._set_up()
 
     def close(self) -> None:
@@ -119,7 +123,7 @@ class Postgres:
             return _ask(pool, query, values)
 
     @contextmanager
-    def _told(self) -> Generator[None]:
+    def _errors_translated(self) -> Generator[None]:
         try:
             yield
         except Error as error:

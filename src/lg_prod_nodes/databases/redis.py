@@ -55,7 +55,7 @@ class Redis:
                 f"the {self._scheme} URL cannot be read; write {self._scheme}://user:password@host:6379/0"
             ) from None
 
-    def told(self, ask: Callable[[], T]) -> T:
+    def ask(self, command: Callable[[], T]) -> T:
         """What the server answers.
 
         Raises:
@@ -63,7 +63,7 @@ class Redis:
         """
         try:
             with self._silence.asking():
-                return ask()
+                return command()
         except ValkeyError as error:
             if isinstance(error, Silent):
                 forget_idle(self.client)

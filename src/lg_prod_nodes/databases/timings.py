@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary, WeakSet
 C = TypeVar("C", bound=type[Any])
 
 
-class Pool(Protocol):
+class MeasuredPool(Protocol):
     """A pool of connections, such as psycopg's."""
 
     def get_stats(self) -> dict[str, int]:
@@ -30,7 +30,7 @@ class Listener(Protocol):
 
 LISTENERS: WeakSet[Listener] = WeakSet()
 
-POOLS: WeakKeyDictionary[Pool, str] = WeakKeyDictionary()
+POOLS: WeakKeyDictionary[MeasuredPool, str] = WeakKeyDictionary()
 """The pools that are open, and what they are for."""
 
 
@@ -63,7 +63,7 @@ def _timed(method: Callable[..., Any], store: str, operation: str) -> Callable[.
             failed = False
             return result
         finally:
-            _tell(store, operation, start, failed=failed)
+            _report(store, operation, start, failed=failed)
 
     return measured
 
@@ -77,12 +77,12 @@ def _timed_async(method: Callable[..., Any], store: str, operation: str) -> Call
             failed = False
             return result
         finally:
-            _tell(store, operation, start, failed=failed)
+            _report(store, operation, start, failed=failed)
 
     return measured
 
 
-def _tell(store: str, operation: str, start: float, *, failed: bool) -> None:
+def _report(store: str, operation: str, start: float, *, failed: bool) -> None:
     seconds = time.perf_counter() - start
     for listener in list(LISTENERS):
         listener.operated(store, operation, seconds, failed=failed)

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from lg_prod_nodes.ledger.entries import Entry, UsageRow
-from lg_prod_nodes.ledger.memory import MemoryPlace
-from lg_prod_nodes.ledger.postgres import PostgresPlace
+from lg_prod_nodes.ledger.memory import MemoryEntries
+from lg_prod_nodes.ledger.postgres import PostgresEntries
 from lg_prod_nodes.ledger.query import Query
 
 
-class BothPlaces:
+class CombinedEntries:
     """Entries where they were begun, in memory or in Postgres, summed together.
 
     Args:
@@ -19,7 +19,7 @@ class BothPlaces:
         postgres: All others.
     """
 
-    def __init__(self, memory: MemoryPlace, postgres: PostgresPlace) -> None:
+    def __init__(self, memory: MemoryEntries, postgres: PostgresEntries) -> None:
         self._memory, self._postgres = memory, postgres
 
     @property
@@ -34,7 +34,7 @@ class BothPlaces:
 
     def put(self, entry: Entry) -> None:
         """Write an entry where its call was begun."""
-        self._place_of(entry).put(entry)
+        self._backend_of(entry).put(entry)
 
     def keep(self, task: str, execution: str, at: datetime) -> None:
         """Write that an execution of a task is the one that counts, wherever the others are."""
@@ -44,13 +44,15 @@ class BothPlaces:
     def settle(self, entries: Iterable[Entry]) -> None:
         """Write what became known of entries in doubt."""
         known = list(entries)
-        for place in (self._memory, self._postgres):
-            place.settle([entry for entry in known if self._place_of(entry) is place])
+        for backend in (self._memory, self._postgres):
+            backend.settle([entry for entry in known if self._backend_of(entry) is backend])
 
     def entries(self, query: Query, *, in_doubt: bool = False) -> list[Entry]:
         """The entries asked for, the oldest first."""
-        places = (self._memory, self._postgres)
-        found = [entry for place in places for entry in place.entries(query, in_doubt=in_doubt)]
+        backends = (self._memory, self._postgres)
+        found = [
+            entry for backend in backends for entry in backend.entries(query, in_doubt=in_doubt)
+        ]
         return sorted(found, key=lambda entry: entry.at)
 
     def sums(self, query: Query) -> list[UsageRow]:
@@ -72,7 +74,7 @@ class BothPlaces:
         """Send what waits, within a bounded time, and close the connections."""
         self._postgres.close()
 
-    def _place_of(self, entry: Entry) -> MemoryPlace | PostgresPlace:
+    def _backend_of(self, entry: Entry) -> MemoryEntries | PostgresEntries:
         return self._memory if self._memory.has(entry.id) else self._postgres
 
 

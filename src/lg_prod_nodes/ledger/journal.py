@@ -37,7 +37,7 @@ class _File:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Records in the order in which they were written, up to a place in a file."""
+    """Records in the order in which they were written, up to an offset in a file."""
 
     records: list[Record]
     file: _File

@@ -18,7 +18,7 @@ from lg_prod_nodes.core.secret import Secret, hidden, revealed
 from lg_prod_nodes.core.usage import Usage
 from lg_prod_nodes.databases.sharing import Sharing
 from lg_prod_nodes.ledger.entries import Dimension, Entry, UsageRow
-from lg_prod_nodes.ledger.memory import MemoryPlace
+from lg_prod_nodes.ledger.memory import MemoryEntries
 from lg_prod_nodes.ledger.price_table import Price, PriceTable, pricing
 from lg_prod_nodes.ledger.query import Query, When, Where, query
 
@@ -72,21 +72,21 @@ class Ledger(Resource):
         self._retention, self._journal, self._timeout = retention, journal, timeout
         self._is_placed = postgres is not None
         self._sharing = Sharing("Ledger")
-        self._memory, self._database = MemoryPlace(max_entries), hidden(_IN_MEMORY)
-        self._place: _Place = self._memory
+        self._memory, self._database = MemoryEntries(max_entries), hidden(_IN_MEMORY)
+        self._backend: _LedgerBackend = self._memory
         if database != self._database:
             self._put(database)
 
     def _put(self, database: SecretStr) -> None:
-        from lg_prod_nodes.ledger.postgres import PostgresPlace
+        from lg_prod_nodes.ledger.postgres import PostgresEntries
 
-        place = PostgresPlace(database, self._journal, self._retention, self._timeout)
-        weakref.finalize(self, place.close)  # at the interpreter's exit too
-        self._database, self._place = database, place
+        backend = PostgresEntries(database, self._journal, self._retention, self._timeout)
+        weakref.finalize(self, backend.close)  # at the interpreter's exit too
+        self._database, self._backend = database, backend
         if not self._memory.is_empty:
-            from lg_prod_nodes.ledger.both import BothPlaces
+            from lg_prod_nodes.ledger.both import CombinedEntries
 
-            self._place = BothPlaces(self._memory, place)
+            self._backend = CombinedEntries(self._memory, backend)
 
     def open(self, database: Secret | None = None) -> None:
         """Store further entries in a Postgres, unless another backend was given; sums include earlier ones.
@@ -98,27 +98,27 @@ class Ledger(Resource):
         if database is None or self._is_placed or not self._sharing.join(database):
             return
         if hidden(database) != self._database:
-            self._place.close()
+            self._backend.close()
             self._put(hidden(database))
 
     @property
     def is_in_memory(self) -> bool:
         """Whether entries are stored in this process alone, so that writing one takes no time."""
-        return self._place is self._memory
+        return self._backend is self._memory
 
     @property
     def unsent(self) -> int:
         """How many bytes of this process's journal the database has not got yet; grows while it is down."""
-        return self._place.unsent
+        return self._backend.unsent
 
     @property
     def lag(self) -> float:
         """Seconds for which the oldest entry of this process's journal has waited; grows while the database is down."""
-        return self._place.lag
+        return self._backend.lag
 
     def begin(self, entry: Entry) -> None:
         """Note that a call begins, with an estimate of what it will spend."""
-        self._place.put(replace(entry, state="in_doubt"))
+        self._backend.put(replace(entry, state="in_doubt"))
 
     def add(self, entry: Entry) -> Decimal | None:
         """Note a call, once.
@@ -129,12 +129,12 @@ class Ledger(Resource):
         try:
             entry = self._priced(entry)
         finally:
-            self._place.put(entry)
+            self._backend.put(entry)
         return None if entry.usage.unpriced_calls else entry.usage.cost
 
     def keep(self, task: str, execution: str, at: datetime) -> None:
-        """Note which execution of a task is the one whose result counts; a later one takes its place."""
-        self._place.keep(task, execution, at)
+        """Note which execution of a task is the one whose result counts; a later one replaces it."""
+        self._backend.keep(task, execution, at)
 
     def usage(
         self,
@@ -155,7 +155,7 @@ class Ledger(Resource):
         Raises:
             StoreUnavailable: The database cannot be reached.
         """
-        rows = self._place.sums(self._query(by, since, until, where))
+        rows = self._backend.sums(self._query(by, since, until, where))
         return sorted(
             rows, key=lambda row: (-row.spent.total_tokens, [key or "" for key in row.key])
         )
@@ -178,7 +178,7 @@ class Ledger(Resource):
             StoreUnavailable: The database cannot be reached.
         """
         asked = self._query((), since, until, where)
-        return tuple(self._place.entries(asked, in_doubt=in_doubt))
+        return tuple(self._backend.entries(asked, in_doubt=in_doubt))
 
     def reconcile(
         self,
@@ -196,12 +196,12 @@ class Ledger(Resource):
             How many were settled.
         """
         doubtful = self.entries(until=older_than, in_doubt=True)
-        self._place.settle(self._settled(doubtful, lookup))
+        self._backend.settle(self._settled(doubtful, lookup))
         return len(doubtful)
 
     def wake(self) -> None:
         """Let what waits be sent soon, by the ledger's own thread."""
-        self._place.wake()
+        self._backend.wake()
 
     def flush(self) -> None:
         """Send what waits now, and what processes that died have left.
@@ -209,7 +209,7 @@ class Ledger(Resource):
         Raises:
             StoreUnavailable: The database cannot be reached; it all stays in the journal.
         """
-        self._place.flush()
+        self._backend.flush()
 
     def ping(self) -> Ping:
         """Say how much waits to be sent. Runs never wait for the ledger's database, so it is not asked."""
@@ -219,9 +219,9 @@ class Ledger(Resource):
     def close(self) -> None:
         """Send what waits, within `timeout`, and close the connections, unless an open `Production` uses them too."""
         if self._sharing.leave():
-            self._place.close()
+            self._backend.close()
         else:
-            self._place.wake()
+            self._backend.wake()
 
     def _query(
         self,
@@ -251,7 +251,7 @@ _IN_MEMORY = "memory://"
 _MOST_LAG = 60.0  # seconds
 
 
-class _Place(Protocol):
+class _LedgerBackend(Protocol):
     """Where entries are."""
 
     @property

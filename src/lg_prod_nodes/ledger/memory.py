@@ -12,7 +12,7 @@ from lg_prod_nodes.ledger.entries import STATES, Entry, UsageRow, counts
 from lg_prod_nodes.ledger.query import Query
 
 
-class MemoryPlace:
+class MemoryEntries:
     """The latest entries, and the latest kept execution of each task.
 
     Args:

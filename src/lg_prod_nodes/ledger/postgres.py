@@ -23,7 +23,7 @@ from lg_prod_nodes.ledger.sender import Sender
 _AT_ONCE = 500  # entries that are settled in one round trip
 
 
-class PostgresPlace:
+class PostgresEntries:
     """Entries in Postgres, by way of a journal.
 
     Args:
@@ -47,7 +47,7 @@ class PostgresPlace:
         self._dsn, self._timeout, self._retention = hidden(dsn), timeout, retention
         self._folder = _folder(dsn, journal)
         self._begin()
-        _PLACES.add(self)
+        _BACKENDS.add(self)
 
     def _begin(self) -> None:
         self._rows = Rows(self._dsn, self._timeout)
@@ -111,13 +111,13 @@ class PostgresPlace:
             self._rows.delete(datetime.now(UTC) - self._retention)
 
 
-_PLACES: WeakSet[PostgresPlace] = WeakSet()
+_BACKENDS: WeakSet[PostgresEntries] = WeakSet()
 _LEFT_TO_PARENT: list[object] = []  # never collected: that would close the parent's connections
 
 
 def _forked() -> None:
-    for place in list(_PLACES):
-        place.begin_anew()
+    for backend in list(_BACKENDS):
+        backend.begin_anew()
 
 
 if hasattr(os, "register_at_fork"):
@@ -138,8 +138,8 @@ def journals_in(chosen: str | os.PathLike[str] | None) -> Path:
 def _folder(dsn: Secret, journal: str | os.PathLike[str] | None) -> Path:
     """The folder of the journals for one schema of a database: what is in it may be sent there and nowhere else."""
     base = journals_in(journal)
-    place = " ".join(filter(None, (database_of(dsn), schema_of(dsn))))
-    folder = base / hashlib.sha256(place.encode()).hexdigest()[:16]
+    identity = " ".join(filter(None, (database_of(dsn), schema_of(dsn))))
+    folder = base / hashlib.sha256(identity.encode()).hexdigest()[:16]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -42,7 +42,7 @@ class Admission(Policy):
             object.__setattr__(self, "store", hidden(self.store))
         for problem in self.problems():
             raise ConfigurationError(problem)
-        _ = self.kept
+        _ = self.store_in_use
 
     def problems(self) -> Iterator[str]:
         """What is wrong with the settings: what was given, and what is allowed."""
@@ -70,7 +70,7 @@ class Admission(Policy):
         return key_for(call, self.by, anonymous=self.anonymous, policy=self.name)
 
     @cached_property
-    def kept(self) -> Any:
+    def store_in_use(self) -> Any:
         """The store."""
         is_url = self.store is None or isinstance(self.store, SecretStr)
         return type(self).store_type(self.store) if is_url else self.store
@@ -84,4 +84,4 @@ class Admission(Policy):
     @property
     def resources(self) -> tuple[Resource, ...]:
         """The store."""
-        return (self.kept,)
+        return (self.store_in_use,)

@@ -106,7 +106,7 @@ class Budget(Admission):
     async def _reserve(
         self, call: Call, account: Account, charge: str | None, wanted: int
     ) -> Reservation:
-        reservation: Reservation = await self.kept.reserve(
+        reservation: Reservation = await self.store_in_use.reserve(
             account,
             wanted,
             charge=charge if self.counting == "once" else None,
@@ -136,15 +136,17 @@ class Budget(Admission):
             more = self._more(interrupt(await self._question(call, account, wanted)))
             if not more:
                 break
-            await self.kept.grant(account, more, id=f"{charge}:{number}", blocking=call.blocking)
+            await self.store_in_use.grant(
+                account, more, id=f"{charge}:{number}", blocking=call.blocking
+            )
         return await self._reserve(call, account, charge, wanted)
 
     async def _noted(self, call: Call, charge: str) -> int:
         """Twice the number of times that a call has asked, and one more if it was let through then."""
-        return await self.kept.granted(_asks(charge), "asked", blocking=call.blocking) or 0
+        return await self.store_in_use.granted(_asks(charge), "asked", blocking=call.blocking) or 0
 
     async def _note(self, call: Call, charge: str, asked: int) -> None:
-        await self.kept.grant(_asks(charge), asked, id="asked", blocking=call.blocking)
+        await self.store_in_use.grant(_asks(charge), asked, id="asked", blocking=call.blocking)
 
     async def _settle(self, call: Call, reservation: Reservation, result: Any) -> None:
         actual = reservation.amount  # should the price fail
@@ -152,7 +154,7 @@ class Budget(Admission):
             actual = self._used(call, reservation, result)
         finally:
             try:
-                left = await self.kept.settle(reservation, actual, blocking=call.blocking)
+                left = await self.store_in_use.settle(reservation, actual, blocking=call.blocking)
             except StoreUnavailable:
                 call.emit("store_unavailable", policy=self.name)
             else:
@@ -173,7 +175,7 @@ class Budget(Admission):
         call.emit(fact, policy=self.name, budget=self.name, available=available, **data)
 
     async def _question(self, call: Call, account: Account, wanted: int) -> dict[str, Any]:
-        balance = await self.kept.balance(account, blocking=call.blocking)
+        balance = await self.store_in_use.balance(account, blocking=call.blocking)
         available = account.limit + balance.granted - balance.spent - balance.reserved
         return {
             "policy": self.name,

@@ -77,47 +77,47 @@ class Bulkhead(Admission):
     async def wrap(self, call: Call, handler: Handler) -> Any:
         """Hold a place while the call goes on."""
         try:
-            place = await self._enter(call)
+            slot = await self._enter(call)
         except StoreUnavailable:
             call.emit("store_unavailable", policy=self.name)
             if self.store_down == "raise":
                 raise
             return await handler(call)
-        if place is None:
+        if slot is None:
             return await call.refuse(Busy(self.limit, policy=self.name), self.reply)
         try:
             return await handler(call)
         finally:
-            await self._leave(call, place)
+            await self._leave(call, slot)
 
     async def _enter(self, call: Call) -> Reservation | None:
         """Take a place; who finds none waits behind those of this process that found none before."""
         account = self._account(call)
-        if not self.kept.has_line(account):
-            place = await self._reserve(call, account)
-            if place.granted:
-                return place
+        if not self.store_in_use.has_line(account):
+            slot = await self._reserve(call, account)
+            if slot.granted:
+                return slot
         return await self._wait(call, account) if self.max_wait > 0 else None
 
     async def _wait(self, call: Call, account: Account) -> Reservation | None:
         start = call.now()
-        with self.kept.line(account) as is_next:
+        with self.store_in_use.line(account) as is_next:
             while (left := start + self.max_wait - call.now()) > 0:
                 await call.sleep(min(_PACE, left))
-                if is_next() and (place := await self._reserve(call, account)).granted:
+                if is_next() and (slot := await self._reserve(call, account)).granted:
                     call.emit("call_delayed", policy=self.name, seconds=call.now() - start)
-                    return place
+                    return slot
         return None
 
     async def _reserve(self, call: Call, account: Account) -> Reservation:
-        place: Reservation = await self.kept.reserve(
+        slot: Reservation = await self.store_in_use.reserve(
             account, 1, lease=self.lease, blocking=call.blocking
         )
-        return place
+        return slot
 
-    async def _leave(self, call: Call, place: Reservation) -> None:
+    async def _leave(self, call: Call, slot: Reservation) -> None:
         try:
-            await self.kept.settle(place, 0, blocking=call.blocking)
+            await self.store_in_use.settle(slot, 0, blocking=call.blocking)
         except StoreUnavailable:  # which goes on trying; meanwhile the lease runs
             call.emit("store_unavailable", policy=self.name)
 

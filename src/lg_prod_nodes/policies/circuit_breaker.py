@@ -27,7 +27,14 @@ from lg_prod_nodes.core.policy import Site
 from lg_prod_nodes.core.report import ErrorClass, Kind
 from lg_prod_nodes.core.secret import Secret
 from lg_prod_nodes.policies._admission import Admission
-from lg_prod_nodes.stores.circuits.circuit import Circuit, Entry, Result, Rules, enter, leave
+from lg_prod_nodes.stores.circuits.circuit import (
+    Circuit,
+    CircuitRules,
+    Result,
+    Verdict,
+    enter,
+    leave,
+)
 from lg_prod_nodes.stores.circuits.store import CircuitStore
 
 T = TypeVar("T")
@@ -114,8 +121,8 @@ class CircuitBreaker(Admission):
         yield from super().problems()
 
     @cached_property
-    def _rules(self) -> Rules:
-        return Rules(self.ratio, self.minimum, self.window, self.open_for, self.probes)
+    def _rules(self) -> CircuitRules:
+        return CircuitRules(self.ratio, self.minimum, self.window, self.open_for, self.probes)
 
     def kinds_at(self, site: Site) -> frozenset[Kind]:
         """Model calls, or the attempts of the node that it is given for."""
@@ -143,18 +150,18 @@ class CircuitBreaker(Admission):
         await self._leave(call, circuit, entry, None)
         return result
 
-    def _refusal(self, circuit: str, entry: Entry) -> CallRejected:
+    def _refusal(self, circuit: str, entry: Verdict) -> CallRejected:
         if entry.is_open:
             return CircuitOpen(circuit, retry_after=entry.wait, policy=self.name)
         return RateLimitExceeded(
             f"requested by {circuit}", retry_after=entry.wait, policy=self.name
         )
 
-    async def _enter(self, call: Call, circuit: str) -> Entry:
+    async def _enter(self, call: Call, circuit: str) -> Verdict:
         """Come in; where there is a turn to wait for, wait, and look again."""
         seconds, entry = 0.0, None
 
-        def step(at: Circuit, now: float) -> tuple[Circuit, Entry]:
+        def step(at: Circuit, now: float) -> tuple[Circuit, Verdict]:
             return enter(at, self._rules, now, patience=self.max_wait - seconds, waited=entry)
 
         while True:
@@ -166,7 +173,9 @@ class CircuitBreaker(Admission):
             await call.sleep(entry.wait)
             seconds += entry.wait
 
-    async def _leave(self, call: Call, circuit: str, entry: Entry, error: Exception | None) -> None:
+    async def _leave(
+        self, call: Call, circuit: str, entry: Verdict, error: Exception | None
+    ) -> None:
         """Note how the call ended; a store that is down takes nothing from its result."""
         result = self._result(error)
         delay = retry_after_of(error, time=call.clock.time()) if error is not None else None
@@ -199,7 +208,9 @@ class CircuitBreaker(Admission):
         # other graphs have nodes of the same name
         is_node = call.kind == "node" and self.by is by_dependency
         name = f"{self.name}|{call.run.graph}/{circuit}" if is_node else f"{self.name}|{circuit}"
-        changed: T = await self.kept.change(name, lambda at: step(at, call.clock.time()), call)
+        changed: T = await self.store_in_use.change(
+            name, lambda at: step(at, call.clock.time()), call
+        )
         return changed
 
 

@@ -146,7 +146,7 @@ class _Asking:
     async def refusal(self) -> RateLimitExceeded | None:
         """Take what the call counts, as soon as there is room; else say why not."""
         call, policy, since = self._call, self._policy, None
-        with policy.kept.turn(self._window) as turn:
+        with policy.store_in_use.turn(self._window) as turn:
             while (refused := turn.refusal(call.now()) or await self._refused()) is not None:
                 decision, wait = refused
                 since = call.now() if since is None else since
@@ -181,7 +181,7 @@ class _Asking:
         return None if decision.admitted else (decision, decision.tightest.wait)
 
     async def _decision(self) -> Decision | None:
-        store, policy = self._policy.kept, self._policy
+        store, policy = self._policy.store_in_use, self._policy
         try:
             return await self._ask(store, self._limits)
         except StoreUnavailable:

@@ -23,7 +23,7 @@ from prometheus_client import (
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from lg_prod_nodes.core.resource import Resource
-from lg_prod_nodes.databases.timings import LISTENERS, POOLS, Pool
+from lg_prod_nodes.databases.timings import LISTENERS, POOLS, MeasuredPool
 
 __all__ = ["METRICS_CONTENT_TYPE", "REGISTRY", "CollectorRegistry", "Instruments", "metrics_text"]
 
@@ -141,7 +141,7 @@ class Instruments(Resource):
             stat: (count(name, f"psycopg's {stat} of a pool.", "pool"), factor)
             for stat, (name, factor) in _SHOWN_OF_POOLS.items()
         }
-        self._told: WeakKeyDictionary[Pool, Mapping[str, int]] = WeakKeyDictionary()
+        self._told: WeakKeyDictionary[MeasuredPool, Mapping[str, int]] = WeakKeyDictionary()
         self._names: set[str] = set()
         self._noted = 0.0
         LISTENERS.add(self)
@@ -187,7 +187,7 @@ class Instruments(Resource):
                     self.connections(name, state).set(levels[name, state])
                 self.waiting(name).set(levels[name, "waiting"])
 
-    def _count(self, pool: Pool, name: str, stats: Mapping[str, int]) -> None:
+    def _count(self, pool: MeasuredPool, name: str, stats: Mapping[str, int]) -> None:
         before = self._told.get(pool, {})
         self._told[pool] = stats
         for stat, (family, factor) in self.of_pools.items():

@@ -13,7 +13,7 @@ from langgraph.pregel import Pregel
 from lg_prod_nodes.core.errors import ConfigurationError
 from lg_prod_nodes.core.policy import Policy
 from lg_prod_nodes.core.resource import NOBODY, Resource
-from lg_prod_nodes.databases.timings import Pool
+from lg_prod_nodes.databases.timings import MeasuredPool
 from lg_prod_nodes.runtime.boundary import hardening_of
 from lg_prod_nodes.service.health.checks import Check, CheckResult
 from lg_prod_nodes.service.health.servers import NO_WRITES, PostgresServer, RedisServer, of_pools
@@ -29,7 +29,7 @@ class HasApp(Protocol):
         ...
 
 
-Leaning = (
+Dependency = (
     HasApp
     | StateGraph[Any, Any, Any, Any]
     | Pregel[Any, Any, Any, Any]
@@ -45,7 +45,7 @@ Found = tuple[str, object, Check]
 """A check's name, what it asks, the check."""
 
 
-def found_in(thing: Leaning) -> Iterator[Found]:
+def found_in(thing: Dependency) -> Iterator[Found]:
     """The checks of a thing and of what it leans on.
 
     Raises:
@@ -115,7 +115,7 @@ def _ping(resource: Resource) -> CheckResult:
 def _checkpointer(saver: Any) -> Found:
     """A checkpointer, asked for a thread that is not there: by the connections that runs use."""
     pool: Any = getattr(saver, "conn", None)
-    pools: list[Pool] = [pool] if hasattr(pool, "get_stats") else []
+    pools: list[MeasuredPool] = [pool] if hasattr(pool, "get_stats") else []
     nowhere = {"configurable": {"thread_id": NOBODY, "checkpoint_ns": ""}}
 
     def ask() -> CheckResult:

@@ -17,7 +17,7 @@ from lg_prod_nodes.core.errors import ConfigurationError
 from lg_prod_nodes.core.secret import Secret
 from lg_prod_nodes.runtime.in_flight import IN_FLIGHT
 from lg_prod_nodes.service.health.checks import Check, CheckResult, Status, worst
-from lg_prod_nodes.service.health.found import Found, HasApp, Leaning, found_in
+from lg_prod_nodes.service.health.found import Dependency, Found, HasApp, found_in
 from lg_prod_nodes.service.health.probe import Pace, Probe, Question
 from lg_prod_nodes.service.health.process import LoopLag, check_memory
 from lg_prod_nodes.service.health.servers import server_at
@@ -66,9 +66,9 @@ class Health:
     a ledger or a failure log.
 
     Args:
-        *leans_on: What to look at. A `Production` or a hardened graph stands for all that it leans on: checkpointer,
-            and stores, vaults and ledgers of its policies. Also policies, stores, and URLs of Postgres, Redis and
-            Valkey.
+        *dependencies: What to check. A `Production` or a hardened graph stands for everything it depends on: its
+            checkpointer, and the stores, vaults and ledgers of its policies. Also policies, stores, and URLs of
+            Postgres, Redis and Valkey.
         checks: One's own, by name, see `Check`; a function is critical.
         timeout: Seconds after which a check that has not answered is down.
         slow: Seconds after which one that answers is degraded.
@@ -91,7 +91,7 @@ class Health:
 
     def __init__(
         self,
-        *leans_on: Leaning | Secret,
+        *dependencies: Dependency | Secret,
         checks: Mapping[str, Check | Callable[[], Any]] | None = None,
         timeout: float = 2.0,
         slow: float = 0.5,
@@ -105,9 +105,11 @@ class Health:
             raise ConfigurationError(f"max_memory is {max_memory!r}; give a share, such as 0.9")
         self.max_age = max_age
         self._pace = Pace(timeout, slow, max_age, clock)
-        self._servers = [server_at(t, timeout) for t in leans_on if isinstance(t, (str, SecretStr))]
-        things = [thing for thing in leans_on if not isinstance(thing, (str, SecretStr))]
-        self._leans_on: tuple[Leaning, ...] = (*things, *self._servers)
+        self._servers = [
+            server_at(t, timeout) for t in dependencies if isinstance(t, (str, SecretStr))
+        ]
+        things = [thing for thing in dependencies if not isinstance(thing, (str, SecretStr))]
+        self._given: tuple[Dependency, ...] = (*things, *self._servers)
         self._lag = LoopLag(max_lag, clock)
         self._process = {
             "event_loop": self._probe(Check(self._lag.check)),
@@ -121,36 +123,36 @@ class Health:
 
     def live(self) -> HealthReport:
         """Whether the process works. Down means: restart it."""
-        return self._told(self._process)
+        return self._report_of(self._process)
 
     async def alive(self) -> HealthReport:
         """Like `live`."""
-        return await self._atold(self._process)
+        return await self._areport_of(self._process)
 
     def ready(self) -> HealthReport:
         """Whether the process can serve. Down means: send it no requests."""
         if IN_FLIGHT.is_draining:
             return _DRAINING
-        return self._told(self._process | self._dependencies())
+        return self._report_of(self._process | self._dependencies())
 
     async def aready(self) -> HealthReport:
         """Like `ready`."""
         if IN_FLIGHT.is_draining:
             return _DRAINING
-        return await self._atold(self._process | self._dependencies())
+        return await self._areport_of(self._process | self._dependencies())
 
     def close(self) -> None:
         """Close the connections of one's own, to what was given by its URL; the next check opens new ones."""
         for server in self._servers:
             server.close()
 
-    def _told(self, probes: Mapping[str, Probe]) -> HealthReport:
+    def _report_of(self, probes: Mapping[str, Probe]) -> HealthReport:
         asked = {name: probe.ask() for name, probe in probes.items()}
         for question in asked.values():
             futures.wait([question.answer], question.seconds_left())
         return _report(asked)
 
-    async def _atold(self, probes: Mapping[str, Probe]) -> HealthReport:
+    async def _areport_of(self, probes: Mapping[str, Probe]) -> HealthReport:
         loop = asyncio.get_running_loop()
         self._lag.watch(loop)
         asked = {name: probe.ask(loop) for name, probe in probes.items()}
@@ -163,9 +165,9 @@ class Health:
     def _dependencies(self) -> dict[str, Probe]:
         """The probes of what this process leans on now: a `Production` has a graph only while it is open."""
         with self._lock:
-            seen: list[object] = [t.app if isinstance(t, HasApp) else t for t in self._leans_on]
+            seen: list[object] = [t.app if isinstance(t, HasApp) else t for t in self._given]
             if not self._found or any(a is not b for a, b in zip(seen, self._seen, strict=True)):
-                named = _named(_merged(self._leans_on), taken={*self._process, *self._own})
+                named = _named(_merged(self._given), taken={*self._process, *self._own})
                 self._found = {name: self._probe(check) for name, check in named}
                 self._seen = seen
             return self._own | self._found
@@ -174,7 +176,7 @@ class Health:
         return Probe(check, self._pace)
 
 
-def _merged(things: Iterable[Leaning]) -> Iterator[Found]:
+def _merged(things: Iterable[Dependency]) -> Iterator[Found]:
     """The checks of all things; one where several lean on the same, critical if it is for any."""
     found: dict[int, Found] = {}
     for thing in things:

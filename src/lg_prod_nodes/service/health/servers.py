@@ -6,7 +6,7 @@ from typing import LiteralString
 
 from lg_prod_nodes.core.errors import ConfigurationError
 from lg_prod_nodes.core.secret import Secret, scheme_of
-from lg_prod_nodes.databases.timings import POOLS, Pool
+from lg_prod_nodes.databases.timings import POOLS, MeasuredPool
 from lg_prod_nodes.service.health.checks import CheckResult
 
 NO_WRITES = CheckResult("down", "it takes no writes (read-only)")
@@ -54,7 +54,7 @@ class PostgresServer:
         """Close the connection; the next check opens a new one."""
         self._server.close()
 
-    def _serves(self, pool: Pool) -> bool:
+    def _serves(self, pool: MeasuredPool) -> bool:
         from lg_prod_nodes.databases.dsn import database_of
 
         dsn = getattr(pool, "conninfo", None)
@@ -72,7 +72,7 @@ class RedisServer:
 
     def check(self) -> CheckResult:
         """Ping it."""
-        self._server.told(self._server.client.ping)
+        self._server.ask(self._server.client.ping)
         return CheckResult()
 
     def close(self) -> None:
@@ -80,7 +80,7 @@ class RedisServer:
         self._server.close()
 
 
-def of_pools(pools: list[Pool]) -> CheckResult:
+def of_pools(pools: list[MeasuredPool]) -> CheckResult:
     """How pools of connections to a database are doing."""
     if not pools:
         return CheckResult()

@@ -76,7 +76,7 @@ class Balance:
     granted: int = 0
 
 
-class Place(Protocol):
+class AccountBackend(Protocol):
     """Keeps accounts. Every operation is one step that no other comes between, and may be repeated without harm."""
 
     leases: bool

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Question(Generic[T]):
+class BlockingStep(Generic[T]):
     """A step in a thread, and what undoes its outcome where nobody waits for it any more.
 
     Args:

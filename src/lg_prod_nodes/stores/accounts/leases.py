@@ -8,14 +8,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from time import monotonic
 
-from lg_prod_nodes.stores.accounts.account import Place, Reservation
+from lg_prod_nodes.stores.accounts.account import AccountBackend, Reservation
 
 _MOST_OWED = 10_000
 
 
 @dataclass(slots=True, eq=False)
 class _Lease:
-    place: Place
+    backend: AccountBackend
     reservation: Reservation
     due: float
     owed: int | None = None
@@ -36,14 +36,16 @@ class Leases:
         self._thread: threading.Thread | None = None
         self._changed = threading.Condition()
 
-    def keep(self, place: Place, reservation: Reservation, *, owed: int | None = None) -> None:
+    def keep(
+        self, backend: AccountBackend, reservation: Reservation, *, owed: int | None = None
+    ) -> None:
         """Keep a reservation alive until it is dropped, or settle it as soon as that is possible."""
         due = monotonic() + reservation.lease / 3
         with self._changed:
             if owed is not None and self._owed >= _MOST_OWED:
                 return
             self._owed += owed is not None
-            self._open[reservation.id] = _Lease(place, reservation, due, owed)
+            self._open[reservation.id] = _Lease(backend, reservation, due, owed)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
                 self._thread.start()
@@ -56,17 +58,17 @@ class Leases:
             lease = self._open.pop(reservation.id, None)
             self._owed -= lease is not None and lease.owed is not None
 
-    def forget(self, place: Place) -> None:
+    def forget(self, backend: AccountBackend) -> None:
         """Let all leases of a place run out."""
         with self._changed:
-            leases = [lease for lease in self._open.values() if lease.place is place]
+            leases = [lease for lease in self._open.values() if lease.backend is backend]
         for lease in leases:
             self.drop(lease.reservation)
 
     def _run(self) -> None:
         while due := self._await_due():
-            for place in {id(lease.place): lease.place for lease in due}.values():
-                self._beat(place, [lease for lease in due if lease.place is place])
+            for backend in {id(lease.backend): lease.backend for lease in due}.values():
+                self._beat(backend, [lease for lease in due if lease.backend is backend])
 
     def _await_due(self) -> list[_Lease]:
         """The leases to renew now, once there are any; none at all ends the thread."""
@@ -82,12 +84,12 @@ class Leases:
             self._thread = None
         return []
 
-    def _beat(self, place: Place, leases: Iterable[_Lease]) -> None:
+    def _beat(self, backend: AccountBackend, leases: Iterable[_Lease]) -> None:
         try:
-            place.renew([lease.reservation for lease in leases])
+            backend.renew([lease.reservation for lease in leases])
             for lease in leases:
                 if lease.owed is not None:
-                    place.settle(lease.reservation, lease.owed)
+                    backend.settle(lease.reservation, lease.owed)
                     self.drop(lease.reservation)
         except Exception:  # there are two more beats before a lease runs out
             return

@@ -60,7 +60,7 @@ class MemoryAccounts:
         self._time = time
         self._books: dict[str, _Books] = {}
         self._lock = threading.Lock()
-        _PLACES.add(self)
+        _BACKENDS.add(self)
 
     def reserve(self, wanted: Reservation) -> Reservation:
         """Reserve an amount if there is room."""
@@ -137,12 +137,12 @@ class MemoryAccounts:
                     self._books[key] = books  # looked at again when it is its turn
 
 
-_PLACES: WeakSet[MemoryAccounts] = WeakSet()
+_BACKENDS: WeakSet[MemoryAccounts] = WeakSet()
 
 
 def _forked() -> None:
-    for place in _PLACES:
-        place.forked()
+    for backend in _BACKENDS:
+        backend.forked()
 
 
 os.register_at_fork(after_in_child=_forked)

@@ -178,7 +178,7 @@ class RedisAccounts:
 
     def granted(self, account: Account, id: str) -> int | None:
         """What a grant is."""
-        found = self._redis.told(lambda: self._redis.client.hget(_keys(account)[1], id))
+        found = self._redis.ask(lambda: self._redis.client.hget(_keys(account)[1], id))
         return None if found is None else int(found)
 
     def balance(self, account: Account) -> Balance:
@@ -191,7 +191,7 @@ class RedisAccounts:
 
     def _run(self, name: str, account: Account, entry: str, *args: str | float) -> Any:
         keys = [*_keys(account), f"{_prefix(account)}:charge:{entry}"]
-        return self._redis.told(lambda: self._scripts[name](keys=keys, args=[entry, *args]))
+        return self._redis.ask(lambda: self._scripts[name](keys=keys, args=[entry, *args]))
 
 
 def _prefix(account: Account) -> str:

@@ -19,8 +19,8 @@ from lg_prod_nodes.core.errors import ConfigurationError, StoreUnavailable
 from lg_prod_nodes.core.resource import NOBODY, Ping, Resource
 from lg_prod_nodes.core.secret import Secret, hidden, scheme_of
 from lg_prod_nodes.databases.sharing import Sharing
-from lg_prod_nodes.stores.accounts.account import Account, Balance, Place, Reservation
-from lg_prod_nodes.stores.accounts.asking import Question
+from lg_prod_nodes.stores.accounts.account import Account, AccountBackend, Balance, Reservation
+from lg_prod_nodes.stores.accounts.asking import BlockingStep
 from lg_prod_nodes.stores.accounts.leases import LEASES
 from lg_prod_nodes.stores.accounts.memory import MemoryAccounts
 
@@ -46,7 +46,7 @@ class AccountStore(Resource):
         timeout: Seconds to wait at most for a connection, and for an answer; twice as long for a silent server.
 
     Raises:
-        ConfigurationError: The place is not known or its URL cannot be read, or its client library is missing.
+        ConfigurationError: The backend is not known or its URL cannot be read, or its client library is missing.
         StoreUnavailable: From every operation, when the place cannot be reached in time.
 
     Example:
@@ -67,7 +67,7 @@ class AccountStore(Resource):
             raise ConfigurationError(f"timeout is {timeout}; give seconds, more than 0")
         self._is_placed, self._timeout = url is not None, timeout
         self._sharing = Sharing("AccountStore")
-        self._place = _place(hidden("memory://" if url is None else url), timeout)
+        self._backend = _backend(hidden("memory://" if url is None else url), timeout)
         self._lines: dict[str, deque[object]] = {}
         self._lock = threading.Lock()
 
@@ -92,13 +92,13 @@ class AccountStore(Resource):
         wanted = Reservation(
             _tidied(account), uuid4().hex, amount, _digest(charge) if charge else None, lease
         )
-        if blocking or not self._place.leases:
-            reservation = self._place.reserve(wanted)
+        if blocking or not self._backend.leases:
+            reservation = self._backend.reserve(wanted)
         else:
-            step = partial(self._place.reserve, wanted)
-            reservation = await Question(step, undo=self._give_back).answer()
-        if reservation.granted and self._place.leases:
-            LEASES.keep(self._place, reservation)
+            step = partial(self._backend.reserve, wanted)
+            reservation = await BlockingStep(step, undo=self._give_back).answer()
+        if reservation.granted and self._backend.leases:
+            LEASES.keep(self._backend, reservation)
         return reservation
 
     async def settle(self, reservation: Reservation, actual: int, *, blocking: bool) -> int:
@@ -120,9 +120,9 @@ class AccountStore(Resource):
 
     def _settle(self, reservation: Reservation, actual: int) -> int:
         try:
-            return self._place.settle(reservation, actual)
+            return self._backend.settle(reservation, actual)
         except StoreUnavailable:
-            LEASES.keep(self._place, reservation, owed=actual)
+            LEASES.keep(self._backend, reservation, owed=actual)
             raise
 
     async def grant(
@@ -130,15 +130,15 @@ class AccountStore(Resource):
     ) -> None:
         """Let more be spent than the account's limit; a grant of the same id replaces the earlier one."""
         grant = _digest(id) if id else uuid4().hex
-        await self._ask(blocking, self._place.grant, _tidied(account), more, grant)
+        await self._ask(blocking, self._backend.grant, _tidied(account), more, grant)
 
     async def granted(self, account: Account, id: str, *, blocking: bool) -> int | None:
         """What was granted by an id, `None` if nothing was."""
-        return await self._ask(blocking, self._place.granted, _tidied(account), _digest(id))
+        return await self._ask(blocking, self._backend.granted, _tidied(account), _digest(id))
 
     async def balance(self, account: Account, *, blocking: bool) -> Balance:
         """How an account stands."""
-        return await self._ask(blocking, self._place.balance, _tidied(account))
+        return await self._ask(blocking, self._backend.balance, _tidied(account))
 
     def open(self, database: Secret | None = None) -> None:
         """Store in a Postgres until the store is closed, unless another backend was given.
@@ -148,7 +148,7 @@ class AccountStore(Resource):
         """
         if database is not None and not self._is_placed and self._sharing.join(database):
             self._close()
-            self._place = _place(hidden(database), self._timeout)
+            self._backend = _backend(hidden(database), self._timeout)
 
     def ping(self) -> Ping:
         """Ask the backend for a balance."""
@@ -161,10 +161,10 @@ class AccountStore(Resource):
             self._close()
 
     def _close(self) -> None:
-        LEASES.forget(self._place)
-        self._place.close()
-        if not (self._is_placed or isinstance(self._place, MemoryAccounts)):
-            self._place = MemoryAccounts()
+        LEASES.forget(self._backend)
+        self._backend.close()
+        if not (self._is_placed or isinstance(self._backend, MemoryAccounts)):
+            self._backend = MemoryAccounts()
 
     @contextmanager
     def line(self, account: Account) -> Generator[Callable[[], bool]]:
@@ -188,12 +188,12 @@ class AccountStore(Resource):
     async def _ask(
         self, blocking: bool, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        if blocking or not self._place.leases:
+        if blocking or not self._backend.leases:
             return step(*args, **kwargs)
-        return await Question(partial(step, *args, **kwargs)).answer()
+        return await BlockingStep(partial(step, *args, **kwargs)).answer()
 
 
-def _place(url: SecretStr, timeout: float) -> Place:
+def _backend(url: SecretStr, timeout: float) -> AccountBackend:
     match scheme_of(url):
         case "memory":
             return MemoryAccounts()

@@ -19,7 +19,7 @@ _LONGEST_WAIT = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class CircuitRules:
     """When a circuit opens and closes.
 
     Attributes:
@@ -76,7 +76,7 @@ class Circuit:
         return json.dumps(asdict(self), separators=(",", ":"))
 
 
-class Entry(NamedTuple):
+class Verdict(NamedTuple):
     """What a circuit says to a call that comes.
 
     Attributes:
@@ -97,8 +97,13 @@ class Entry(NamedTuple):
 
 
 def enter(
-    circuit: Circuit, rules: Rules, now: float, *, patience: float, waited: Entry | None = None
-) -> tuple[Circuit, Entry]:
+    circuit: Circuit,
+    rules: CircuitRules,
+    now: float,
+    *,
+    patience: float,
+    waited: Verdict | None = None,
+) -> tuple[Circuit, Verdict]:
     """Let a call in, or refuse it.
 
     Args:
@@ -117,24 +122,26 @@ def enter(
         if turn - now <= patience and circuit.pace is not None:
             circuit = replace(circuit, next_turn=turn + 1 / circuit.pace)
     wait = max(turn - now, 0.0)
-    return circuit, Entry(wait <= patience, wait, turn, circuit.era, circuit.slowed, False)
+    return circuit, Verdict(wait <= patience, wait, turn, circuit.era, circuit.slowed, False)
 
 
-def _probe(circuit: Circuit, until: float, rules: Rules, now: float) -> tuple[Circuit, Entry]:
+def _probe(
+    circuit: Circuit, until: float, rules: CircuitRules, now: float
+) -> tuple[Circuit, Verdict]:
     if now >= until:
         circuit = replace(circuit, open_until=now + rules.open_for, probes=1)
     elif circuit.probes < rules.probes:
         circuit = replace(circuit, probes=circuit.probes + 1)
     else:
-        return circuit, Entry(False, until - now, until, circuit.era, circuit.slowed, True)
-    return circuit, Entry(True, 0.0, now, circuit.era, circuit.slowed, True)
+        return circuit, Verdict(False, until - now, until, circuit.era, circuit.slowed, True)
+    return circuit, Verdict(True, 0.0, now, circuit.era, circuit.slowed, True)
 
 
 def leave(
     circuit: Circuit,
-    rules: Rules,
+    rules: CircuitRules,
     now: float,
-    entry: Entry,
+    entry: Verdict,
     result: Result,
     *,
     retry_after: float | None = None,
@@ -161,7 +168,7 @@ def leave(
     return _faster(counted, now) if result == "ok" else counted
 
 
-def _counted(circuit: Circuit, rules: Rules, now: float, *, failed: bool) -> Circuit:
+def _counted(circuit: Circuit, rules: CircuitRules, now: float, *, failed: bool) -> Circuit:
     """The calls counted from the first failure on, so that nothing is written while all is well."""
     if circuit.failures and now < circuit.since + rules.window:
         return replace(circuit, calls=circuit.calls + 1, failures=circuit.failures + failed)
@@ -170,11 +177,11 @@ def _counted(circuit: Circuit, rules: Rules, now: float, *, failed: bool) -> Cir
     return replace(circuit, since=0.0, calls=0, failures=0) if circuit.failures else circuit
 
 
-def _is_too_much(circuit: Circuit, rules: Rules) -> bool:
+def _is_too_much(circuit: Circuit, rules: CircuitRules) -> bool:
     return circuit.calls >= rules.minimum and circuit.failures >= rules.ratio * circuit.calls
 
 
-def _opened(circuit: Circuit, rules: Rules, now: float) -> Circuit:
+def _opened(circuit: Circuit, rules: CircuitRules, now: float) -> Circuit:
     return Circuit(
         era=circuit.era + 1,
         open_until=now + rules.open_for,
@@ -189,7 +196,7 @@ def _closed(circuit: Circuit) -> Circuit:
     return replace(circuit, era=circuit.era + 1, open_until=None, probes=0)
 
 
-def _slower(circuit: Circuit, now: float, entry: Entry, retry_after: float) -> Circuit:
+def _slower(circuit: Circuit, now: float, entry: Verdict, retry_after: float) -> Circuit:
     """A lower pace, once for all calls that came at the old one; nobody starts before the provider says."""
     resume_at = now + min(retry_after, _LONGEST_WAIT)
     circuit = replace(circuit, resume_at=max(circuit.resume_at, resume_at))

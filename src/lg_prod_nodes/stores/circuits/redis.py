@@ -13,7 +13,7 @@ return 1
 """
 
 
-class InRedis:
+class RedisCircuits:
     """Keeps texts by name.
 
     Args:
@@ -31,13 +31,13 @@ class InRedis:
 
     def read(self, name: str) -> str | None:
         """What is kept."""
-        kept: str | None = self._redis.told(lambda: self._redis.client.get(_key(name)))
+        kept: str | None = self._redis.ask(lambda: self._redis.client.get(_key(name)))
         return kept
 
     def swap(self, name: str, old: str | None, new: str) -> bool:
         """Keep another text, if that which is kept still is `old`; tells whether."""
         arguments: list[str | int] = [old or "", new, _FORGOTTEN]
-        return bool(self._redis.told(lambda: self._swap(keys=[_key(name)], args=arguments)))
+        return bool(self._redis.ask(lambda: self._swap(keys=[_key(name)], args=arguments)))
 
     def close(self) -> None:
         """Close the connections; the next use opens new ones."""

@@ -39,7 +39,7 @@ _SWAP: LiteralString = """
     WHERE name = %(name)s AND circuit = %(old)s RETURNING name"""
 
 
-class Place(Protocol):
+class CircuitBackend(Protocol):
     """Keeps texts by name."""
 
     def read(self, name: str) -> str | None:
@@ -78,10 +78,10 @@ class CircuitStore(Resource):
         self._put(hidden("memory://" if url is None else url))
 
     def _put(self, url: SecretStr) -> None:
-        self._place = _place(url, self._timeout)
+        self._backend = _backend(url, self._timeout)
         if self._at_end is not None:
             self._at_end.detach()
-        self._at_end = weakref.finalize(self, self._place.close)
+        self._at_end = weakref.finalize(self, self._backend.close)
 
     def open(self, database: Secret | None = None) -> None:
         """Store in a Postgres until the store is closed, unless another backend was given.
@@ -101,22 +101,22 @@ class CircuitStore(Resource):
         Raises:
             StoreUnavailable: The place cannot be reached in time.
         """
-        if isinstance(self._place, _Memory):
+        if isinstance(self._backend, _MemoryCircuits):
             return self._change(name, step)
         return await call.run_blocking(self._change, name, step)
 
     def _change(self, name: str, step: Callable[[Circuit], tuple[Circuit, T]]) -> T:
         for _ in range(_MOST_SWAPS):
-            old = self._place.read(name)
+            old = self._backend.read(name)
             before = Circuit.of(old)
-            after, told = step(before)
-            if after == before or self._place.swap(name, old, str(after)):
-                return told
+            after, answer = step(before)
+            if after == before or self._backend.swap(name, old, str(after)):
+                return answer
         raise StoreUnavailable("the store of circuits is changed by too many at once")
 
     def ping(self) -> Ping:
         """Ask the backend for a circuit."""
-        self._place.read(NOBODY)
+        self._backend.read(NOBODY)
         return Ping()
 
     def close(self) -> None:
@@ -125,12 +125,12 @@ class CircuitStore(Resource):
             self._close()
 
     def _close(self) -> None:
-        self._place.close()
-        if not (self._is_placed or isinstance(self._place, _Memory)):
+        self._backend.close()
+        if not (self._is_placed or isinstance(self._backend, _MemoryCircuits)):
             self._put(hidden("memory://"))
 
 
-class _Memory:
+class _MemoryCircuits:
     def __init__(self) -> None:
         self._kept: dict[str, str] = {}
         self._lock = threading.Lock()
@@ -154,7 +154,7 @@ class _Memory:
         """Nothing is open."""
 
 
-class _InPostgres:
+class _PostgresCircuits:
     def __init__(self, dsn: SecretStr, timeout: float) -> None:
         from lg_prod_nodes.databases.postgres import Postgres
 
@@ -173,16 +173,16 @@ class _InPostgres:
         self._postgres.close()
 
 
-def _place(url: SecretStr, timeout: float) -> Place:
+def _backend(url: SecretStr, timeout: float) -> CircuitBackend:
     scheme = scheme_of(url)
     if scheme == "memory":
-        return _Memory()
+        return _MemoryCircuits()
     if scheme in ("postgres", "postgresql"):
-        return _InPostgres(url, timeout)
+        return _PostgresCircuits(url, timeout)
     if scheme in ("redis", "rediss", "valkey", "valkeys"):
         redis = import_module("lg_prod_nodes.stores.circuits.redis")  # needs an extra
-        place: Place = redis.InRedis(url, timeout)
-        return place
+        backend: CircuitBackend = redis.RedisCircuits(url, timeout)
+        return backend
     raise ConfigurationError(
         "the store of circuits is not known; give memory://, postgresql://, redis:// or valkey://"
     )

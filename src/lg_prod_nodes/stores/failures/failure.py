@@ -88,7 +88,7 @@ class Failure:
         )
 
 
-class Place(Protocol):
+class FailureBackend(Protocol):
     """Keeps failures."""
 
     def add(self, failure: Failure, *, forget: datetime) -> None:

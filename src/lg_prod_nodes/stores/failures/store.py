@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from lg_prod_nodes.core.errors import ConfigurationError, ProductionError, UnknownFailure
 from lg_prod_nodes.core.resource import Ping, Resource
 from lg_prod_nodes.core.secret import Secret, hidden
-from lg_prod_nodes.stores.failures.failure import Failure, Place
+from lg_prod_nodes.stores.failures.failure import Failure, FailureBackend
 from lg_prod_nodes.stores.failures.memory import MemoryFailures
 
 __all__ = ["Failure", "FailureLog"]
@@ -56,12 +56,12 @@ class FailureLog(Resource):
         if not retention > timedelta(0):
             raise ConfigurationError(f"retention is {retention}; give a timedelta above 0")
         self._retention = retention
-        self._place = _place(None if dsn is None else hidden(dsn), timeout)
-        weakref.finalize(self, self._place.close)
+        self._backend = _backend(None if dsn is None else hidden(dsn), timeout)
+        weakref.finalize(self, self._backend.close)
 
     def add(self, failure: Failure) -> None:
         """Keep a failure; one that is known counts one more, and is open again."""
-        self._place.add(failure, forget=failure.last - self._retention)
+        self._backend.add(failure, forget=failure.last - self._retention)
 
     def list(
         self, *, graph: str | None = None, resolved: bool = False, limit: int = 100
@@ -73,7 +73,7 @@ class FailureLog(Resource):
             resolved: Those that are done with, rather than those that are not.
             limit: So many at most.
         """
-        return self._place.find(graph, resolved=resolved, limit=limit)
+        return self._backend.find(graph, resolved=resolved, limit=limit)
 
     def show(self, id: str) -> Failure:
         """A failure by its id.
@@ -81,14 +81,14 @@ class FailureLog(Resource):
         Raises:
             UnknownFailure: There is none.
         """
-        failure = self._place.read(id)
+        failure = self._backend.read(id)
         if failure is None:
             raise UnknownFailure(id)
         return failure
 
     def resolve(self, id: str) -> None:
         """Note that a failure is done with."""
-        self._place.resolve(id, datetime.now(UTC))
+        self._backend.resolve(id, datetime.now(UTC))
 
     def retry(self, id: str, graph: Any, *, fork: bool = False, **options: Any) -> Any:
         """Run a failed run again from where it failed, and note that it is done with when it ends.
@@ -131,7 +131,7 @@ class FailureLog(Resource):
 
     def close(self) -> None:
         """Close the connections; the next use opens new ones."""
-        self._place.close()
+        self._backend.close()
 
 
 def _thread_of(failure: Failure) -> RunnableConfig:
@@ -159,7 +159,7 @@ def _config(failure: Failure, state: Any, *, fork: bool) -> RunnableConfig:
     return {"configurable": place}
 
 
-def _place(dsn: SecretStr | None, timeout: float) -> Place:
+def _backend(dsn: SecretStr | None, timeout: float) -> FailureBackend:
     if dsn is None:
         return MemoryFailures()
     from lg_prod_nodes.stores.failures.postgres import PostgresFailures

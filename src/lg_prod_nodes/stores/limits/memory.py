@@ -24,12 +24,12 @@ from lg_prod_nodes.stores.limits.windows import (
 _FORGOTTEN_A_CALL = 2
 
 
-class MemoryPlace:
+class MemoryLimits:
     """Windows of one strategy, under one lock."""
 
     def __init__(self, strategy: Strategy) -> None:
         self._new = _KINDS[strategy]
-        self._kept: dict[str, OrderedDict[str, _Kept]] = {}
+        self._windows: dict[str, OrderedDict[str, _MemoryWindow]] = {}
         self._charged: OrderedDict[str, float] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -44,7 +44,7 @@ class MemoryPlace:
         forced: bool = False,
         since: float = 0.0,
     ) -> Decision:
-        """Take from all windows or from none, see `Place.decide`."""
+        """Take from all windows or from none, see `LimitBackend.decide`."""
         with self._lock:
             now = time()
             if once is not None and self._is_known(once, now):
@@ -57,7 +57,7 @@ class MemoryPlace:
             if admitted and cost:
                 for window in windows:
                     window.take(cost, now, since)
-                    self._kept[window.limit.text].move_to_end(who)
+                    self._windows[window.limit.text].move_to_end(who)
                 if once is not None:
                     self._charged[once] = now + remember
             asked = 0 if admitted else cost
@@ -66,10 +66,10 @@ class MemoryPlace:
     def close(self) -> None:
         """Nothing is open."""
 
-    def _window(self, limit: Limit, who: str, now: float) -> _Kept:
-        kept = self._kept.get(limit.text)
+    def _window(self, limit: Limit, who: str, now: float) -> _MemoryWindow:
+        kept = self._windows.get(limit.text)
         if kept is None:
-            kept = self._kept[limit.text] = OrderedDict()
+            kept = self._windows[limit.text] = OrderedDict()
         _forget(kept, now)
         window = kept.get(who)
         if window is None:
@@ -87,7 +87,7 @@ class MemoryPlace:
         return charged.get(once, 0.0) > now
 
 
-def _forget(kept: OrderedDict[str, _Kept], now: float) -> None:
+def _forget(kept: OrderedDict[str, _MemoryWindow], now: float) -> None:
     """Forget windows in which nothing is, of those that were taken from the longest ago."""
     for _ in range(min(_FORGOTTEN_A_CALL, len(kept))):
         oldest = next(iter(kept))
@@ -96,7 +96,7 @@ def _forget(kept: OrderedDict[str, _Kept], now: float) -> None:
         del kept[oldest]
 
 
-class _Kept(Protocol):
+class _MemoryWindow(Protocol):
     """A window that is kept here."""
 
     limit: Limit
@@ -233,7 +233,7 @@ class _Sliding:
         self._number = number
 
 
-_KINDS: dict[Strategy, type[_Kept]] = {
+_KINDS: dict[Strategy, type[_MemoryWindow]] = {
     "fixed-window": _Fixed,
     "moving-window": _Moving,
     "sliding-window-counter": _Sliding,

@@ -29,7 +29,7 @@ _DECISIONS_A_SWEEP = 200
 _BLOCKS_A_SWEEP = 8
 
 
-class Answer(NamedTuple):
+class PostgresDecision(NamedTuple):
     """What the database says.
 
     Attributes:
@@ -70,8 +70,8 @@ class PostgresWindows:
         remember: float = 0.0,
         forced: bool = False,
         since: float = 0.0,
-    ) -> Answer:
-        """Take from all windows or from none, see `Place.decide`; a cost of 0 looks only.
+    ) -> PostgresDecision:
+        """Take from all windows or from none, see `LimitBackend.decide`; a cost of 0 looks only.
 
         Args:
             strategy: How the windows move.
@@ -100,7 +100,7 @@ class PostgresWindows:
         self._sweep()
         width = len(numbers) // len(order)
         readings = {ids[id]: numbers[i * width : (i + 1) * width] for i, id in enumerate(order)}
-        return Answer(admitted, at, readings)
+        return PostgresDecision(admitted, at, readings)
 
     def clear(self, *windows: tuple[Strategy, str]) -> None:
         """Forget windows, by strategy and key."""
@@ -122,8 +122,8 @@ class PostgresWindows:
             )
 
 
-class PostgresPlace:
-    """Windows of one strategy, see `Place`."""
+class PostgresLimits:
+    """Windows of one strategy, see `LimitBackend`."""
 
     def __init__(self, dsn: Secret, strategy: Strategy, timeout: float) -> None:
         self._windows = PostgresWindows(dsn, timeout)
@@ -140,7 +140,7 @@ class PostgresPlace:
         forced: bool = False,
         since: float = 0.0,
     ) -> Decision:
-        """Take from all windows or from none, see `Place.decide`."""
+        """Take from all windows or from none, see `LimitBackend.decide`."""
         keys = {limit.item.key_for(who): limit for limit in limits}
         answer = self._windows.decide(
             self._strategy,

@@ -149,15 +149,15 @@ if admitted and cost ~= 0 then
     for i, w in ipairs(limits) do readings[i] = window.read(w) end
 end
 
-local told = {admitted and 1 or 0, string.format('%.6f', now)}
+local numbers = {admitted and 1 or 0, string.format('%.6f', now)}
 for _, reading in ipairs(readings) do
-    for _, number in ipairs(reading) do told[#told + 1] = string.format('%.6f', number) end
+    for _, number in ipairs(reading) do numbers[#numbers + 1] = string.format('%.6f', number) end
 end
-return told
+return numbers
 """
 
 
-class RedisPlace:
+class RedisLimits:
     """Windows of one strategy, decided by one script.
 
     Args:
@@ -187,7 +187,7 @@ class RedisPlace:
         forced: bool = False,
         since: float = 0.0,
     ) -> Decision:
-        """Take from all windows or from none, see `Place.decide`."""
+        """Take from all windows or from none, see `LimitBackend.decide`."""
         keys = [key for limit in limits for key in self._keys(limit, who)]
         if once is not None:
             keys.append(self._storage.prefixed_key(f"charged/{once}"))
@@ -195,14 +195,14 @@ class RedisPlace:
         for limit in limits:
             args += [limit.quota, limit.seconds]
         try:
-            admitted, at, *told = self._script(keys=keys, args=args)
+            admitted, at, *answer = self._script(keys=keys, args=args)
         except self._storage.base_exceptions as error:
             if isinstance(error, self._silence):
                 forget_idle(self._storage.get_connection())
             raise StoreUnavailable(
                 "the rate limit store (valkey) cannot be reached or used"
             ) from bare(error)
-        numbers = [float(number) for number in told]
+        numbers = [float(number) for number in answer]
         width = len(numbers) // len(limits)
         asked = 0 if admitted else cost
         readings = [numbers[i * width : (i + 1) * width] for i in range(len(limits))]

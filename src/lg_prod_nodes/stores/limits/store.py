@@ -19,14 +19,14 @@ from lg_prod_nodes.core.errors import ConfigurationError, StoreUnavailable
 from lg_prod_nodes.core.resource import NOBODY, Ping, Resource
 from lg_prod_nodes.core.secret import Secret, hidden, scheme_of
 from lg_prod_nodes.databases.sharing import Sharing
-from lg_prod_nodes.stores.limits.memory import MemoryPlace
+from lg_prod_nodes.stores.limits.memory import MemoryLimits
 from lg_prod_nodes.stores.limits.queue import Lines, Turn
 from lg_prod_nodes.stores.limits.windows import (
     STRATEGIES,
     Decision,
     Limit,
+    LimitBackend,
     Limits,
-    Place,
     Strategy,
     Window,
     parse_limits,
@@ -106,12 +106,12 @@ class LimitStore(Resource):
 
     def _put(self, url: SecretStr) -> None:
         self._scheme = scheme_of(url)
-        self._place = _place(url, self._scheme, self.strategy, self._timeout)
-        self._memory = self._place if isinstance(self._place, MemoryPlace) else None
-        self._spare = self._memory or MemoryPlace(self.strategy)
+        self._backend = _backend(url, self._scheme, self.strategy, self._timeout)
+        self._memory = self._backend if isinstance(self._backend, MemoryLimits) else None
+        self._spare = self._memory or MemoryLimits(self.strategy)
         if self._at_end is not None:
             self._at_end.detach()
-        self._at_end = weakref.finalize(self, self._place.close)
+        self._at_end = weakref.finalize(self, self._backend.close)
 
     def open(self, database: Secret | None = None) -> None:
         """Store in a Postgres until the store is closed, unless another backend was given.
@@ -130,7 +130,7 @@ class LimitStore(Resource):
     def local(self) -> LimitStore:
         """Windows of the same strategy in this process, for the time that the place cannot be reached."""
         store = object.__new__(LimitStore)
-        vars(store).update(vars(self), _place=self._spare, _memory=self._spare)
+        vars(store).update(vars(self), _backend=self._spare, _memory=self._spare)
         return store
 
     def turn(self, window: Hashable) -> AbstractContextManager[Turn]:
@@ -193,7 +193,7 @@ class LimitStore(Resource):
                 f"the rate limit store ({self._scheme}) did not answer, and is not asked again for a moment"
             )
         try:
-            return self._place.decide(*args, **options)
+            return self._backend.decide(*args, **options)
         except StoreUnavailable:
             self._down_until = monotonic() + self._pause
             raise
@@ -215,7 +215,7 @@ class LimitStore(Resource):
             threads, self._threads = self._threads, None
         if threads is not None:
             threads.shutdown()
-        self._place.close()
+        self._backend.close()
         if not self._is_placed and self._memory is None:
             self._put(hidden("memory://"))
 
@@ -225,34 +225,34 @@ class LimitStore(Resource):
         return Ping()
 
 
-def _redis(url: SecretStr, strategy: Strategy, timeout: float) -> Place:
-    from lg_prod_nodes.stores.limits.redis import RedisPlace
+def _redis(url: SecretStr, strategy: Strategy, timeout: float) -> LimitBackend:
+    from lg_prod_nodes.stores.limits.redis import RedisLimits
 
-    return RedisPlace(url, strategy, timeout)
+    return RedisLimits(url, strategy, timeout)
 
 
-def _postgres(url: SecretStr, strategy: Strategy, timeout: float) -> Place:
-    from lg_prod_nodes.stores.limits.postgres import PostgresPlace
+def _postgres(url: SecretStr, strategy: Strategy, timeout: float) -> LimitBackend:
+    from lg_prod_nodes.stores.limits.postgres import PostgresLimits
 
-    return PostgresPlace(url, strategy, timeout)
+    return PostgresLimits(url, strategy, timeout)
 
 
 _REDIS = ("", "s", "+unix", "+sentinel")
-_PLACES: dict[str, Callable[[SecretStr, Strategy, float], Place]] = {
-    "memory": lambda url, strategy, timeout: MemoryPlace(strategy),
+_BACKENDS: dict[str, Callable[[SecretStr, Strategy, float], LimitBackend]] = {
+    "memory": lambda url, strategy, timeout: MemoryLimits(strategy),
     **{f"{server}{variant}": _redis for server in ("redis", "valkey") for variant in _REDIS},
     "postgresql": _postgres,
     "postgres": _postgres,
 }
 
 
-def _place(url: SecretStr, scheme: str, strategy: Strategy, timeout: float) -> Place:
-    if scheme not in _PLACES:
+def _backend(url: SecretStr, scheme: str, strategy: Strategy, timeout: float) -> LimitBackend:
+    if scheme not in _BACKENDS:
         given = f"{scheme}://" if scheme else "what is no URL"
         raise ConfigurationError(
             f"cannot use {given} as a rate limit store; use memory://, redis://, valkey:// or postgresql://"
         )
-    return _PLACES[scheme](url, strategy, timeout)
+    return _BACKENDS[scheme](url, strategy, timeout)
 
 
 def _check_seconds(**settings: float | None) -> None:

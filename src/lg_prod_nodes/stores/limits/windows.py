@@ -109,7 +109,7 @@ class Decision(NamedTuple):
         return max(self.windows, key=lambda window: (window.wait, -window.remaining))
 
 
-class Place(Protocol):
+class LimitBackend(Protocol):
     """Keeps the windows of one strategy, and decides over several of them at once."""
 
     def decide(

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 
-class MemoryPlace:
-    """Sealed records in dictionaries; the methods are those of `PostgresPlace`."""
+class MemoryRecords:
+    """Sealed records in dictionaries; the methods are those of `PostgresRecords`."""
 
     def __init__(self) -> None:
         self._root = b""

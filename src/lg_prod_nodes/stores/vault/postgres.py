@@ -78,7 +78,7 @@ _CLEAN_UP = """
     VACUUM (INDEX_CLEANUP OFF, TRUNCATE OFF, SKIP_LOCKED) lg_prod_nodes_vault_keys, lg_prod_nodes_vault"""
 
 
-class PostgresPlace:
+class PostgresRecords:
     """Sealed records in Postgres.
 
     Args:

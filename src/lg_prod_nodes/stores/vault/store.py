@@ -13,7 +13,7 @@ from lg_prod_nodes.core.errors import ConfigurationError, UnknownToken, VaultTam
 from lg_prod_nodes.core.resource import NOBODY, Ping, Resource
 from lg_prod_nodes.core.secret import MAKE_KEY, Secret, SecretKey, hidden, key_of
 from lg_prod_nodes.stores.vault.keys import KEY_BYTES, Key, new_secret
-from lg_prod_nodes.stores.vault.memory import MemoryPlace
+from lg_prod_nodes.stores.vault.memory import MemoryRecords
 from lg_prod_nodes.stores.vault.session import Session, SubjectKey, encoded
 from lg_prod_nodes.stores.vault.tokens import TOKEN, restored, tokens_in
 
@@ -78,12 +78,12 @@ class Vault(Resource):
             raise ConfigurationError(f"timeout is {timeout}; give seconds, more than 0")
         former = [_master_key(f"old_keys[{at}]", old) for at, old in enumerate(old_keys)]
         self._masters = (_master_key("key", key), *former)
-        self._place = _place(None if postgres is None else hidden(postgres), timeout)
+        self._backend = _backend(None if postgres is None else hidden(postgres), timeout)
         self._root: Key | None = None
         self._keys: dict[bytes, SubjectKey] = {}
 
     def __repr__(self) -> str:
-        return f"<Vault {self._place}>"
+        return f"<Vault {self._backend}>"
 
     def session(self, subject: str) -> Session:
         """A session in which a subject's values get their tokens; asks no database.
@@ -109,7 +109,7 @@ class Vault(Resource):
         if not session.pending:
             return True
         key = session.key
-        stored = self._place.keep(key.id, session.sealed(key)) if key else {}
+        stored = self._backend.keep(key.id, session.sealed(key)) if key else {}
         if key is None or not stored:
             session.begin(self._subject_key(session.subject))
             return False
@@ -152,7 +152,7 @@ class Vault(Resource):
         """
         name = self._name(subject)
         self._keys.pop(name, None)
-        return self._place.forget(name)
+        return self._backend.forget(name)
 
     def ping(self) -> Ping:
         """Ask the database for a token that was never issued."""
@@ -161,13 +161,13 @@ class Vault(Resource):
 
     def close(self) -> None:
         """Close the connections to the database; the next use opens new ones."""
-        self._place.close()
+        self._backend.close()
 
     def _read(self, subject: str, tokens: Sequence[str]) -> dict[str, str]:
         if not tokens:
             return {}
         name = self._name(subject)
-        wrapped, values = self._place.read(name, tokens)
+        wrapped, values = self._backend.read(name, tokens)
         if wrapped is None:
             return {}
         key = self._unwrapped(name, *wrapped)
@@ -181,7 +181,7 @@ class Vault(Resource):
         """A subject's key from the place, a new one if there was none."""
         name, id = self._name(subject), uuid4()
         new = self._opened_root().seal(new_secret(), bound_to=name + id.bytes)
-        return self._unwrapped(name, *self._place.subject_key(name, id, new))
+        return self._unwrapped(name, *self._backend.subject_key(name, id, new))
 
     def _unwrapped(self, name: bytes, id: UUID, wrapped: bytes) -> SubjectKey:
         known = self._keys.get(name)
@@ -197,7 +197,7 @@ class Vault(Resource):
     def _opened_root(self) -> Key:
         if self._root is None:
             new = self._masters[0].seal(new_secret(), bound_to=_ROOT)
-            self._root = self._unsealed_root(self._place.root(new))
+            self._root = self._unsealed_root(self._backend.root(new))
         return self._root
 
     def _unsealed_root(self, sealed: bytes) -> Key:
@@ -205,15 +205,17 @@ class Vault(Resource):
             with suppress(VaultTampered):
                 secret = master.open(sealed, bound_to=_ROOT)
                 if master is not self._masters[0]:
-                    self._place.replace_root(sealed, self._masters[0].seal(secret, bound_to=_ROOT))
+                    self._backend.replace_root(
+                        sealed, self._masters[0].seal(secret, bound_to=_ROOT)
+                    )
                 return Key(secret)
         raise ConfigurationError(
-            f"the vault {self._place} is sealed under another master key, or its root was changed; give the key that "
+            f"the vault {self._backend} is sealed under another master key, or its root was changed; give the key that "
             "it was made with as key=..., or in old_keys=[...] beside a new one"
         )
 
 
-class _Place(Protocol):
+class VaultBackend(Protocol):
     """Where sealed records are. A key comes as its id and the wrapped key, a value by its token."""
 
     def root(self, new: bytes) -> bytes: ...
@@ -227,12 +229,12 @@ class _Place(Protocol):
     def close(self) -> None: ...
 
 
-def _place(postgres: SecretStr | None, timeout: float) -> _Place:
+def _backend(postgres: SecretStr | None, timeout: float) -> VaultBackend:
     if postgres is None:
-        return MemoryPlace()
-    from lg_prod_nodes.stores.vault.postgres import PostgresPlace
+        return MemoryRecords()
+    from lg_prod_nodes.stores.vault.postgres import PostgresRecords
 
-    return PostgresPlace(postgres, timeout)
+    return PostgresRecords(postgres, timeout)
 
 
 def _master_key(name: str, key: SecretKey) -> Key:
