@@ -333,7 +333,7 @@ def test_a_closed_ledger_opens_anew(ledger: Ledger) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"postgres": 5432}, "postgres is a int"),
+        ({"postgres": 5432}, "type int that is not a URL"),
         ({"postgres": "postgresql://user:p@ss@word@host/db"}, "cannot be read"),
         ({"postgres": "memory://", "journal": "."}, "with memory://"),
         ({"retention": timedelta(0)}, "retention is"),

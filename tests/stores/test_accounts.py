@@ -252,24 +252,30 @@ def test_tasks_at_once_never_pass_the_limit(place: Any) -> None:
     assert sum(reservation.granted for reservation in asyncio.run(reserve_all())) == 50
 
 
-def test_a_task_that_is_cancelled_while_it_settles_settles(place: Any) -> None:
+def test_a_task_that_is_cancelled_while_it_settles_settles(
+    place: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store, _ = place
-    go_on = Event()
+    go_on, settle = Event(), store._backend.settle
+
+    def settles_late(*args: Any) -> Any:
+        assert go_on.wait(10)
+        return settle(*args)
 
     async def cancelled() -> None:
         reservation = await store.reserve(ADA, 50, blocking=False)
-        loop = asyncio.get_running_loop()
-        loop.set_default_executor(ThreadPoolExecutor(1))
-        busy = loop.run_in_executor(None, go_on.wait)
+        if not store.is_in_memory:
+            monkeypatch.setattr(store._backend, "settle", settles_late)
         settling = asyncio.create_task(store.settle(reservation, 20, blocking=False))
         for _ in range(3):
             await asyncio.sleep(0)
         settling.cancel()
         await asyncio.wait([settling])
         go_on.set()
-        await busy
 
     asyncio.run(cancelled())
+    if store._threads is not None:
+        store._threads.shutdown()
     assert drive(store.balance(ADA, blocking=True)) == Balance(spent=20)
 
 

@@ -10,8 +10,8 @@ import psycopg
 import pytest
 
 from lg_prod_nodes.stores.accounts.account import Account, Balance
-from lg_prod_nodes.stores.accounts.asking import BlockingStep
 from lg_prod_nodes.stores.accounts.store import AccountStore
+from lg_prod_nodes.stores.blocking import BlockingStep
 
 ADA = Account("ada", limit=1000)
 

@@ -14,10 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lg_prod_nodes import CircuitStore, ConfigurationError, StoreUnavailable
-from lg_prod_nodes.core.call import Call
 from lg_prod_nodes.core.engine import drive
-from lg_prod_nodes.core.run import Run
-from lg_prod_nodes.stores.circuits import store as circuits
+from lg_prod_nodes.stores.circuits import memory
 from lg_prod_nodes.stores.circuits.circuit import Circuit, CircuitRules, Verdict, enter, leave
 
 RULES = CircuitRules(ratio=0.5, minimum=4, window=10.0, open_for=30.0, probes=2)
@@ -241,24 +239,21 @@ def url(request: pytest.FixtureRequest) -> str:
     return urls(request)
 
 
-def call(*, blocking: bool = True) -> Call:
-    return Call(kind="model", name="m", input=None, run=Run(), blocking=blocking)
-
-
 def change(store: CircuitStore, step: Any) -> Any:
-    coroutine = store.change("m", step, call())
+    coroutine = store.change("m", step, blocking=True)
     with pytest.raises(StopIteration) as ended:
         coroutine.send(None)
     return ended.value.value
 
 
 def test_in_memory_the_oldest_of_too_many_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(circuits, "_MOST_IN_MEMORY", 2)
+    monkeypatch.setattr(memory, "_MOST", 2)
     store = CircuitStore()
     for name in ("a", "b", "a", "c"):
-        drive(store.change(name, lambda at: (Circuit(calls=at.calls + 1), None), call()))
+        drive(store.change(name, lambda at: (Circuit(calls=at.calls + 1), None), blocking=True))
     counted = [
-        drive(store.change(name, lambda at: (at, at.calls), call())) for name in ("a", "b", "c")
+        drive(store.change(name, lambda at: (at, at.calls), blocking=True))
+        for name in ("a", "b", "c")
     ]
     assert counted == [2, 0, 1]
 
@@ -319,9 +314,8 @@ def test_of_all_who_come_at_once_only_a_round_s_probes_pass(url: str) -> None:
 
 async def test_an_asynchronous_caller_shares_it(url: str) -> None:
     store = CircuitStore(url)
-    given = call(blocking=False)
-    await store.change("m", lambda at: (Circuit(calls=7), None), given)
-    assert await store.change("m", lambda at: (at, at.calls), given) == 7
+    await store.change("m", lambda at: (Circuit(calls=7), None), blocking=False)
+    assert await store.change("m", lambda at: (at, at.calls), blocking=False) == 7
     store.close()
 
 
@@ -344,12 +338,12 @@ def test_a_place_that_is_not_known_is_refused(given: Any) -> None:
 def test_in_postgres_circuits_that_nobody_changed_for_a_day_are_forgotten(dsn: str) -> None:
     store = CircuitStore(dsn)
     for name in ("idle", "busy"):
-        drive(store.change(name, lambda at: (tell(at, FAILS), None), call()))
+        drive(store.change(name, lambda at: (tell(at, FAILS), None), blocking=True))
     with psycopg.connect(dsn) as connection:
         connection.execute(
             "UPDATE lg_prod_nodes_circuits SET at = now() - interval '25 hours' WHERE name = 'idle'"
         )
-    drive(store.change("new", lambda at: (tell(at, FAILS), None), call()))
+    drive(store.change("new", lambda at: (tell(at, FAILS), None), blocking=True))
     with psycopg.connect(dsn) as connection:
         rows = connection.execute("SELECT name FROM lg_prod_nodes_circuits ORDER BY name")
         assert [name for (name,) in rows] == ["busy", "new"]

@@ -14,7 +14,7 @@ from lg_prod_nodes.databases.postgres import Postgres
 from lg_prod_nodes.ledger import rows as ledger
 from lg_prod_nodes.service.set_up import LANGGRAPH_TABLES, set_up
 from lg_prod_nodes.stores.accounts import postgres as accounts
-from lg_prod_nodes.stores.circuits import store as circuits
+from lg_prod_nodes.stores.circuits import postgres as circuits
 from lg_prod_nodes.stores.failures import postgres as failures
 from lg_prod_nodes.stores.limits import sql as limits
 from lg_prod_nodes.stores.vault import postgres as vault

@@ -10,7 +10,20 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
+from lg_prod_nodes.core.errors import ConfigurationError
+
 _SLICE = 0.25
+
+
+def check_seconds(**settings: float | None) -> None:
+    """Check that settings are seconds above 0, or left out.
+
+    Raises:
+        ConfigurationError: One of them is not.
+    """
+    for name, seconds in settings.items():
+        if seconds is not None and not seconds > 0:
+            raise ConfigurationError(f"{name} is {seconds!r}; give seconds, more than 0")
 
 
 class Bell:

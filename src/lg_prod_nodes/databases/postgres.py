@@ -100,6 +100,7 @@ class Postgres:
 
     def close(self) -> None:
         """Close the connections; the next use opens new ones."""
+        self._leave_to_parent()
         with self._lock:
             pool, self._pool = self._pool, None
         if pool is not None:
@@ -133,9 +134,7 @@ class Postgres:
             )
 
     def _opened(self) -> ConnectionPool[_Connection]:
-        if self._process != os.getpid():  # after a fork the connections are the parent's
-            self._parents, self._pool, self._lock = self._pool, None, threading.Lock()
-            self._process = os.getpid()
+        self._leave_to_parent()
         if (pool := self._pool) is not None:
             return pool
         if not self._lock.acquire(timeout=self._timeout):
@@ -147,6 +146,12 @@ class Postgres:
             return self._pool
         finally:
             self._lock.release()
+
+    def _leave_to_parent(self) -> None:
+        """After a fork the connections are the parent's: they are neither used nor closed here."""
+        if self._process != os.getpid():
+            self._parents, self._pool, self._lock = self._pool, None, threading.Lock()
+            self._process = os.getpid()
 
     def _new_pool(self) -> ConnectionPool[_Connection]:
         return ConnectionPool(

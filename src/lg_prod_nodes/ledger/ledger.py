@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import os
-import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Protocol
 
 from pydantic import SecretStr
 
 from lg_prod_nodes.core.errors import ConfigurationError
-from lg_prod_nodes.core.resource import Ping, Resource
-from lg_prod_nodes.core.secret import Secret, hidden, revealed
+from lg_prod_nodes.core.resource import Ping
+from lg_prod_nodes.core.secret import Secret, scheme_of
 from lg_prod_nodes.core.usage import Usage
-from lg_prod_nodes.databases.sharing import Sharing
 from lg_prod_nodes.ledger.entries import Dimension, Entry, UsageRow
-from lg_prod_nodes.ledger.memory import MemoryEntries
+from lg_prod_nodes.ledger.memory import CombinedEntries, LedgerBackend, MemoryEntries
 from lg_prod_nodes.ledger.price_table import Price, PriceTable, pricing
 from lg_prod_nodes.ledger.query import Query, When, Where, query
+from lg_prod_nodes.stores.store import Store
 
 
-class Ledger(Resource):
+class Ledger(Store[LedgerBackend]):
     """Entries of model calls, one a call.
 
     Without a database they are in memory, the latest ones, for one process. With one they are written to a journal on
@@ -31,8 +29,8 @@ class Ledger(Resource):
     nothing is lost. A journal left by a process that died is sent by the next one that writes to the same ledger.
 
     Args:
-        postgres: The database, made ready at first use; `memory://` for none, wherever the ledger is used. Without
-            one, the database of the latest `Production` that it was used in, else memory.
+        postgres: The database, set up at first use; `memory://` for this process alone. By default the database of the
+            latest `Production` that used the ledger, else memory; sums include the entries in memory.
         price: Prices a call: a function of the model's name and the usage, such as `prices.list_price`, or a mapping
             of models to `ModelPrice`.
         retention: How long entries are kept; older ones are not counted, and are deleted from the database.
@@ -55,6 +53,8 @@ class Ledger(Resource):
 
     label = "ledger"
     critical = False
+    schemes = ("memory", "postgresql")
+    stays = True
 
     def __init__(
         self,
@@ -66,45 +66,20 @@ class Ledger(Resource):
         max_entries: int = 100_000,
         timeout: float = 10.0,
     ) -> None:
-        _check(postgres, retention, journal, max_entries, timeout)
-        database = hidden(_IN_MEMORY if postgres is None else postgres)
+        _check(postgres, retention, journal, max_entries)
         self._price = pricing(price)
-        self._retention, self._journal, self._timeout = retention, journal, timeout
-        self._is_placed = postgres is not None
-        self._sharing = Sharing("Ledger")
-        self._memory, self._database = MemoryEntries(max_entries), hidden(_IN_MEMORY)
-        self._backend: _LedgerBackend = self._memory
-        if database != self._database:
-            self._put(database)
+        self._retention, self._journal = retention, journal
+        self._memory = MemoryEntries(max_entries)
+        super().__init__(postgres, timeout=timeout)
 
-    def _put(self, database: SecretStr) -> None:
+    def _in_memory(self) -> LedgerBackend:
+        return self._memory
+
+    def _in_postgres(self, url: SecretStr) -> LedgerBackend:
         from lg_prod_nodes.ledger.postgres import PostgresEntries
 
-        backend = PostgresEntries(database, self._journal, self._retention, self._timeout)
-        weakref.finalize(self, backend.close)  # at the interpreter's exit too
-        self._database, self._backend = database, backend
-        if not self._memory.is_empty:
-            from lg_prod_nodes.ledger.both import CombinedEntries
-
-            self._backend = CombinedEntries(self._memory, backend)
-
-    def open(self, database: Secret | None = None) -> None:
-        """Store further entries in a Postgres, unless another backend was given; sums include earlier ones.
-
-        Raises:
-            ConfigurationError: The folder for the journal cannot be written to, or an open `Production` uses it in
-                another database.
-        """
-        if database is None or self._is_placed or not self._sharing.join(database):
-            return
-        if hidden(database) != self._database:
-            self._backend.close()
-            self._put(hidden(database))
-
-    @property
-    def is_in_memory(self) -> bool:
-        """Whether entries are stored in this process alone, so that writing one takes no time."""
-        return self._backend is self._memory
+        entries = PostgresEntries(url, self._journal, self._retention, self._timeout)
+        return entries if self._memory.is_empty else CombinedEntries(self._memory, entries)
 
     @property
     def unsent(self) -> int:
@@ -218,10 +193,8 @@ class Ledger(Resource):
 
     def close(self) -> None:
         """Send what waits, within `timeout`, and close the connections, unless an open `Production` uses them too."""
-        if self._sharing.leave():
-            self._backend.close()
-        else:
-            self._backend.wake()
+        self._backend.wake()
+        super().close()
 
     def _query(
         self,
@@ -247,25 +220,7 @@ class Ledger(Resource):
         return replace(entry, usage=replace(entry.usage, cost=cost, unpriced_calls=0))
 
 
-_IN_MEMORY = "memory://"
 _MOST_LAG = 60.0  # seconds
-
-
-class _LedgerBackend(Protocol):
-    """Where entries are."""
-
-    @property
-    def unsent(self) -> int: ...
-    @property
-    def lag(self) -> float: ...
-    def put(self, entry: Entry) -> None: ...
-    def keep(self, task: str, execution: str, at: datetime) -> None: ...
-    def settle(self, entries: Iterable[Entry]) -> None: ...
-    def entries(self, query: Query, *, in_doubt: bool = False) -> list[Entry]: ...
-    def sums(self, query: Query) -> list[UsageRow]: ...
-    def wake(self) -> None: ...
-    def flush(self) -> None: ...
-    def close(self) -> None: ...
 
 
 def _check(
@@ -273,14 +228,8 @@ def _check(
     retention: timedelta | None,
     journal: str | os.PathLike[str] | None,
     max_entries: int,
-    timeout: float,
 ) -> None:
-    if postgres is not None and not isinstance(postgres, str | SecretStr):
-        raise ConfigurationError(
-            f"postgres is a {type(postgres).__name__}; give a DSN, postgresql://user:password@host:5432/database, "
-            "or memory://"
-        )
-    if journal is not None and postgres is not None and revealed(postgres) == _IN_MEMORY:
+    if journal is not None and postgres is not None and scheme_of(postgres) == "memory":
         raise ConfigurationError(
             "journal was given with memory://, and only what goes to a database is in a journal; give one of them"
         )
@@ -292,5 +241,3 @@ def _check(
         )
     if max_entries < 1:
         raise ConfigurationError(f"max_entries is {max_entries}; give at least 1")
-    if timeout <= 0:
-        raise ConfigurationError(f"timeout is {timeout}; give seconds, more than 0")

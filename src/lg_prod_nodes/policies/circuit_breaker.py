@@ -209,7 +209,7 @@ class CircuitBreaker(Admission):
         is_node = call.kind == "node" and self.by is by_dependency
         name = f"{self.name}|{call.run.graph}/{circuit}" if is_node else f"{self.name}|{circuit}"
         changed: T = await self.store_in_use.change(
-            name, lambda at: step(at, call.clock.time()), call
+            name, lambda at: step(at, call.clock.time()), blocking=call.blocking
         )
         return changed
 

@@ -33,8 +33,8 @@ App = CompiledStateGraph[Any, Any, Any, Any]
 class Production:
     """A graph in production: hardened, compiled, and persisted in Postgres while the `with` block lasts.
 
-    Windows, accounts, circuits and the ledger are kept in the same database, where a policy was not given
-    another place.
+    Rate limits, accounts, circuits, failures, vault and ledger are stored in the same database, unless they were given
+    another backend.
 
     Opens a connection pool, sets up checkpointer and store (many processes may do so at once), and closes all of it
     again. Enter it once for the whole service, such as in its lifespan. Use `async with` for `ainvoke` and `astream`,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from lg_prod_nodes.stores.store import Backend
+
 _A_DAY = 24 * 3600.0
 _A_MONTH = 30 * _A_DAY
 
@@ -76,7 +78,7 @@ class Balance:
     granted: int = 0
 
 
-class AccountBackend(Protocol):
+class AccountBackend(Backend, Protocol):
     """Keeps accounts. Every operation is one step that no other comes between, and may be repeated without harm."""
 
     leases: bool
@@ -104,8 +106,4 @@ class AccountBackend(Protocol):
 
     def balance(self, account: Account) -> Balance:
         """How an account stands."""
-        ...
-
-    def close(self) -> None:
-        """Close the connections; the next use opens new ones."""
         ...

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from lg_prod_nodes.core.report import CapturedError, ErrorClass
 from lg_prod_nodes.core.run import Run
+from lg_prod_nodes.stores.store import Backend
 
 _FRAMES = 12
 _OF_LIBRARIES = {
@@ -88,7 +89,7 @@ class Failure:
         )
 
 
-class FailureBackend(Protocol):
+class FailureBackend(Backend, Protocol):
     """Keeps failures."""
 
     def add(self, failure: Failure, *, forget: datetime) -> None:
@@ -110,10 +111,6 @@ class FailureBackend(Protocol):
 
     def resolve(self, id: str, at: datetime) -> None:
         """Note when a failure was done with."""
-        ...
-
-    def close(self) -> None:
-        """Close the connections; the next use opens new ones."""
         ...
 
 

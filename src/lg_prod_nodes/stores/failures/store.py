@@ -1,9 +1,8 @@
-"""Runs that failed, by names alone: to be looked at, tried again, and done with."""
+"""Runs that failed, by names alone: to inspect, retry and resolve."""
 
 from __future__ import annotations
 
 import asyncio
-import weakref
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,21 +11,23 @@ from langchain_core.runnables import RunnableConfig
 from pydantic import SecretStr
 
 from lg_prod_nodes.core.errors import ConfigurationError, ProductionError, UnknownFailure
-from lg_prod_nodes.core.resource import Ping, Resource
-from lg_prod_nodes.core.secret import Secret, hidden
+from lg_prod_nodes.core.resource import Ping
+from lg_prod_nodes.core.secret import Secret
 from lg_prod_nodes.stores.failures.failure import Failure, FailureBackend
 from lg_prod_nodes.stores.failures.memory import MemoryFailures
+from lg_prod_nodes.stores.store import Store
 
 __all__ = ["Failure", "FailureLog"]
 
 
-class FailureLog(Resource):
-    """Keeps runs that failed: `CaptureErrors(failures=FailureLog(dsn))` writes them.
+class FailureLog(Store[FailureBackend]):
+    """Stores runs that failed: `CaptureErrors(failures=FailureLog(dsn))` writes them.
 
     Args:
-        dsn: The Postgres to keep them in, made ready at first use; without one they are kept in this process.
+        dsn: The Postgres to store them in, set up at first use; `memory://` for this process alone. By default the
+            database of the latest `Production` that used the log, else memory.
         timeout: Seconds to wait at most for a connection, and for a statement; twice as long for a silent server.
-        retention: How long after its last run a failure is kept.
+        retention: How long after its last run a failure is stored.
 
     Raises:
         ConfigurationError: A setting cannot work, or the DSN cannot be read.
@@ -43,6 +44,8 @@ class FailureLog(Resource):
 
     label = "failures"
     critical = False
+    schemes = ("memory", "postgresql")
+    stays = True
 
     def __init__(
         self,
@@ -51,16 +54,13 @@ class FailureLog(Resource):
         timeout: float = 5.0,
         retention: timedelta = timedelta(days=90),
     ) -> None:
-        if not timeout > 0:
-            raise ConfigurationError(f"timeout is {timeout}; give seconds, more than 0")
         if not retention > timedelta(0):
             raise ConfigurationError(f"retention is {retention}; give a timedelta above 0")
         self._retention = retention
-        self._backend = _backend(None if dsn is None else hidden(dsn), timeout)
-        weakref.finalize(self, self._backend.close)
+        super().__init__(dsn, timeout=timeout)
 
     def add(self, failure: Failure) -> None:
-        """Keep a failure; one that is known counts one more, and is open again."""
+        """Store a failure; a known one counts one more, and is open again."""
         self._backend.add(failure, forget=failure.last - self._retention)
 
     def list(
@@ -129,9 +129,13 @@ class FailureLog(Resource):
         self.list(limit=1)
         return Ping()
 
-    def close(self) -> None:
-        """Close the connections; the next use opens new ones."""
-        self._backend.close()
+    def _in_memory(self) -> FailureBackend:
+        return MemoryFailures()
+
+    def _in_postgres(self, url: SecretStr) -> FailureBackend:
+        from lg_prod_nodes.stores.failures.postgres import PostgresFailures
+
+        return PostgresFailures(url, self._timeout)
 
 
 def _thread_of(failure: Failure) -> RunnableConfig:
@@ -157,11 +161,3 @@ def _config(failure: Failure, state: Any, *, fork: bool) -> RunnableConfig:
         )
     place = {"thread_id": failure.thread_id, "checkpoint_id": failure.checkpoint_id}
     return {"configurable": place}
-
-
-def _backend(dsn: SecretStr | None, timeout: float) -> FailureBackend:
-    if dsn is None:
-        return MemoryFailures()
-    from lg_prod_nodes.stores.failures.postgres import PostgresFailures
-
-    return PostgresFailures(dsn, timeout)

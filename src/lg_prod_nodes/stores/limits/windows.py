@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple, Protocol
 from limits import RateLimitItem, parse_many
 
 from lg_prod_nodes.core.errors import ConfigurationError
+from lg_prod_nodes.stores.store import Backend
 
 Strategy = Literal["fixed-window", "moving-window", "sliding-window-counter"]
 STRATEGIES: tuple[Strategy, ...] = ("fixed-window", "moving-window", "sliding-window-counter")
@@ -109,7 +110,7 @@ class Decision(NamedTuple):
         return max(self.windows, key=lambda window: (window.wait, -window.remaining))
 
 
-class LimitBackend(Protocol):
+class LimitBackend(Backend, Protocol):
     """Keeps the windows of one strategy, and decides over several of them at once."""
 
     def decide(
@@ -134,10 +135,6 @@ class LimitBackend(Protocol):
             forced: Take or give back without asking for room.
             since: When that which is given back was taken, as `Decision.at`.
         """
-        ...
-
-    def close(self) -> None:
-        """Close the connections; the next use opens new ones."""
         ...
 
 

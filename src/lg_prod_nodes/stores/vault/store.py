@@ -10,8 +10,9 @@ from uuid import UUID, uuid4
 from pydantic import SecretBytes, SecretStr
 
 from lg_prod_nodes.core.errors import ConfigurationError, UnknownToken, VaultTampered
-from lg_prod_nodes.core.resource import NOBODY, Ping, Resource
-from lg_prod_nodes.core.secret import MAKE_KEY, Secret, SecretKey, hidden, key_of
+from lg_prod_nodes.core.resource import NOBODY, Ping
+from lg_prod_nodes.core.secret import MAKE_KEY, Secret, SecretKey, key_of
+from lg_prod_nodes.stores.store import Backend, Store
 from lg_prod_nodes.stores.vault.keys import KEY_BYTES, Key, new_secret
 from lg_prod_nodes.stores.vault.memory import MemoryRecords
 from lg_prod_nodes.stores.vault.session import Session, SubjectKey, encoded
@@ -24,7 +25,20 @@ _ROOT = b"root"
 _NO_TOKEN = "[PING_aaaaaaaa]"
 
 
-class Vault(Resource):
+class _VaultBackend(Backend, Protocol):
+    """Where sealed records are. A key comes as its id and the wrapped key, a value by its token."""
+
+    def root(self, new: bytes) -> bytes: ...
+    def replace_root(self, old: bytes, new: bytes) -> None: ...
+    def subject_key(self, subject: bytes, id: UUID, new: bytes) -> tuple[UUID, bytes]: ...
+    def keep(self, key: UUID, values: Mapping[str, bytes]) -> Mapping[str, bytes]: ...
+    def read(
+        self, subject: bytes, tokens: Sequence[str]
+    ) -> tuple[tuple[UUID, bytes] | None, Mapping[str, bytes]]: ...
+    def forget(self, subject: bytes) -> bool: ...
+
+
+class Vault(Store[_VaultBackend]):
     """Keeps personal values, encrypted, and gives tokens such as `[EMAIL_ADDRESS_k3f9q2ab]` for them.
 
     Tokens are scoped to a *subject*, any text such as a user's or a thread's id: the same value has the same token
@@ -35,10 +49,11 @@ class Vault(Resource):
     is stored are ciphertexts, random keys sealed under one another, and keyed digests of subjects and values.
 
     Args:
-        postgres: The database, made ready at first use. Without one the vault is a memory of this process alone, and
-            what it keeps ends with the process.
+        postgres: The database, set up at first use; `memory://` for this process alone, where everything ends with
+            the process. By default the database of the latest `Production` that used the vault, else memory; values
+            that it stored in memory before do not move with it.
         key: The team's master key, 32 random bytes; as a `SecretStr` it is hexadecimal. Without it nothing in the
-                database can be read.
+            database can be read, and all processes that use the database need the same one.
         old_keys: Former master keys. The first use seals the vault's root key, which is random, under `key` instead,
             and from then on the old ones are not needed. Who has an old key and an old copy of the database has the
             root key too: after such a theft, make a new vault.
@@ -55,7 +70,7 @@ class Vault(Resource):
         import secrets
 
         vault = Vault(key=secrets.token_bytes(32))
-        session = vault.open("ada")
+        session = vault.session("ada")
         while True:
             text = f"Write to {session.token('EMAIL_ADDRESS', 'ada@example.org')}!"
             if vault.keep(session):
@@ -65,6 +80,8 @@ class Vault(Resource):
     """
 
     label = "vault"
+    schemes = ("memory", "postgresql")
+    stays = True
 
     def __init__(
         self,
@@ -74,13 +91,9 @@ class Vault(Resource):
         old_keys: Sequence[SecretKey] = (),
         timeout: float = 5.0,
     ) -> None:
-        if timeout <= 0:
-            raise ConfigurationError(f"timeout is {timeout}; give seconds, more than 0")
         former = [_master_key(f"old_keys[{at}]", old) for at, old in enumerate(old_keys)]
         self._masters = (_master_key("key", key), *former)
-        self._backend = _backend(None if postgres is None else hidden(postgres), timeout)
-        self._root: Key | None = None
-        self._keys: dict[bytes, SubjectKey] = {}
+        super().__init__(postgres, timeout=timeout)
 
     def __repr__(self) -> str:
         return f"<Vault {self._backend}>"
@@ -159,9 +172,18 @@ class Vault(Resource):
         self.resolve(NOBODY, [_NO_TOKEN])
         return Ping()
 
-    def close(self) -> None:
-        """Close the connections to the database; the next use opens new ones."""
-        self._backend.close()
+    def _move(self, url: Secret) -> None:
+        super()._move(url)
+        self._root: Key | None = None
+        self._keys: dict[bytes, SubjectKey] = {}
+
+    def _in_memory(self) -> _VaultBackend:
+        return MemoryRecords()
+
+    def _in_postgres(self, url: SecretStr) -> _VaultBackend:
+        from lg_prod_nodes.stores.vault.postgres import PostgresRecords
+
+        return PostgresRecords(url, self._timeout)
 
     def _read(self, subject: str, tokens: Sequence[str]) -> dict[str, str]:
         if not tokens:
@@ -213,28 +235,6 @@ class Vault(Resource):
             f"the vault {self._backend} is sealed under another master key, or its root was changed; give the key that "
             "it was made with as key=..., or in old_keys=[...] beside a new one"
         )
-
-
-class VaultBackend(Protocol):
-    """Where sealed records are. A key comes as its id and the wrapped key, a value by its token."""
-
-    def root(self, new: bytes) -> bytes: ...
-    def replace_root(self, old: bytes, new: bytes) -> None: ...
-    def subject_key(self, subject: bytes, id: UUID, new: bytes) -> tuple[UUID, bytes]: ...
-    def keep(self, key: UUID, values: Mapping[str, bytes]) -> Mapping[str, bytes]: ...
-    def read(
-        self, subject: bytes, tokens: Sequence[str]
-    ) -> tuple[tuple[UUID, bytes] | None, Mapping[str, bytes]]: ...
-    def forget(self, subject: bytes) -> bool: ...
-    def close(self) -> None: ...
-
-
-def _backend(postgres: SecretStr | None, timeout: float) -> VaultBackend:
-    if postgres is None:
-        return MemoryRecords()
-    from lg_prod_nodes.stores.vault.postgres import PostgresRecords
-
-    return PostgresRecords(postgres, timeout)
 
 
 def _master_key(name: str, key: SecretKey) -> Key:

@@ -1,21 +1,22 @@
-"""Questions that threads put to a store, for callers who may be cancelled meanwhile."""
+"""Blocking steps in threads, for asynchronous callers who may be cancelled meanwhile."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 from collections.abc import Callable
+from concurrent.futures import Executor
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
 
 class BlockingStep(Generic[T]):
-    """A step in a thread, and what undoes its outcome where nobody waits for it any more.
+    """A step in a thread, and what undoes its outcome if nobody waits for it any more.
 
     Args:
         step: What to do.
-        undo: Gives back what the step took; runs in a thread too, and bears its own failures.
+        undo: Gives back what the step took; runs in a thread too, and handles its own failures.
     """
 
     def __init__(self, step: Callable[[], T], undo: Callable[[T], object] | None = None) -> None:
@@ -23,10 +24,14 @@ class BlockingStep(Generic[T]):
         self._lock = threading.Lock()
         self._is_done = self._is_left = False
 
-    async def answer(self) -> T:
-        """The step's outcome. A caller who is cancelled does not wait for it, but the step runs to its end."""
+    async def answer(self, threads: Executor | None = None) -> T:
+        """The step's outcome. A cancelled caller does not wait for it, but the step runs to its end.
+
+        Args:
+            threads: Where the step runs, the event loop's own threads by default.
+        """
         loop = asyncio.get_running_loop()
-        asked = loop.run_in_executor(None, self._run)
+        asked = loop.run_in_executor(threads, self._run)
         try:
             return await asyncio.shield(asked)
         except asyncio.CancelledError:
@@ -43,7 +48,7 @@ class BlockingStep(Generic[T]):
         return outcome
 
     def _leave(self) -> bool:
-        """Note that nobody waits, and say whether the step had ended before."""
+        """Note that nobody waits any more; whether the step had ended before."""
         with self._lock:
             self._is_left = True
             return self._is_done
