@@ -25,10 +25,9 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langgraph.graph import START, MessagesState, StateGraph
 
-from lg_prod_nodes import Ledger, Policy, TokenUsage, harden
+from lg_prod_nodes import Ledger, Policy, TokenUsage, harden, list_price
 from lg_prod_nodes.databases import postgres as _postgres
 from lg_prod_nodes.databases.embedded.server import EmbeddedPostgres
-from lg_prod_nodes.ledger.prices import list_price
 
 TOKENS = 600
 USAGE: Any = {"input_tokens": 900, "output_tokens": TOKENS, "total_tokens": 900 + TOKENS}

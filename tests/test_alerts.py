@@ -33,9 +33,9 @@ from lg_prod_nodes import (
     Production,
     Redact,
     TokenUsage,
+    list_price,
     metrics_text,
 )
-from lg_prod_nodes.ledger.prices import list_price
 from lg_prod_nodes.service.health.app import note_health
 
 ROOT = Path(__file__).parents[1]

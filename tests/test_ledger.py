@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -14,9 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lg_prod_nodes import ConfigurationError, Ledger, Usage
+from lg_prod_nodes import ConfigurationError, Ledger, Usage, list_price
 from lg_prod_nodes.ledger import Entry, ModelPrice
-from lg_prod_nodes.ledger.prices import list_price
 
 NOW = datetime.now(UTC)
 ENTRY = Entry(
@@ -438,6 +438,14 @@ def test_tokens_from_the_cache_are_cheaper_and_those_written_to_it_dearer() -> N
         return list_price("claude-3-5-haiku-latest", usage)
 
     assert 0 < price(read) < price(fresh) < price(written)
+
+
+def test_list_prices_without_their_extra_say_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "genai_prices", None)
+    with pytest.raises(ConfigurationError, match=r"pip install 'lg-prod-nodes\[prices\]'"):
+        list_price("gpt-4o", Usage(calls=1))
 
 
 def test_a_model_that_no_list_has_has_no_price() -> None:

@@ -10,8 +10,7 @@ from typing import Any
 from langchain_core.callbacks import BaseCallbackHandler
 from prometheus_client import CollectorRegistry
 
-from lg_prod_nodes import Call, Event, Handler, Ledger, Policy, Run
-from lg_prod_nodes.ledger.prices import list_price
+from lg_prod_nodes import Call, Event, Handler, Ledger, Policy, Run, list_price
 
 
 @dataclass(frozen=True)

@@ -96,6 +96,7 @@ from .core.usage import (
     Usage as Usage,
 )
 from .ledger import Ledger as Ledger
+from .ledger import list_price as list_price
 from .policies.budgets import CostBudget as CostBudget
 from .policies.budgets import TokenBudget as TokenBudget
 from .policies.bulkhead import Bulkhead as Bulkhead
@@ -219,6 +220,7 @@ __all__ = [
     "health_app",
     "install",
     "is_transient",
+    "list_price",
     "metrics_text",
     "rate_limit_headers",
     "reported",

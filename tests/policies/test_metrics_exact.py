@@ -43,10 +43,10 @@ from lg_prod_nodes import (
     Timeout,
     TokenUsage,
     harden,
+    list_price,
     metrics_text,
 )
 from lg_prod_nodes.databases.timings import timed
-from lg_prod_nodes.ledger.prices import list_price
 from lg_prod_nodes.telemetry.prometheus import Instruments
 
 

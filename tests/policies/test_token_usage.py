@@ -38,8 +38,8 @@ from lg_prod_nodes import (
     as_node,
     guard,
     harden,
+    list_price,
 )
-from lg_prod_nodes.ledger.prices import list_price
 
 HI: Any = {"messages": [("user", "hi")]}
 ADA: Any = {"configurable": {"user_id": "ada", "thread_id": "thread-1"}}

@@ -2,7 +2,7 @@
 
 from lg_prod_nodes.ledger.entries import DIMENSIONS, Dimension, Entry, State, UsageRow
 from lg_prod_nodes.ledger.ledger import Ledger
-from lg_prod_nodes.ledger.price_table import ModelPrice, Price, PriceTable
+from lg_prod_nodes.ledger.price_table import ModelPrice, Price, PriceTable, list_price
 
 __all__ = [
     "DIMENSIONS",
@@ -14,4 +14,5 @@ __all__ = [
     "PriceTable",
     "State",
     "UsageRow",
+    "list_price",
 ]

@@ -31,7 +31,7 @@ class Ledger(Store[LedgerBackend]):
     Args:
         postgres: The database, set up at first use; `memory://` for this process alone. By default the database of the
             latest `Production` that used the ledger, else memory; sums include the entries in memory.
-        price: Prices a call: a function of the model's name and the usage, such as `prices.list_price`, or a mapping
+        price: Prices a call: a function of the model's name and the usage, such as `list_price`, or a mapping
             of models to `ModelPrice`.
         retention: How long entries are kept; older ones are not counted, and are deleted from the database.
         journal: The folder for the journals, by default one in the user's state folder. It has to outlive the process.

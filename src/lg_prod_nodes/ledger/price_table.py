@@ -1,8 +1,9 @@
-"""What a call costs: by a function, or by a table of one's own."""
+"""What a call costs: by a function, by the providers' price lists, or by a table of prices."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from decimal import Decimal
 
@@ -58,6 +59,38 @@ PriceTable = Mapping[str, ModelPrice]
 """The prices of models, by the names that providers report."""
 
 
+def list_price(model: str, usage: Usage) -> Decimal | None:
+    """The list price of a usage in US dollars, `None` for a model that is in no list.
+
+    Prices are those that `genai-prices` ships (the extra `prices`).
+
+    Raises:
+        ConfigurationError: The extra is missing.
+    """
+    try:
+        import genai_prices
+    except ImportError as error:
+        raise ConfigurationError(
+            "list prices need an extra: pip install 'lg-prod-nodes[prices]'"
+        ) from error
+    tokens = genai_prices.Usage(
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        cache_read_tokens=usage.cache_read_tokens,
+        cache_write_tokens=usage.cache_write_tokens,
+    )
+    for provider, name in _readings(model):
+        with suppress(LookupError):
+            return genai_prices.calc_price(tokens, name, provider_id=provider).total_price
+    return None
+
+
+def _readings(model: str) -> list[tuple[str | None, str]]:
+    """Ways to read a model's name: as its provider's, as a gateway's (`provider/name`), as Bedrock's."""
+    provider, _, name = model.rpartition("/")
+    return [(None, model), (provider or None, name), (None, name), ("aws", model)]
+
+
 def pricing(price: Price | PriceTable | None) -> Price:
     """A price as a function.
 
@@ -71,7 +104,7 @@ def pricing(price: Price | PriceTable | None) -> Price:
     if not (isinstance(price, Mapping) and all(isinstance(p, ModelPrice) for p in price.values())):
         raise ConfigurationError(
             f"price is a {type(price).__name__} that prices nothing; give a function of the model's name and a Usage, "
-            "such as lg_prod_nodes.ledger.prices.list_price, or {'my-model': ModelPrice(input=0.15, output=0.6)}"
+            "such as lg_prod_nodes.list_price, or {'my-model': ModelPrice(input=0.15, output=0.6)}"
         )
     table = dict(price)
     return lambda model, usage: table[model].of(usage) if model in table else None

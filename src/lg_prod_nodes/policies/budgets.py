@@ -126,7 +126,7 @@ class CostBudget(Budget):
     def _price(self) -> Price:
         if self.price is not None:
             return self.price
-        from lg_prod_nodes.ledger.prices import list_price
+        from lg_prod_nodes import list_price
 
         return list_price
 
