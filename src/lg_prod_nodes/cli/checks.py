@@ -17,7 +17,7 @@ Status = Literal["ok", "warning", "failed"]
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckFinding:
     """What was found of one thing. No secret is in it.
 
     Attributes:
@@ -33,7 +33,7 @@ class Finding:
     advice: str = ""
 
 
-Check = Callable[[], Iterable[Finding]]
+Check = Callable[[], Iterable[CheckFinding]]
 
 
 def within(seconds: float, step: Callable[[], T]) -> T:
@@ -45,7 +45,7 @@ def within(seconds: float, step: Callable[[], T]) -> T:
     return _begun(step).result(seconds)
 
 
-def run_all(checks: Mapping[str, Check], seconds: float) -> list[Finding]:
+def run_all(checks: Mapping[str, Check], seconds: float) -> list[CheckFinding]:
     """The findings of checks, in their order; one that takes longer than so many seconds has failed."""
     begun = {
         subject: _begun(partial(_findings, subject, check)) for subject, check in checks.items()
@@ -56,7 +56,9 @@ def run_all(checks: Mapping[str, Check], seconds: float) -> list[Finding]:
         finding
         for subject, findings in begun.items()
         for finding in (
-            findings.result() if findings in done else [Finding(subject, "failed", late, advice)]
+            findings.result()
+            if findings in done
+            else [CheckFinding(subject, "failed", late, advice)]
         )
     ]
 
@@ -75,13 +77,13 @@ def _begun(step: Callable[[], T]) -> Future[T]:
     return future
 
 
-def _findings(subject: str, check: Check) -> list[Finding]:
-    findings: list[Finding] = []
+def _findings(subject: str, check: Check) -> list[CheckFinding]:
+    findings: list[CheckFinding] = []
     try:
         findings.extend(check())
     except ProductionError as error:  # whose text is ours
-        findings.append(Finding(subject, "failed", str(error)))
+        findings.append(CheckFinding(subject, "failed", str(error)))
     except BaseException as error:  # of whatever a check meets, its text may quote a secret
         kind = type(error).__name__
-        findings.append(Finding(subject, "failed", f"the check itself failed with {kind}"))
+        findings.append(CheckFinding(subject, "failed", f"the check itself failed with {kind}"))
     return findings

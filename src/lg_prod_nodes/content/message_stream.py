@@ -158,14 +158,14 @@ class MessageStream:
 
     def _signed(self, path: Path, item: dict[str, Any]) -> dict[str, Any]:
         """The end of a thought; its signature is withdrawn if the thought was changed, since it would be refused."""
-        told: dict[str, Any] = self._tree(path, item, whole=True)
+        thought: dict[str, Any] = self._tree(path, item, whole=True)
         for at in self._streams.inside(path):
-            _plant(told, at[len(path) :], self._flushed(at), self._seen, path)
+            _plant(thought, at[len(path) :], self._flushed(at), self._seen, path)
         if path not in self._altered:
-            return told
-        told = withdrawn(told, "" if path in self._withdrawn else WITHDRAWN)
+            return thought
+        thought = withdrawn(thought, "" if path in self._withdrawn else WITHDRAWN)
         self._withdrawn.add(path)
-        return told
+        return thought
 
     def _tree(self, path: Path, value: Any, *, whole: bool = False) -> Any:
         match value:

@@ -63,8 +63,8 @@ def spent(response: LLMResult, input_tokens: int) -> Usage:
         usage = Usage.of(cast("Mapping[str, Any] | None", message.usage_metadata))
         if usage.total_tokens:
             return usage
-    if (told := (response.llm_output or {}).get("token_usage")) is not None:
-        return _of_texts(told)
+    if (reported := (response.llm_output or {}).get("token_usage")) is not None:
+        return _of_texts(reported)
     answers = [_said(generation) for some in response.generations for generation in some]
     return estimated(input_tokens, estimated_tokens(answers))
 
@@ -102,11 +102,11 @@ def may_be_billed(error: BaseException) -> bool:
     return any("timeout" in kind.__name__.lower() for kind in type(error).__mro__)
 
 
-def _of_texts(told: Mapping[str, Any]) -> Usage:
+def _of_texts(reported: Mapping[str, Any]) -> Usage:
     """What a model of texts reports; for the second text of a batch nothing, as the first stands for all."""
     usage = {
-        "input_tokens": told.get("prompt_tokens"),
-        "output_tokens": told.get("completion_tokens"),
+        "input_tokens": reported.get("prompt_tokens"),
+        "output_tokens": reported.get("completion_tokens"),
     }
     return Usage.of(usage)
 

@@ -30,11 +30,11 @@ class PlainText:
     """Tells plain texts, where all entities that are looked for have marks."""
 
     def __init__(self, entities: Iterable[str]) -> None:
-        self._is_told = _MARKED.issuperset(entities)
+        self._can_be_judged = _MARKED.issuperset(entities)
 
     def stream(self) -> IsPlain | None:
         """What tells the plain texts of a stream, if they can be told."""
-        return _PlainStream().is_plain if self._is_told else None
+        return _PlainStream().is_plain if self._can_be_judged else None
 
 
 class _PlainStream:

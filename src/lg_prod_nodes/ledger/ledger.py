@@ -210,8 +210,8 @@ class Ledger(Store[LedgerBackend]):
     ) -> Iterator[Entry]:
         for entry in entries:
             billed = lookup(entry.id)
-            told = replace(entry, usage=billed or Usage(), state="reconciled")
-            yield told if billed is None else self._priced(told)
+            settled = replace(entry, usage=billed or Usage(), state="reconciled")
+            yield settled if billed is None else self._priced(settled)
 
     def _priced(self, entry: Entry) -> Entry:
         cost = self._price(entry.model, entry.usage) if entry.usage.calls else Decimal(0)

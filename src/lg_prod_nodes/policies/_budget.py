@@ -217,16 +217,18 @@ class Budget(Admission):
 
     def _expected(self, call: Call) -> Decimal:
         input_tokens = estimated_tokens(call.input, _request(call).schemas)
-        told = self._told_output(call)
-        return self.amount(call, Usage(1, input_tokens, _LONGEST_ANSWER if told is None else told))
+        reserved = self._output_limit(call)
+        return self.amount(
+            call, Usage(1, input_tokens, _LONGEST_ANSWER if reserved is None else reserved)
+        )
 
-    def _told_output(self, call: Call) -> int | None:
-        told = _request(call).max_output_tokens
-        return self.max_output if told is None else told
+    def _output_limit(self, call: Call) -> int | None:
+        reserved = _request(call).max_output_tokens
+        return self.max_output if reserved is None else reserved
 
     def _check_answers(self, call: Call) -> None:
         """Refuse settings by which no call would ever be let through: nobody says how long an answer is."""
-        if self.ask or self._told_output(call) is not None:
+        if self.ask or self._output_limit(call) is not None:
             return
         if self._whole(self.amount(call, Usage(1, 0, _LONGEST_ANSWER))) > self._limit:
             raise ConfigurationError(

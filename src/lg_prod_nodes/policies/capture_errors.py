@@ -194,7 +194,7 @@ class CaptureErrors(Policy):
                 error_type=names.type,
                 error_class=names.error_class,
                 attempts=names.attempts,
-                then=_told(self._way(names.error_class)),
+                then=_described(self._way(names.error_class)),
             )
         call.emit("error_captured", once=id(error), policy=type(self).__name__, error=names)
         return names
@@ -230,5 +230,5 @@ def _goals(way: Command[Any]) -> list[str]:
     return [goal.node if isinstance(goal, Send) else goal for goal in listed]
 
 
-def _told(way: Then) -> str:
+def _described(way: Then) -> str:
     return f"goto {', '.join(_goals(way))}" if isinstance(way, Command) else way

@@ -185,12 +185,12 @@ class CircuitBreaker(Admission):
             return after, _change_of(at, after)
 
         try:
-            told = await self._change(call, circuit, step)
+            change = await self._change(call, circuit, step)
         except StoreUnavailable:
             call.emit("store_unavailable", policy=self.name)
             return
-        if told is not None:
-            call.emit(told, policy=self.name, circuit=circuit)
+        if change is not None:
+            call.emit(change, policy=self.name, circuit=circuit)
         if result == "limited":
             call.emit("provider_limited", policy=self.name, circuit=circuit, retry_after=delay)
 

@@ -82,8 +82,8 @@ class Metrics(Policy):
         return await self._attempt(call, handler)
 
     async def _run(self, call: Call, handler: Handler) -> Any:
-        told, graph, error = self._instruments, call.name, None
-        in_flight, start = told.in_flight(graph), call.now()
+        instruments, graph, error = self._instruments, call.name, None
+        in_flight, start = instruments.in_flight(graph), call.now()
         in_flight.inc()
         try:
             return await handler(call)
@@ -92,9 +92,9 @@ class Metrics(Policy):
             raise
         finally:
             in_flight.dec()
-            told.runs(graph, call.outcome(error)).inc()
-            told.run_seconds(graph).observe(call.now() - start)
-            told.note_pools_at_times()
+            instruments.runs(graph, call.outcome(error)).inc()
+            instruments.run_seconds(graph).observe(call.now() - start)
+            instruments.note_pools_at_times()
 
     async def _attempt(self, call: Call, handler: Handler) -> Any:
         start, error = call.now(), None
@@ -107,44 +107,44 @@ class Metrics(Policy):
             self._note(call, call.now() - start, error)
 
     def _note(self, call: Call, seconds: float, error: BaseException | None) -> None:
-        told, outcome = self._instruments, call.outcome(error)
+        instruments, outcome = self._instruments, call.outcome(error)
         name = (call.node or call.name) if call.kind == "node" else call.name
         place = (call.run.graph, call.kind, name)
-        told.calls(*place, outcome).inc()
-        told.call_seconds(*place).observe(seconds)
+        instruments.calls(*place, outcome).inc()
+        instruments.call_seconds(*place).observe(seconds)
         if outcome == "error":
-            told.errors(call.run.graph, name, type(error).__name__).inc()
+            instruments.errors(call.run.graph, name, type(error).__name__).inc()
 
     def observe(self, event: Event) -> None:
         """Count decisions, tokens and their price."""
-        told, graph, data = self._instruments, event.graph, event.data
+        instruments, graph, data = self._instruments, event.graph, event.data
         match event.name:
             case "model_called":
                 self._spent(event, data["usage"])
             case "model_failed" | "model_cached":
-                told.model_calls(*_model(event), event.name.removeprefix("model_")).inc()
+                instruments.model_calls(*_model(event), event.name.removeprefix("model_")).inc()
             case "model_priced":
-                told.cost(*_model(event)).inc(float(data["cost"]))
+                instruments.cost(*_model(event)).inc(float(data["cost"]))
             case "model_unpriced":
-                told.unpriced_calls(*_model(event)).inc()
+                instruments.unpriced_calls(*_model(event)).inc()
             case "store_unavailable":
-                told.store_failures(graph, data["policy"]).inc()
+                instruments.store_failures(graph, data["policy"]).inc()
             case name if "policy" in data and name not in _ROUTINE:
-                told.decisions(graph, data["policy"], _DECISIONS.get(name, name)).inc()
+                instruments.decisions(graph, data["policy"], _DECISIONS.get(name, name)).inc()
                 if name == "call_delayed":
-                    told.delays(graph, data["policy"]).inc(data["seconds"])
+                    instruments.delays(graph, data["policy"]).inc(data["seconds"])
             case _:
                 pass
 
     def _spent(self, event: Event, usage: Usage) -> None:
-        told, model = self._instruments, _model(event)
-        told.model_calls(*model, "answered").inc(usage.calls)
-        told.tokens(*model, "input").inc(usage.input_tokens)
-        told.tokens(*model, "output").inc(usage.output_tokens)
-        told.cached_tokens(*model, "read").inc(usage.cache_read_tokens)
-        told.cached_tokens(*model, "write").inc(usage.cache_write_tokens)
-        told.reasoning_tokens(*model).inc(usage.reasoning_tokens)
-        told.estimated_calls(*model).inc(usage.estimated_calls)
+        instruments, model = self._instruments, _model(event)
+        instruments.model_calls(*model, "answered").inc(usage.calls)
+        instruments.tokens(*model, "input").inc(usage.input_tokens)
+        instruments.tokens(*model, "output").inc(usage.output_tokens)
+        instruments.cached_tokens(*model, "read").inc(usage.cache_read_tokens)
+        instruments.cached_tokens(*model, "write").inc(usage.cache_write_tokens)
+        instruments.reasoning_tokens(*model).inc(usage.reasoning_tokens)
+        instruments.estimated_calls(*model).inc(usage.estimated_calls)
         if self._models is not None:
             self._models.observe(event)
 

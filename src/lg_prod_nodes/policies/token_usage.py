@@ -154,11 +154,11 @@ class TokenUsage(Policy):
     async def _count_messages(self, call: Call) -> None:
         for message in _since_last_human(call.input):
             model = message.response_metadata.get("model_name") or "unknown"
-            told = call.replace(kind="model", name=model)
+            model_call = call.replace(kind="model", name=model)
             usage = Usage.of(dict(message.usage_metadata or {}))
-            told.emit("model_called", id=message.id, usage=usage, seconds=0.0, provider=None)
-            entry = _entry(told, usage, id=str(message.id))
-            await self._write(told, partial(self._add, told, [entry]))
+            model_call.emit("model_called", id=message.id, usage=usage, seconds=0.0, provider=None)
+            entry = _entry(model_call, usage, id=str(message.id))
+            await self._write(model_call, partial(self._add, model_call, [entry]))
 
     async def _write(self, call: Call, write: Callable[[], object]) -> None:
         """Write to the ledger, off the event loop unless it is in memory."""

@@ -15,16 +15,16 @@ from lg_prod_nodes.content.payload_stream import PayloadStream
 from lg_prod_nodes.content.walk import rewrite
 from lg_prod_nodes.core.run import Run
 
-_TOLD: ContextVar[list[Run] | None] = ContextVar("told", default=None)
-"""Where the run that events are told of makes itself known."""
+_LISTENING: ContextVar[list[Run] | None] = ContextVar("listening", default=None)
+"""Where a run registers itself so that events can be emitted for it."""
 
 _END = object()
 
 
 def tell_of(run: Run) -> None:
     """Make a run known to whoever reads its events."""
-    if (told := _TOLD.get()) is not None:
-        told.append(run)
+    if (runs := _LISTENING.get()) is not None:
+        runs.append(run)
 
 
 async def filtered_events(
@@ -33,18 +33,18 @@ async def filtered_events(
     """The events of a run, as its policies let them leave."""
     runs: list[Run] = []
     filtered: _Events | _Log | None = None
-    async with aclosing(events(graph, input, config, **kwargs)) as told:
-        token = _TOLD.set(runs)  # for the task that the first step starts
+    async with aclosing(events(graph, input, config, **kwargs)) as emitted:
+        token = _LISTENING.set(runs)  # for the task that the first step starts
         try:
-            event: Any = await anext(told, _END)
+            event: Any = await anext(emitted, _END)
         finally:
-            _TOLD.reset(token)
+            _LISTENING.reset(token)
         while event is not _END:
             if filtered is None and runs:
                 filtered = (_Log if isinstance(event, RunLogPatch) else _Events)(runs[0])
             for passed in [event] if filtered is None else filtered.feed(event):
                 yield passed
-            event = await anext(told, _END)
+            event = await anext(emitted, _END)
     for passed in filtered.flush() if filtered else ():
         yield passed
 
@@ -82,14 +82,14 @@ class _Log:
     def feed(self, event: RunLogPatch) -> list[RunLogPatch]:
         """The patches that may leave, given the next one."""
         if not isinstance(event, RunLog):
-            return list(self._told(self._patches(event.ops)))
+            return list(self._as_patches(self._patches(event.ops)))
         new, self._taken = event.ops[self._taken :], len(event.ops)
         self._whole = self._whole or RunLog(state=cast("Any", None))
-        return list(self._told(self._patches(new)))
+        return list(self._as_patches(self._patches(new)))
 
     def flush(self) -> list[RunLogPatch]:
         """The patches that wait: nothing follows."""
-        return list(self._told([op] for op in self._pieces.flush()))
+        return list(self._as_patches([op] for op in self._pieces.flush()))
 
     def _patches(self, ops: list[Any]) -> list[list[Any]]:
         if len(ops) == 1 and ops[0]["path"].endswith(_OUTPUT) and isinstance(ops[0]["value"], str):
@@ -99,7 +99,7 @@ class _Log:
         before = [[op] for source in ended for op in self._pieces.end(source)]
         return [*before, rewrite(ops, self._run.filtered)]
 
-    def _told(self, patches: Iterable[list[Any]]) -> Iterator[RunLogPatch]:
+    def _as_patches(self, patches: Iterable[list[Any]]) -> Iterator[RunLogPatch]:
         for ops in patches:
             patch = RunLogPatch(*ops)
             if self._whole is not None:
@@ -125,13 +125,13 @@ class _Pieces:
         self._open: dict[tuple[Any, ...], tuple[PayloadStream, deque[Any]]] = {}
         self._left: list[Any] = []
 
-    def feed(self, key: tuple[Any, ...], told: Any, field: str) -> list[Any]:
+    def feed(self, key: tuple[Any, ...], item: Any, field: str) -> list[Any]:
         """What may leave, given the next piece of a source, which is the first of the key."""
         if key not in self._open:
             self._open[key] = self._opened(field)
         stream, waiting = self._open[key]
-        waiting.append(told)
-        stream(told[field])
+        waiting.append(item)
+        stream(item[field])
         return self._taken()
 
     def end(self, source: Any) -> list[Any]:
@@ -148,8 +148,8 @@ class _Pieces:
         waiting: deque[Any] = deque()
 
         def write(value: Any) -> None:
-            told = rewrite({**waiting.popleft(), field: None}, self._run.filtered)
-            self._left.append({**told, field: value})
+            cleaned = rewrite({**waiting.popleft(), field: None}, self._run.filtered)
+            self._left.append({**cleaned, field: value})
 
         return PayloadStream(write, self._run.content.filters), waiting
 

@@ -174,7 +174,7 @@ def _text_chunk(chunk: ChatGenerationChunk) -> GenerationChunk:
     return GenerationChunk(text=str(chunk.message.content), generation_info=info)
 
 
-class _Told:
+class _TokenCallbacks:
     """What a model tells callbacks of its tokens by itself, through a stream of filters."""
 
     def __init__(self, kwargs: dict[str, Any], stream: Any) -> None:
@@ -188,7 +188,7 @@ class _Told:
         await self._tell(self._manager, self._stream.flush())
 
     def _filtered(self, manager: Any) -> Any:
-        async def told(token: Any, *, chunk: Any = None, **kwargs: Any) -> None:
+        async def on_token(token: Any, *, chunk: Any = None, **kwargs: Any) -> None:
             known = isinstance(chunk, ChatGenerationChunk)
             await self._tell(
                 manager,
@@ -197,7 +197,7 @@ class _Told:
             )
 
         filtered, is_async = copy(manager), hasattr(manager, "get_sync")
-        vars(filtered)["on_llm_new_token"] = told if is_async else _driven(told)
+        vars(filtered)["on_llm_new_token"] = on_token if is_async else _driven(on_token)
         if is_async:
             vars(filtered)["get_sync"] = lambda: self._filtered(manager.get_sync())
         return filtered
@@ -216,9 +216,9 @@ def _telling(method: Callable[..., Any], begin: Callable[[], Any], *, blocking: 
     """The method, with what it tells of its tokens filtered."""
 
     async def flow(*args: Any, **kwargs: Any) -> Any:
-        told = _Told(kwargs, begin())
+        callbacks = _TokenCallbacks(kwargs, begin())
         result = await _done(method(*args, **kwargs))
-        await told.flush()
+        await callbacks.flush()
         return result
 
     return wraps(method)(_driven(flow) if blocking else flow)
@@ -249,23 +249,23 @@ def _through(method: Any, begin: Any, tokens: Any, call: Call, *, blocking: bool
     """
 
     async def asynchronous(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        stream, told = begin(), _Told(kwargs, tokens())
+        stream, callbacks = begin(), _TokenCallbacks(kwargs, tokens())
         with cleaned_errors(call.texts.filtered):
             async with aclosed(method(*args, **kwargs)) as items:
                 async for item in items:
                     for passed in stream.feed(item):
                         yield passed
-            await told.flush()
+            await callbacks.flush()
             for passed in stream.flush():
                 yield passed
 
     def synchronous(*args: Any, **kwargs: Any) -> Iterator[Any]:
-        stream, told = begin(), _Told(kwargs, tokens())
+        stream, callbacks = begin(), _TokenCallbacks(kwargs, tokens())
         with cleaned_errors(call.texts.filtered):
             with closed(method(*args, **kwargs)) as items:
                 for item in items:
                     yield from stream.feed(item)
-            drive(told.flush())
+            drive(callbacks.flush())
             yield from stream.flush()
 
     return wraps(method)(synchronous if blocking else asynchronous)

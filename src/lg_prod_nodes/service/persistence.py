@@ -23,7 +23,7 @@ from lg_prod_nodes.core.secret import Secret, hidden, revealed
 from lg_prod_nodes.databases.dsn import host_of
 from lg_prod_nodes.databases.embedded.server import EmbeddedPostgres
 from lg_prod_nodes.databases.pools import AsyncPool, Pool
-from lg_prod_nodes.service.savers import BlockingSaver, BlockingStore, Saver, Store
+from lg_prod_nodes.service.savers import AsyncSaver, AsyncStore, BlockingSaver, BlockingStore
 from lg_prod_nodes.service.serde import AllowedType, StrictSerializer, serializer
 from lg_prod_nodes.service.set_up import set_up
 from lg_prod_nodes.service.settings import EMBEDDED, Settings
@@ -66,18 +66,18 @@ async def aopen_postgres(
     pool_size: int = 10,
     serde: SerializerProtocol | None = None,
     allowed_types: Sequence[AllowedType] = (),
-) -> AsyncGenerator[tuple[Saver, AsyncPostgresStore]]:
+) -> AsyncGenerator[tuple[AsyncSaver, AsyncPostgresStore]]:
     """A checkpointer and a store for asynchronous callers, see `open_postgres`.
 
     Threads that call the graph synchronously get up to `pool_size` connections more, from the first such call on.
     """
     async with _open_pools(dsn, pool_size) as (pool, threads):
         written = serializer(serde, await asyncio.to_thread(_allowed, serde, allowed_types))
-        yield Saver(pool, threads, written), Store(pool)
+        yield AsyncSaver(pool, threads, written), AsyncStore(pool)
 
 
 @asynccontextmanager
-async def checkpointer() -> AsyncGenerator[Saver]:
+async def checkpointer() -> AsyncGenerator[AsyncSaver]:
     """The checkpointer of LangGraph Server, on `DATABASE_URL`: see `examples/langgraph.json`.
 
     It knows no graph. Classes of a graph's state are read where `LANGGRAPH_STRICT_MSGPACK=true` has LangGraph derive
@@ -85,7 +85,7 @@ async def checkpointer() -> AsyncGenerator[Saver]:
     """
     settings = await asyncio.to_thread(Settings)
     async with _open_pools(settings.database_url, settings.pool_size) as (pool, threads):
-        yield Saver(pool, threads, StrictSerializer(settings.allowed_types))
+        yield AsyncSaver(pool, threads, StrictSerializer(settings.allowed_types))
 
 
 @asynccontextmanager
@@ -93,7 +93,7 @@ async def store() -> AsyncGenerator[AsyncPostgresStore]:
     """The store of LangGraph Server, on `DATABASE_URL`: see `examples/langgraph.json`."""
     settings = await asyncio.to_thread(Settings)
     async with _open_pools(settings.database_url, settings.pool_size) as (pool, _):
-        yield Store(pool)
+        yield AsyncStore(pool)
 
 
 @asynccontextmanager

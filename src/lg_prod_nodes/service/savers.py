@@ -96,7 +96,7 @@ def _for_threads(method: M) -> M:
     """The blocking twin of an asynchronous saver's method, for other threads than the event loop's."""
 
     @wraps(method)
-    def twin(self: Saver, *args: Any, **kwargs: Any) -> Any:
+    def twin(self: AsyncSaver, *args: Any, **kwargs: Any) -> Any:
         return getattr(self.for_threads(), method.__name__)(*args, **kwargs)
 
     return cast(M, twin)
@@ -107,7 +107,7 @@ def _unavailable(pool: Pool | AsyncPool, error: Any) -> StoreUnavailable:
     return StoreUnavailable(f"the Postgres at {host_of(str(pool.conninfo))} {reason_of(cause)}")
 
 
-class _Bounded:
+class _BoundedCursors:
     """Every operation of LangGraph's saver and store goes through `_cursor`."""
 
     conn: Any
@@ -127,8 +127,8 @@ class _Bounded:
             raise _unavailable(self.conn, error) from bare(unwrapped(error, self.conn.conninfo))
 
 
-class _AsyncBounded:
-    """Like `_Bounded`."""
+class _AsyncBoundedCursors:
+    """Like `_BoundedCursors`."""
 
     conn: Any
 
@@ -148,7 +148,7 @@ class _AsyncBounded:
 
 
 @timed("checkpointer", "get_tuple", "put", "put_writes")
-class BlockingSaver(_Bounded, PostgresSaver):
+class BlockingSaver(_BoundedCursors, PostgresSaver):
     """A checkpointer for synchronous callers that serves asynchronous ones through threads."""
 
     def __init__(self, pool: Pool, serde: SerializerProtocol | None = None) -> None:
@@ -193,7 +193,7 @@ class BlockingSaver(_Bounded, PostgresSaver):
 
 
 @timed("checkpointer", "aget_tuple", "aput", "aput_writes")
-class Saver(_AsyncBounded, AsyncPostgresSaver):
+class AsyncSaver(_AsyncBoundedCursors, AsyncPostgresSaver):
     """A checkpointer for asynchronous callers that serves the threads of synchronous ones by connections of their own.
 
     LangGraph's own lets such a thread wait for the event loop, which waits for a thread to serialize in: as soon as all
@@ -260,7 +260,7 @@ class Saver(_AsyncBounded, AsyncPostgresSaver):
 
 
 @timed("store", "batch")
-class BlockingStore(_Bounded, PostgresStore):
+class BlockingStore(_BoundedCursors, PostgresStore):
     """A store for synchronous callers."""
 
     def __init__(self, pool: Pool) -> None:
@@ -269,7 +269,7 @@ class BlockingStore(_Bounded, PostgresStore):
 
 
 @timed("store", "abatch")
-class Store(_AsyncBounded, AsyncPostgresStore):
+class AsyncStore(_AsyncBoundedCursors, AsyncPostgresStore):
     """A store for asynchronous callers."""
 
     def __init__(self, pool: AsyncPool) -> None:

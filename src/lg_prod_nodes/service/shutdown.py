@@ -122,7 +122,7 @@ class GracefulShutdown:
 
     def _begin(self, stop_block: Callable[[int], object]) -> None:
         self._signal, self._is_due, self._is_leaving = None, False, False
-        self._told: SimpleQueue[int | None] = SimpleQueue()
+        self._notices: SimpleQueue[int | None] = SimpleQueue()
         self._done: Future[None] = Future()
         self._done.set_running_or_notify_cancel()  # a wait for it may be cancelled, it may not
         self._process = os.getpid()
@@ -154,7 +154,7 @@ class GracefulShutdown:
         is_first = self._signal is None and not is_over
         if is_first:
             self._signal = number
-            self._told.put(number)
+            self._notices.put(number)
         if callable(before := self._before[number]):
             before(number, frame)
         elif not is_first:  # the end of patience, or a child's
@@ -163,12 +163,12 @@ class GracefulShutdown:
 
     def _leave(self) -> Future[None]:
         self._is_leaving = True
-        self._told.put(None)
+        self._notices.put(None)
         return self._done
 
     def _watch(self, stop_block: Callable[[int], object]) -> None:
         try:
-            self._drain(self._told.get(), stop_block)
+            self._drain(self._notices.get(), stop_block)
         except BaseException as error:
             self._done.set_exception(error)
         else:
@@ -188,7 +188,7 @@ class GracefulShutdown:
             if number is not None:
                 if not callable(self._before[number]):
                     self._stop(partial(stop_block, number))
-                self._told.get()  # the block ends
+                self._notices.get()  # the block ends
             self.unfinished = IN_FLIGHT.count(of)
             if self.unfinished:
                 log.warning("grace is over", runs=self.unfinished)

@@ -10,11 +10,11 @@ from lg_prod_nodes.core.errors import CallRejected, RateLimitExceeded
 from lg_prod_nodes.core.report import LimitState, RunReport
 
 
-def rate_limit_headers(told: RunReport | CallRejected) -> dict[str, str]:
+def rate_limit_headers(outcome: RunReport | CallRejected) -> dict[str, str]:
     """The header fields for a response.
 
     Args:
-        told: The report of a run, or the refusal of a call.
+        outcome: The report of a run, or the refusal of a call.
 
     Returns:
         `RateLimit-Policy` and `RateLimit`, with an item for each limit, where limits were asked; `Retry-After` in
@@ -30,12 +30,12 @@ def rate_limit_headers(told: RunReport | CallRejected) -> dict[str, str]:
         ```
     """
     headers: dict[str, str] = {}
-    if isinstance(told, (RunReport, RateLimitExceeded)) and told.limits:
-        named = list(zip(_names(told.limits), told.limits, strict=True))
+    if isinstance(outcome, (RunReport, RateLimitExceeded)) and outcome.limits:
+        named = list(zip(_names(outcome.limits), outcome.limits, strict=True))
         headers["RateLimit-Policy"] = ", ".join(f"{n};q={s.quota};w={s.window}" for n, s in named)
         headers["RateLimit"] = ", ".join(f"{n};r={s.remaining};t={ceil(s.reset)}" for n, s in named)
-    if isinstance(told, CallRejected) and told.retry_after is not None:
-        headers["Retry-After"] = str(ceil(told.retry_after))
+    if isinstance(outcome, CallRejected) and outcome.retry_after is not None:
+        headers["Retry-After"] = str(ceil(outcome.retry_after))
     return headers
 
 

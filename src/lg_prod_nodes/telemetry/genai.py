@@ -70,11 +70,11 @@ class ModelMetrics(Resource):
         if event.name != "model_called":
             return
         asked = _ASKED.get()
-        told = {"gen_ai.operation.name": "chat", "gen_ai.request.model": event.target}
-        told |= asked or {}
-        told |= {"gen_ai.response.model": event.target, **provider_of(event)}
+        attributes = {"gen_ai.operation.name": "chat", "gen_ai.request.model": event.target}
+        attributes |= asked or {}
+        attributes |= {"gen_ai.response.model": event.target, **provider_of(event)}
         if asked is not None:
-            asked.update(told)
+            asked.update(attributes)
         usage = event.data["usage"]
-        self._tokens.record(usage.input_tokens, {**told, "gen_ai.token.type": "input"})
-        self._tokens.record(usage.output_tokens, {**told, "gen_ai.token.type": "output"})
+        self._tokens.record(usage.input_tokens, {**attributes, "gen_ai.token.type": "input"})
+        self._tokens.record(usage.output_tokens, {**attributes, "gen_ai.token.type": "output"})

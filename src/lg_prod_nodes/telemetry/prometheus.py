@@ -141,7 +141,7 @@ class Instruments(Resource):
             stat: (count(name, f"psycopg's {stat} of a pool.", "pool"), factor)
             for stat, (name, factor) in _SHOWN_OF_POOLS.items()
         }
-        self._told: WeakKeyDictionary[MeasuredPool, Mapping[str, int]] = WeakKeyDictionary()
+        self._counted: WeakKeyDictionary[MeasuredPool, Mapping[str, int]] = WeakKeyDictionary()
         self._names: set[str] = set()
         self._noted = 0.0
         LISTENERS.add(self)
@@ -188,8 +188,8 @@ class Instruments(Resource):
                 self.waiting(name).set(levels[name, "waiting"])
 
     def _count(self, pool: MeasuredPool, name: str, stats: Mapping[str, int]) -> None:
-        before = self._told.get(pool, {})
-        self._told[pool] = stats
+        before = self._counted.get(pool, {})
+        self._counted[pool] = stats
         for stat, (family, factor) in self.of_pools.items():
             family(name).inc(max(stats.get(stat, 0) - before.get(stat, 0), 0) * factor)
 

@@ -60,9 +60,9 @@ class PolicyLaw:
         for attach in (_around_graph, _around_nodes):
             seen = self.scene(Runner(self.way), partial(attach, policies))
             if seen != bare:
-                raise LawBroken(self._told(policies, bare, seen))
+                raise LawBroken(self._report(policies, bare, seen))
 
-    def _told(self, policies: Sequence[Policy], bare: Any, seen: Any) -> str:
+    def _report(self, policies: Sequence[Policy], bare: Any, seen: Any) -> str:
         names = ", ".join(type(policy).__name__ for policy in policies)
         law = (self.scene.__doc__ or "").strip()
         return f"{names} in {self.way} breaks the law: {law}\n  without: {bare}\n  with:    {seen}"

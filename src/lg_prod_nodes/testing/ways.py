@@ -29,7 +29,7 @@ class Runner:
         try:
             return _plain(self._run(graph, input, config, options))
         except Exception as error:
-            return _told(error)
+            return _raised(error)
 
     def _run(self, graph: Any, input: Any, config: Any, options: dict[str, Any]) -> Any:
         match self.way:
@@ -51,7 +51,7 @@ class Runner:
             with closing(graph.stream(input, stream_mode="custom")) as items:
                 return next(items)
         except Exception as error:
-            return _told(error)
+            return _raised(error)
 
 
 async def _collected(graph: Any, input: Any, config: Any, options: dict[str, Any]) -> list[Any]:
@@ -98,7 +98,7 @@ def cancelled(begin: Callable[[asyncio.Event], Awaitable[Any]]) -> str:
     return str(awaited(main()))
 
 
-def _told(error: BaseException) -> tuple[str, str, str]:
+def _raised(error: BaseException) -> tuple[str, str, str]:
     return ("raised", type(error).__name__, str(error))
 
 

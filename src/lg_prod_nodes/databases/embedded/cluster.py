@@ -39,7 +39,7 @@ _SETTINGS = {
 Run = Callable[..., Any]
 
 
-class Account(NamedTuple):
+class SystemAccount(NamedTuple):
     """An account of the system, to run the server under."""
 
     name: str
@@ -47,7 +47,7 @@ class Account(NamedTuple):
     gid: int
 
 
-def server_account() -> Account | None:
+def server_account() -> SystemAccount | None:
     """Find an unprivileged account if we are root, whom PostgreSQL refuses; None stands for our own."""
     if os.geteuid() != 0:
         return None
@@ -56,7 +56,7 @@ def server_account() -> Account | None:
     for name in ("postgres", "nobody"):
         with contextlib.suppress(KeyError):
             entry = pwd.getpwnam(name)
-            return Account(name, entry.pw_uid, entry.pw_gid)
+            return SystemAccount(name, entry.pw_uid, entry.pw_gid)
     raise ConfigurationError(
         "PostgreSQL does not run as root: start as another user, or add an account 'postgres'"
     )
@@ -92,7 +92,7 @@ def runner(folder: Path, held: tuple[int, ...], seconds: float) -> Generator[Run
         )
 
 
-def require_reach(folder: Path, account: Account | None) -> None:
+def require_reach(folder: Path, account: SystemAccount | None) -> None:
     """Refuse a data folder that the server's account cannot enter; its modes are the user's business."""
     for place in reversed((folder, *folder.parents)):
         if account and not _may_enter(account, place.stat()):
@@ -102,13 +102,13 @@ def require_reach(folder: Path, account: Account | None) -> None:
             )
 
 
-def _may_enter(account: Account, place: os.stat_result) -> bool:
+def _may_enter(account: SystemAccount, place: os.stat_result) -> bool:
     if place.st_uid == account.uid:
         return bool(place.st_mode & stat.S_IXUSR)
     return bool(place.st_mode & (stat.S_IXGRP if place.st_gid == account.gid else stat.S_IXOTH))
 
 
-def find_programs(package: Path, folder: Path, account: Account | None) -> tuple[Path, str]:
+def find_programs(package: Path, folder: Path, account: SystemAccount | None) -> tuple[Path, str]:
     """Give the folder of the server's programs and their major version; a copy if they are out of its reach."""
     try:
         return _probed(package, account)
@@ -120,7 +120,7 @@ def find_programs(package: Path, folder: Path, account: Account | None) -> tuple
     return _probed(_copied(package, folder), account)
 
 
-def _probed(package: Path, account: Account | None) -> tuple[Path, str]:
+def _probed(package: Path, account: SystemAccount | None) -> tuple[Path, str]:
     programs = package / "pginstall" / "bin"
     command = [str(programs / "postgres"), "--version"]
     answer = subprocess.run(
@@ -154,7 +154,7 @@ def _copied(package: Path, folder: Path) -> Path:
 
 
 def make_cluster(
-    folder: Path, programs: Path, version: str, account: Account | None, run: Run
+    folder: Path, programs: Path, version: str, account: SystemAccount | None, run: Run
 ) -> Path:
     """Give the cluster in the data folder; made if there is none, and then whole or not at all."""
     cluster, password = folder / "cluster", folder / "password"
@@ -199,7 +199,7 @@ def free_port(wanted: int) -> int:
         return int(probe.getsockname()[1])
 
 
-def as_user(account: Account | None) -> dict[str, Any]:
+def as_user(account: SystemAccount | None) -> dict[str, Any]:
     """Give the arguments with which `subprocess` changes to the account."""
     return {"user": account.uid, "group": account.gid, "extra_groups": []} if account else {}
 

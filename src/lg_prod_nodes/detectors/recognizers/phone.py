@@ -14,8 +14,8 @@ from lg_prod_nodes.detectors.recognizers.checked import (
 )
 from lg_prod_nodes.detectors.recognizers.phone_scores import (
     MOST_DIGITS,
-    Budget,
     Candidate,
+    ChecksLeft,
     Groups,
     is_inside,
     score,
@@ -53,7 +53,7 @@ class PhoneNumbers(CheckedRecognizer):
 
     def find(self, text: str) -> Iterator[Span]:
         """Numbers in runs of digits, the longest first."""
-        budget = Budget(_CHECKS)
+        budget = ChecksLeft(_CHECKS)
         for run in _RUN.finditer(text):
             start, end = run.span()
             if end - start >= _LEAST_DIGITS and not _is_other(text, start, end):
@@ -66,7 +66,7 @@ def _is_other(text: str, start: int, end: int) -> bool:
     return char_at(text, start - 1) not in ("+", "(") and bool(_OTHER.fullmatch(text, start, end))
 
 
-def _numbers_of(text: str, groups: Groups, budget: Budget) -> Iterator[Span]:
+def _numbers_of(text: str, groups: Groups, budget: ChecksLeft) -> Iterator[Span]:
     """The numbers of a run of digits."""
     first, end = 0, groups[-1][1]
     taken = _start_of_run(text, groups[0][0])
@@ -88,7 +88,7 @@ def _start_of_run(text: str, digits: int) -> int:
 
 
 def _longest(
-    text: str, taken: int, groups: Groups, first: int, budget: Budget
+    text: str, taken: int, groups: Groups, first: int, budget: ChecksLeft
 ) -> tuple[Span, int] | None:
     """The longest number that begins with a group, and the group after it."""
     start = _start(text, groups[first - 1][1] if first else taken, groups[first][0])

@@ -71,7 +71,7 @@ _TIME = re.compile(
 )
 
 
-class Budget:
+class ChecksLeft:
     """How many numbers of a text may still be checked."""
 
     __slots__ = ("_left",)
@@ -133,7 +133,7 @@ def is_inside(text: str, taken: int, start: int) -> bool:
     return group[1:].isdecimal() and not _NORTH_AMERICA.match(text, start)
 
 
-def score(candidate: Candidate, budget: Budget) -> float:
+def score(candidate: Candidate, budget: ChecksLeft) -> float:
     """How sure it is that a candidate is a telephone number; 0 if it is none."""
     if candidate.is_international:
         return _score_of_international(candidate, budget)
@@ -152,7 +152,7 @@ def score(candidate: Candidate, budget: Budget) -> float:
     return _score_of_national(candidate, budget)
 
 
-def _score_of_international(candidate: Candidate, budget: Budget) -> float:
+def _score_of_international(candidate: Candidate, budget: ChecksLeft) -> float:
     written, digits = candidate.written, candidate.digits
     if _DECIMALS.fullmatch(written):
         return 0
@@ -169,7 +169,7 @@ def _score_of_international(candidate: Candidate, budget: Budget) -> float:
     return _FORM if is_possible(number) else 0
 
 
-def _score_of_national(candidate: Candidate, budget: Budget) -> float:
+def _score_of_national(candidate: Candidate, budget: ChecksLeft) -> float:
     written, digits = candidate.written, candidate.digits
     if not 8 <= len(digits) <= 12 or candidate.follows_digits:
         return 0

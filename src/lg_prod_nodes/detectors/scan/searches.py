@@ -192,7 +192,7 @@ def _needed(recognizer: EntityRecognizer, gates: Iterable[str]) -> tuple[str, ..
     return None if None in ways else tuple(chain.from_iterable(filter(None, ways)))
 
 
-class _Bounded:
+class _TimedExpression:
     """A compiled expression that fails when its time is up: Presidio would skip it and find nothing."""
 
     def __init__(self, expression: Expression) -> None:
@@ -207,7 +207,7 @@ def _bounded(recognizer: PatternRecognizer) -> EntityRecognizer:
     patterns = [copy.copy(pattern) for pattern in _untyped(recognizer).patterns]
     flags = recognizer.global_regex_flags
     for pattern in patterns:
-        pattern.compiled_regex = _Bounded(Expression(pattern.regex, flags or 0))
+        pattern.compiled_regex = _TimedExpression(Expression(pattern.regex, flags or 0))
         pattern.compiled_with_flags = flags
     bounded.patterns = patterns
     return bounded  # type: ignore[no-any-return]
