@@ -171,7 +171,7 @@ def test_a_thread_that_has_gone_on_is_left_alone_unless_told(
     service.error = None
     graph.invoke({"log": ["second"]}, THREAD)
 
-    with pytest.raises(ProductionError, match="has gone on since"):
+    with pytest.raises(ProductionError, match="has continued since"):
         log.retry(failure.id, graph)
     assert log.retry(failure.id, graph, fork=True)["log"] == ["first", "served", "after"]
 

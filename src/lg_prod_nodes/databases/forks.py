@@ -21,14 +21,14 @@ class Forks:
         self.begin()
 
     def begin(self) -> None:
-        """Know of nothing, as a process does that was forked just now."""
+        """Start without any, as in a process that was just forked."""
         self._opening: Counter[int] = Counter()  # by thread
         self._forking = 0
         self._changed = threading.Condition()
 
     @property
     def are_waiting(self) -> bool:
-        """Whether somebody is about to fork."""
+        """Whether a thread is about to fork."""
         return self._forking > 0
 
     @contextmanager
@@ -46,14 +46,14 @@ class Forks:
                 self._changed.notify_all()
 
     def before(self) -> None:
-        """Wait, and let nobody begin, until `after`."""
+        """Wait, and let no connection open, until `after`."""
         self._changed.acquire()
         self._forking += 1
         own = self._opening[threading.get_ident()]  # an event loop that forks is itself in no lock
         self._changed.wait_for(lambda: self._opening.total() == own, _MOST_SECONDS)
 
     def after(self) -> None:
-        """Go on in the process that was forked."""
+        """Continue in the process that forked."""
         self._forking -= 1
         self._changed.notify_all()
         self._changed.release()

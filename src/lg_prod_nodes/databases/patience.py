@@ -1,7 +1,7 @@
-"""Connections to Postgres that wait so long and no longer, and hold off forks while they open.
+"""Connections to Postgres with a bound on every wait, which hold off forks while they open.
 
 Neither `statement_timeout` nor `tcp_user_timeout` ends a wait for a server that is frozen, or for an answer that a
-proxy or a load balancer swallows: there nobody is left to keep them. So who waits has to.
+proxy or a load balancer swallows: the server that would enforce them is gone. So the client has to.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _Steps = Generator[Any, Any, Any]
 
 
 class Unanswered(OperationalError):
-    """Nobody says anything."""
+    """The server does not answer."""
 
 
 _FAILED: dict[int, OperationalError] = {}

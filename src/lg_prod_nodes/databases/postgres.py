@@ -1,4 +1,4 @@
-"""A Postgres that a store asks single statements, and that cannot hold it up without end."""
+"""A Postgres for single statements of a store, with a bound on every wait."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RECONNECT_SECONDS = 2.0
 
 _Connection = PatientConnection[TupleRow]
 _MOST_CONNECTIONS = 4
-_SETUP_LOCK = 0x1C_980A  # any number that nobody else uses for an advisory lock
+_SETUP_LOCK = 0x1C_980A  # any number that is unlikely to be another advisory lock
 _ARE_THERE: LiteralString = (
     "SELECT bool_and(coalesce(to_regclass(name)::oid, to_regproc(name)::oid) IS NOT NULL) "
     "FROM unnest(%s::text[]) AS name"
@@ -43,11 +43,11 @@ After a failover or behind a proxy the old ones stay silent for ever, and each w
 
 
 class Postgres:
-    """Connects when it is first asked, and makes its tables then.
+    """Connects at first use, and creates its tables then.
 
     Args:
         dsn: The database.
-        tables: Statements that make tables and functions, by their names, in this order.
+        tables: Statements that create tables and functions, by their names, in this order.
         timeout: Seconds to wait at most for a connection (libpq waits 2 at least), and for a statement; twice as long
             for a silent server, where one call at a time waits and the others fail at once.
 
@@ -213,5 +213,5 @@ def _ask(pool: ConnectionPool[_Connection], query: LiteralString, values: Any) -
 
 
 def unwrapped(error: Error, dsn: str) -> Error:
-    """Why a pool has no connection, where that is known: it says only that it has none."""
+    """Why a pool has no connection, if that is known: the pool says only that it has none."""
     return (latest_failure(dsn) or error) if isinstance(error, PoolTimeout) else error

@@ -104,7 +104,7 @@ _BY_TEXT = {
     r"database .* does not exist|no such database": _NO_DATABASE,
     r"password|authentication|pg_hba|no encryption|no such user": _NO_ACCESS,
     r"translate host name|resolve host|Name or service": Reason(
-        "has a host name that nobody knows",
+        "has an unknown host name",
         "correct the host, or the network's name service",
     ),
     r"refused": Reason("refuses connections", "start the server, or correct host and port"),

@@ -1,4 +1,4 @@
-"""A Redis or Valkey that a store asks, and that cannot hold it up without end."""
+"""A Redis or Valkey for a store, with a bound on every wait."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ T = TypeVar("T")
 
 
 class Redis:
-    """Connects when it is first asked.
+    """Connects at first use.
 
     Args:
         url: The server.
         timeout: Seconds to wait at most for a connection, and for an answer; twice as long for a silent server,
             where one call at a time waits and the others fail at once.
-        holds: What is kept there, which errors name.
+        holds: What is stored there, for errors.
 
     Raises:
         ConfigurationError: The URL cannot be read.
@@ -56,7 +56,7 @@ class Redis:
             ) from None
 
     def ask(self, command: Callable[[], T]) -> T:
-        """What the server answers.
+        """The server's answer to a command.
 
         Raises:
             StoreUnavailable: There is no answer in time, or it is an error.
@@ -68,7 +68,7 @@ class Redis:
             if isinstance(error, Silent):
                 forget_idle(self.client)
             raise StoreUnavailable(
-                f"the store of {self._holds} ({self._scheme}) cannot be reached or used"
+                f"the store of {self._holds} ({self._scheme}) cannot be reached, or refuses commands"
             ) from bare(error)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What a connection may leave in its session: nothing where a pooler hands the session to strangers.
+"""What a connection may leave in its session: nothing if a pooler shares the session with other clients.
 
 A transaction pooler (PgBouncer, Supavisor, RDS Proxy) gives each transaction any of its server connections. What is
 set or prepared there stays for whoever gets it next, and is missing for whoever set it. Such a pooler makes up the

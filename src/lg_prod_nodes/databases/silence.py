@@ -11,14 +11,13 @@ from typing import Any
 
 
 class Silence:
-    """Begins when nobody has got an answer for as long as one caller had patience, and ends with the next answer.
+    """Begins when a caller times out and no other got an answer meanwhile; ends with the next answer.
 
-    Else, with the few threads and connections that a process has, each of many callers would wait for those before it
-    as well.
+    Without it, each of many callers would also wait for those before it, as a process has few threads and connections.
 
     Args:
-        error: Says that there was no answer; raised to those who are not let through.
-        *errors: Others that say so.
+        error: Means that there was no answer; raised to callers that fail at once.
+        *errors: Others that mean the same.
     """
 
     def __init__(self, error: type[Exception], *errors: type[Exception]) -> None:
@@ -50,5 +49,5 @@ class Silence:
 
 
 def forget_idle(client: Any) -> None:
-    """Close those connections of a Redis that nobody uses: after a failover they stay silent, each to be waited for."""
+    """Close the idle connections of a Redis: after a failover each would stay silent until its timeout."""
     client.connection_pool.disconnect(inuse_connections=False)

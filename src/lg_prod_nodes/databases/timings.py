@@ -1,4 +1,4 @@
-"""What stores and pools tell of themselves, for whoever measures it."""
+"""Timings of stores and statistics of pools, for metrics."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class MeasuredPool(Protocol):
 
 
 class Listener(Protocol):
-    """Hears of each operation of a store."""
+    """Listens to the operations of stores."""
 
     def operated(self, store: str, operation: str, seconds: float, *, failed: bool) -> None:
         """Take note of an operation; must neither block nor raise."""
@@ -35,10 +35,10 @@ POOLS: WeakKeyDictionary[MeasuredPool, str] = WeakKeyDictionary()
 
 
 def timed(store: str, *operations: str) -> Callable[[C], C]:
-    """Let a store's class tell how long its operations take.
+    """Report how long the operations of a store's class take.
 
     Args:
-        store: What the store is called.
+        store: The name of the store.
         *operations: Names of methods; of those that begin with an `a`, the operation is the one without it.
     """
 

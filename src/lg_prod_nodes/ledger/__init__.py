@@ -1,4 +1,4 @@
-"""What model calls cost: one entry a call, summed by whom, where and with what, in memory or in Postgres."""
+"""What model calls cost: one entry a call, summed by user, graph, model and more, in memory or in Postgres."""
 
 from lg_prod_nodes.ledger.entries import DIMENSIONS, Dimension, Entry, State, UsageRow
 from lg_prod_nodes.ledger.ledger import Ledger

@@ -48,12 +48,12 @@ class Entry:
         usage: What it spent; an estimate as long as the entry is in doubt, nothing where it failed unanswered.
         at: When it began.
         thread: The conversation.
-        user: Whom it was made for.
+        user: The user it was made for.
         tenant: The customer whose user that is.
         assistant: The assistant of LangGraph Server.
         node: The node, as a path through its subgraphs.
         task: LangGraph's task that made it.
-        execution: Which execution of that task; `None` where nobody tells which one is kept.
+        execution: Which execution of that task; `None` if it is unknown which one LangGraph keeps.
         within: The tasks around that one and their executions, the innermost first: of nodes that are graphs.
         state: How far it is known.
     """
@@ -129,7 +129,7 @@ def counts(entry: Entry, kept: Mapping[str, str]) -> bool:
     """Whether an entry is of an execution that was kept, given the latest kept execution of each task.
 
     A subgraph's tasks are kept by themselves: they do not run again when the node around them is resumed, or runs again
-    after a crash. But each retry of that node begins the subgraph anew, or goes on where the same retry was before
+    after a crash. But each retry of that node begins the subgraph anew, or resumes where the same retry was before
     (langgraph 1.2), so what counts is what was made in an attempt of the number of the one that was kept.
     """
     if entry.execution is None:

@@ -33,9 +33,9 @@ class Ledger(Store[LedgerBackend]):
             latest `Production` that used the ledger, else memory; sums include the entries in memory.
         price: Prices a call: a function of the model's name and the usage, such as `list_price`, or a mapping
             of models to `ModelPrice`.
-        retention: How long entries are kept; older ones are not counted, and are deleted from the database.
+        retention: How long entries are stored; older ones are not counted, and are deleted from the database.
         journal: The folder for the journals, by default one in the user's state folder. It has to outlive the process.
-        max_entries: How many entries are kept in memory.
+        max_entries: The most entries to store in memory.
         timeout: Seconds to wait at most for a connection, for a statement, and for the last batch when closing; twice
             as long for a silent server.
 
@@ -161,11 +161,11 @@ class Ledger(Store[LedgerBackend]):
         *,
         older_than: timedelta = timedelta(minutes=15),
     ) -> int:
-        """Settle the calls that are in doubt, by what the provider says of them.
+        """Settle the calls that are in doubt, by what the provider reports.
 
         Args:
             lookup: Gives what the provider billed for a call, by its id, `None` if it has never seen it.
-            older_than: Leaves out younger calls, which may still be going on.
+            older_than: Leaves out younger calls, which may still be in progress.
 
         Returns:
             How many were settled.
@@ -175,7 +175,7 @@ class Ledger(Store[LedgerBackend]):
         return len(doubtful)
 
     def wake(self) -> None:
-        """Let what waits be sent soon, by the ledger's own thread."""
+        """Have the ledger's own thread send what waits soon."""
         self._backend.wake()
 
     def flush(self) -> None:
@@ -231,7 +231,7 @@ def _check(
 ) -> None:
     if journal is not None and postgres is not None and scheme_of(postgres) == "memory":
         raise ConfigurationError(
-            "journal was given with memory://, and only what goes to a database is in a journal; give one of them"
+            "journal was given with memory://, but only entries for a database are in a journal; give one of them"
         )
     if retention is not None and not (
         isinstance(retention, timedelta) and retention > timedelta(0)

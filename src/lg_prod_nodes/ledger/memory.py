@@ -60,7 +60,7 @@ class MemoryEntries:
     """The latest entries, and the latest kept execution of each task.
 
     Args:
-        max_entries: How many are kept.
+        max_entries: The most to store.
     """
 
     def __init__(self, max_entries: int) -> None:

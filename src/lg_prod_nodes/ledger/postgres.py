@@ -1,4 +1,4 @@
-"""Where a ledger keeps its entries for all processes: a journal on this machine, and rows in Postgres."""
+"""Entries of a ledger for all processes: a journal on this machine, and rows in Postgres."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class PostgresEntries:
     Args:
         dsn: The database.
         journal: The folder for journals, the user's own by default.
-        retention: How long rows are kept.
+        retention: How long rows are stored.
         timeout: Seconds to wait at most for a connection, for a statement, and for the last batch.
 
     Raises:

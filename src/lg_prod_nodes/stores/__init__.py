@@ -1,1 +1,1 @@
-"""Where policies keep what they count, and what they hide."""
+"""Where policies store what they count, and what they hide."""

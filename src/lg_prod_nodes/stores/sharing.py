@@ -1,4 +1,4 @@
-"""Stores without a place of their own, which are in the database of the `Production` that uses them."""
+"""Stores that were given no backend, and use the database of their `Production`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from lg_prod_nodes.core.secret import Secret
 
 
 class Sharing:
-    """In which database a store is, and how many uses of open Productions it has there.
+    """Which database a store is in, and how many open Productions use it there.
 
     Args:
-        store: What the store is called.
+        store: The name of the store's class.
     """
 
     def __init__(self, store: str) -> None:
@@ -20,10 +20,10 @@ class Sharing:
         self._lock = threading.Lock()
 
     def join(self, database: Secret) -> bool:
-        """Note one use more, and say whether it is the first.
+        """Note another use; whether it is the first.
 
         Raises:
-            ConfigurationError: It is used in another database: what is counted for one would be counted in the other.
+            ConfigurationError: It is used in another database, so counts of one would be counted in the other.
         """
         from lg_prod_nodes.databases.dsn import database_of, schema_of  # loads psycopg
 
@@ -32,13 +32,13 @@ class Sharing:
             if self._uses and wanted != self._database:
                 raise ConfigurationError(
                     f"a {self._store} of these policies is used by an open Production in {self._database}, and cannot "
-                    f"be in {wanted} too; give each Production policies of its own, or the {self._store} a place"
+                    f"be in {wanted} too; give each Production its own policies, or the {self._store} a URL"
                 )
             self._database, self._uses = wanted, self._uses + 1
             return self._uses == 1
 
     def leave(self) -> bool:
-        """Note one use less, and say whether none is left."""
+        """Note the end of a use; whether none is left."""
         with self._lock:
             self._uses = max(self._uses - 1, 0)
             return self._uses == 0

@@ -1,4 +1,4 @@
-"""The life cycle of every store: a URL chooses its backend, or a `Production` lends it a database."""
+"""The life cycle of every store: a URL chooses its backend, or a `Production` gives it a database."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _SERVERS: dict[str, Literal["memory", "postgresql", "redis"]] = {
 
 
 class Backend(Protocol):
-    """Where a store keeps what it stores."""
+    """Where a store stores: memory, Postgres or Redis."""
 
     def close(self) -> None:
         """Close the connections; the next use opens new ones."""

@@ -1,4 +1,4 @@
-"""What a graph leans on, found in the graph itself: its checkpointer, and what its policies keep things in."""
+"""What a graph depends on, found in the graph itself: its checkpointer, and the resources of its policies."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ Found = tuple[str, object, Check]
 
 
 def found_in(thing: Dependency) -> Iterator[Found]:
-    """The checks of a thing and of what it leans on.
+    """The checks of a thing and of what it depends on.
 
     Raises:
-        ConfigurationError: Nothing is known of such a thing.
+        ConfigurationError: It is of an unknown type.
     """
     match thing:
         case PostgresServer() | RedisServer():

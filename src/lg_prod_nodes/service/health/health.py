@@ -57,7 +57,7 @@ class Health:
     """Says whether this process lives (`live`), and whether it can serve (`ready`).
 
     `live` looks at the process alone, its event loop and its memory: a database that is down must not restart it.
-    `ready` looks at what the process leans on as well, and is down from the moment on at which the process is asked to
+    `ready` also checks what the process depends on, and is down from the moment at which the process is asked to
     end. Each check runs in a thread of its own, at most once at a time, and its answer is given again for a while: any
     number of probes asks a dependency as often as one would.
 
@@ -163,7 +163,7 @@ class Health:
         return _report(asked)
 
     def _dependencies(self) -> dict[str, Probe]:
-        """The probes of what this process leans on now: a `Production` has a graph only while it is open."""
+        """The probes of what this process depends on now: a `Production` has a graph only while it is open."""
         with self._lock:
             seen: list[object] = [t.app if isinstance(t, HasApp) else t for t in self._given]
             if not self._found or any(a is not b for a, b in zip(seen, self._seen, strict=True)):
@@ -177,7 +177,7 @@ class Health:
 
 
 def _merged(things: Iterable[Dependency]) -> Iterator[Found]:
-    """The checks of all things; one where several lean on the same, critical if it is for any."""
+    """The checks of all things; one if several depend on the same, critical if it is for any."""
     found: dict[int, Found] = {}
     for thing in things:
         for name, asked, check in found_in(thing):

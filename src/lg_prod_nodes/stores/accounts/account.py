@@ -1,4 +1,4 @@
-"""What accounts are made of, and what a place that keeps them can do."""
+"""Accounts, reservations and balances, and what a backend can do with them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _A_MONTH = 30 * _A_DAY
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Where amounts are reserved and spent.
+    """An amount that can be reserved and spent.
 
     Attributes:
-        key: Tells it from the others of its store.
+        key: Identifies it in its store.
         limit: The most that may be spent, before anything is granted.
         lasts: Seconds from now after which it may be forgotten; `None` for never.
     """
@@ -31,13 +31,13 @@ class Reservation:
     """An amount that was reserved, or refused.
 
     Attributes:
-        account: Where.
-        id: Tells it from all others.
+        account: The account.
+        id: Identifies it.
         amount: How much.
-        charge: The identity of what is paid for, `None` where nothing tells it from its repetition.
+        charge: Identifies what is paid for; `None` if a repetition cannot be recognized.
         lease: Seconds for which it holds without being renewed.
-        granted: Whether there was room.
-        available: What is left beside it; what there was room for, if it was refused.
+        granted: Whether enough was available.
+        available: What is left; after a refusal, what was available.
         earlier: What the same charge was settled to before.
     """
 
@@ -52,12 +52,12 @@ class Reservation:
 
     @property
     def entry(self) -> str:
-        """What the account remembers it by."""
+        """The name of its entry in the account."""
         return self.charge or self.id
 
     @property
     def remembered(self) -> float:
-        """Seconds for which what it was settled to is remembered: a repetition replaces it for so long."""
+        """Seconds for which its settlement is remembered, so that a repetition replaces it."""
         if self.charge is None:
             return _A_DAY  # a repetition is a try of the same step only
         return _A_MONTH if self.account.lasts is None else self.account.lasts
@@ -65,7 +65,7 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """How an account stands.
+    """The state of an account.
 
     Attributes:
         spent: What has been settled.
@@ -79,17 +79,17 @@ class Balance:
 
 
 class AccountBackend(Backend, Protocol):
-    """Keeps accounts. Every operation is one step that no other comes between, and may be repeated without harm."""
+    """Stores accounts. Every operation is atomic and idempotent."""
 
     leases: bool
     """Whether a reservation outlives its process, and has to be renewed."""
 
     def reserve(self, wanted: Reservation) -> Reservation:
-        """Reserve an amount if there is room, in place of what the same charge has reserved or settled."""
+        """Reserve an amount if enough is available, replacing what the same charge has reserved or settled."""
         ...
 
     def settle(self, reservation: Reservation, actual: int) -> int:
-        """End a reservation and let its charge be `actual` from now on; gives what is available then."""
+        """End a reservation and let its charge be `actual` from now on; returns what is available then."""
         ...
 
     def renew(self, reservations: list[Reservation]) -> None:
@@ -105,5 +105,5 @@ class AccountBackend(Backend, Protocol):
         ...
 
     def balance(self, account: Account) -> Balance:
-        """How an account stands."""
+        """The state of an account."""
         ...

@@ -19,7 +19,7 @@ class _Lease:
     reservation: Reservation
     due: float
     owed: int | None = None
-    """What it has to be settled to, once its place can be reached."""
+    """What it has to be settled to, once its backend can be reached."""
 
 
 class Leases:
@@ -59,7 +59,7 @@ class Leases:
             self._owed -= lease is not None and lease.owed is not None
 
     def forget(self, backend: AccountBackend) -> None:
-        """Let all leases of a place run out."""
+        """Let all leases of a backend run out."""
         with self._changed:
             leases = [lease for lease in self._open.values() if lease.backend is backend]
         for lease in leases:

@@ -63,7 +63,7 @@ class MemoryAccounts:
         _BACKENDS.add(self)
 
     def reserve(self, wanted: Reservation) -> Reservation:
-        """Reserve an amount if there is room."""
+        """Reserve an amount if enough is available."""
         self._forget_some()
         with self._opened(wanted.account) as books:
             entry, earlier = wanted.entry, books.settled(wanted.entry)

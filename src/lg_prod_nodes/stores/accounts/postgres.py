@@ -162,7 +162,7 @@ class PostgresAccounts:
         self._until_sweep = random.randrange(_SWEEP_EVERY)
 
     def reserve(self, wanted: Reservation) -> Reservation:
-        """Reserve an amount if there is room."""
+        """Reserve an amount if enough is available."""
         self._sweep_now_and_then()
         ((room, earlier),) = self._postgres.rows(
             _RESERVE,

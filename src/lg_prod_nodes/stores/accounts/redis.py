@@ -149,7 +149,7 @@ class RedisAccounts:
         }
 
     def reserve(self, wanted: Reservation) -> Reservation:
-        """Reserve an amount if there is room."""
+        """Reserve an amount if enough is available."""
         account = wanted.account
         answer = self._run(
             "reserve", account, wanted.entry, wanted.id, wanted.amount, account.limit, wanted.lease

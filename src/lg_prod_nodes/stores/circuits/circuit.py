@@ -1,4 +1,4 @@
-"""What a circuit is, and how it changes: every decision here is a function of what is known and of the time."""
+"""What a circuit is and how it changes: every decision is a pure function of the state and the time."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass, replace
 from typing import Literal, NamedTuple
 
 Result = Literal["ok", "failed", "limited"]
-"""What a call tells of its dependency: it serves, it does not, or it asks to slow down."""
+"""What a call says about its dependency: it works, it fails, or it asks to slow down."""
 
 _FIRST_RATE = 20.0
 _SLOWEST_RATE = 1 / 60
 _SLOWER = 0.9
-_MUCH_SLOWER = 0.5  # where nobody was served at a pace
+_MUCH_SLOWER = 0.5  # if no call succeeded at a pace
 _FASTER = 0.03
 _FORGOTTEN = 60.0
 _LONGEST_WAIT = 3600.0
@@ -24,7 +24,7 @@ class CircuitRules:
 
     Attributes:
         ratio: The share of failed calls that opens it.
-        minimum: How many calls there must be to tell.
+        minimum: How many calls it takes to decide.
         window: Seconds in which calls are counted, from the first that failed.
         open_for: Seconds that it stays open, and from one round of probes to the next.
         probes: How many calls a round lets through.
@@ -39,10 +39,10 @@ class CircuitRules:
 
 @dataclass(frozen=True, slots=True)
 class Circuit:
-    """How a dependency stands, for all who call it. Times are seconds since the epoch.
+    """The state of a dependency, for all callers. Times are seconds since the epoch.
 
     Attributes:
-        era: Changes when it opens or closes; what a call of another era tells is out of date.
+        era: Changes when it opens or closes; results of calls of another era are out of date.
         since: When the first call failed of those that are counted.
         calls: How many calls ended since then.
         failures: How many of them failed.
@@ -52,7 +52,7 @@ class Circuit:
         pace: Calls a second that the provider bears, as far as is known; `None` where it never asked to slow down.
         bears: The pace at which it asked last.
         next_turn: When the next call may start.
-        slowed: Changes when the pace is lowered; what is refused to a call of an older pace says nothing new.
+        slowed: Changes when the pace is lowered; a refusal of a call of an older pace says nothing new.
     """
 
     era: int = 0
@@ -69,7 +69,7 @@ class Circuit:
 
     @classmethod
     def of(cls, text: str | None) -> Circuit:
-        """A circuit as it was kept; a closed one where nothing was."""
+        """A circuit as it was stored; a closed one if there is none."""
         return cls(**json.loads(text)) if text else cls()
 
     def __str__(self) -> str:
@@ -77,15 +77,15 @@ class Circuit:
 
 
 class Verdict(NamedTuple):
-    """What a circuit says to a call that comes.
+    """Whether a circuit admits a call.
 
     Attributes:
         admitted: Whether the call may start, after `wait`.
-        wait: Seconds to wait; for who is refused, until another try can succeed.
+        wait: Seconds to wait; after a refusal, until another try can succeed.
         turn: When the call's turn is.
         era: The circuit's, when the call came.
         slowed: The circuit's, when the call came.
-        is_open: Whether the circuit is open: who is admitted is a probe.
+        is_open: Whether the circuit is open: an admitted call is a probe.
     """
 
     admitted: bool
@@ -104,14 +104,14 @@ def enter(
     patience: float,
     waited: Verdict | None = None,
 ) -> tuple[Circuit, Verdict]:
-    """Let a call in, or refuse it.
+    """Admit a call, or refuse it.
 
     Args:
-        circuit: How the dependency stands.
+        circuit: The state of the dependency.
         rules: When it opens and closes.
         now: The time.
         patience: Seconds that the call would wait.
-        waited: What it said before, to a call that has waited for its turn.
+        waited: The earlier verdict of a call that has waited for its turn.
     """
     if circuit.open_until is not None:
         return _probe(circuit, circuit.open_until, rules, now)
@@ -146,14 +146,14 @@ def leave(
     *,
     retry_after: float | None = None,
 ) -> Circuit:
-    """What a call that ended makes of the circuit.
+    """The circuit after a call.
 
     Args:
-        circuit: How the dependency stands.
+        circuit: The state of the dependency.
         rules: When it opens and closes.
         now: The time.
         entry: What the circuit said when the call came.
-        result: What the call tells.
+        result: How the call ended.
         retry_after: Seconds that the provider asks to wait.
     """
     if entry.era != circuit.era:
@@ -197,7 +197,7 @@ def _closed(circuit: Circuit) -> Circuit:
 
 
 def _slower(circuit: Circuit, now: float, entry: Verdict, retry_after: float) -> Circuit:
-    """A lower pace, once for all calls that came at the old one; nobody starts before the provider says."""
+    """A lower pace, once for all calls that came at the old one; no call starts before the provider allows it."""
     resume_at = now + min(retry_after, _LONGEST_WAIT)
     circuit = replace(circuit, resume_at=max(circuit.resume_at, resume_at))
     if entry.slowed != circuit.slowed:

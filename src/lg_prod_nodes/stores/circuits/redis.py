@@ -5,7 +5,7 @@ from __future__ import annotations
 from lg_prod_nodes.core.secret import Secret
 from lg_prod_nodes.databases.redis import Redis
 
-_FORGOTTEN = 86_400  # seconds after which a circuit that nobody changed is as good as new
+_FORGOTTEN = 86_400  # seconds after which an unchanged circuit is forgotten
 _SWAP = """
 if (redis.call('get', KEYS[1]) or '') ~= ARGV[1] then return 0 end
 redis.call('set', KEYS[1], ARGV[2], 'EX', ARGV[3])
@@ -14,7 +14,7 @@ return 1
 
 
 class RedisCircuits:
-    """Keeps texts by name.
+    """Circuits as texts, by name.
 
     Args:
         url: The server.
@@ -30,12 +30,12 @@ class RedisCircuits:
         self._swap = self._redis.client.register_script(_SWAP)
 
     def read(self, name: str) -> str | None:
-        """What is kept."""
-        kept: str | None = self._redis.ask(lambda: self._redis.client.get(_key(name)))
-        return kept
+        """What is stored."""
+        circuit: str | None = self._redis.ask(lambda: self._redis.client.get(_key(name)))
+        return circuit
 
     def swap(self, name: str, old: str | None, new: str) -> bool:
-        """Keep another text, if that which is kept still is `old`; tells whether."""
+        """Store another text if the stored one still is `old`; whether it was."""
         arguments: list[str | int] = [old or "", new, _FORGOTTEN]
         return bool(self._redis.ask(lambda: self._swap(keys=[_key(name)], args=arguments)))
 

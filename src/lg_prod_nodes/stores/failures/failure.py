@@ -1,4 +1,4 @@
-"""What is kept of a run that failed, and where."""
+"""What is stored of a run that failed."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ _OF_LIBRARIES = {
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A run that failed. Holds names, places and numbers; no message, and no value of any variable.
+    """A run that failed. Holds names, lines and numbers; no message, and no value of any variable.
 
     Attributes:
-        id: Tells it apart: the same error of a node at the same place, in the same thread, is the same failure.
+        id: Identifies it: the same error of a node on the same lines, in the same thread, is the same failure.
         graph: Name of the graph.
         run_id: Its latest run.
         thread_id: Its conversation, `None` without a checkpointer.
         checkpoint_id: The checkpoint at which it failed last.
-        checkpoint_ns: LangGraph's name of the place in graphs inside of it.
+        checkpoint_ns: LangGraph's namespace of the subgraph.
         node: The node that failed, `None` where the run itself did.
         type: Name of the error's type.
         error_class: What the error means, see `ErrorClass`.
@@ -45,7 +45,7 @@ class Failure:
         count: How many runs failed so.
         first: When the first one did.
         last: When the latest one did.
-        resolved: When it was done with, `None` until then.
+        resolved: When it was resolved, `None` until then.
     """
 
     id: str
@@ -67,7 +67,7 @@ class Failure:
 
     @classmethod
     def of(cls, run: Run, names: CapturedError, error: BaseException, *, at: float) -> Failure:
-        """What is kept of a run that ended with an error."""
+        """What is stored of a run that ended with an error."""
         frames = frames_of(error.__traceback__)
         fingerprint = _digest(names.type, *frames)
         when = datetime.fromtimestamp(at, UTC)
@@ -90,13 +90,13 @@ class Failure:
 
 
 class FailureBackend(Backend, Protocol):
-    """Keeps failures."""
+    """Stores failures."""
 
     def add(self, failure: Failure, *, forget: datetime) -> None:
-        """Keep a failure; one that is known counts one more, and is open again.
+        """Store a failure; a known one counts one more, and is open again.
 
         Args:
-            failure: What to keep.
+            failure: What to store.
             forget: Some of those that came last before then are forgotten.
         """
         ...
@@ -110,7 +110,7 @@ class FailureBackend(Backend, Protocol):
         ...
 
     def resolve(self, id: str, at: datetime) -> None:
-        """Note when a failure was done with."""
+        """Note when a failure was resolved."""
         ...
 
 

@@ -20,7 +20,7 @@ class MemoryFailures:
         self._lock = threading.Lock()
 
     def add(self, failure: Failure, *, forget: datetime) -> None:
-        """Keep a failure, and forget those that came last before a time."""
+        """Store a failure, and forget those that came last before a time."""
         with self._lock:
             if (known := self._kept.pop(failure.id, None)) is not None:
                 failure = replace(failure, first=known.first, count=known.count + 1)
@@ -45,7 +45,7 @@ class MemoryFailures:
         return found[:limit]
 
     def resolve(self, id: str, at: datetime) -> None:
-        """Note when a failure was done with."""
+        """Note when a failure was resolved."""
         with self._lock:
             if (failure := self._kept.get(id)) is not None:
                 self._kept[id] = replace(failure, resolved=at)

@@ -65,7 +65,7 @@ class PostgresFailures:
         self._postgres = Postgres(dsn, tables=TABLES, timeout=timeout)
 
     def add(self, failure: Failure, *, forget: datetime) -> None:
-        """Keep a failure, and forget some of those that came last before a time."""
+        """Store a failure, and forget some of those that came last before a time."""
         values = asdict(failure) | {"frames": Jsonb(list(failure.frames)), "forget": forget}
         self._postgres.rows(_ADD, **values)
 
@@ -80,7 +80,7 @@ class PostgresFailures:
         return [_failure(row) for row in rows]
 
     def resolve(self, id: str, at: datetime) -> None:
-        """Note when a failure was done with."""
+        """Note when a failure was resolved."""
         self._postgres.rows(_RESOLVE, id=id, at=at)
 
     def close(self) -> None:

@@ -70,8 +70,8 @@ class FailureLog(Store[FailureBackend]):
 
         Args:
             graph: Those of this graph alone.
-            resolved: Those that are done with, rather than those that are not.
-            limit: So many at most.
+            resolved: Those that are resolved, rather than the open ones.
+            limit: The most to return.
         """
         return self._backend.find(graph, resolved=resolved, limit=limit)
 
@@ -87,18 +87,18 @@ class FailureLog(Store[FailureBackend]):
         return failure
 
     def resolve(self, id: str) -> None:
-        """Note that a failure is done with."""
+        """Mark a failure as resolved."""
         self._backend.resolve(id, datetime.now(UTC))
 
     def retry(self, id: str, graph: Any, *, fork: bool = False, **options: Any) -> Any:
-        """Run a failed run again from where it failed, and note that it is done with when it ends.
+        """Resume a failed run from where it failed, and mark the failure as resolved when the run ends.
 
-        What other nodes of the failed superstep wrote is kept; the node that failed is called again.
+        Writes of other nodes of the failed superstep are preserved; the node that failed is called again.
 
         Args:
             id: The failure's id.
-            graph: The compiled graph, with the checkpointer of then.
-            fork: Whether to go back to the checkpoint of the failure where the thread has gone on since.
+            graph: The compiled graph, with the same checkpointer.
+            fork: Whether to go back to the checkpoint of the failure if the thread has continued since.
             **options: Handed to `graph.invoke`.
 
         Returns:
@@ -106,7 +106,7 @@ class FailureLog(Store[FailureBackend]):
 
         Raises:
             UnknownFailure: There is no such failure.
-            ProductionError: It had no thread, its thread has gone on since, or has nothing to go on with.
+            ProductionError: It had no thread, or its thread has continued since or has nothing to resume.
         """
         failure = self.show(id)
         thread = _thread_of(failure)
@@ -116,7 +116,7 @@ class FailureLog(Store[FailureBackend]):
         return result
 
     async def aretry(self, id: str, graph: Any, *, fork: bool = False, **options: Any) -> Any:
-        """Run a failed run again, see `retry`."""
+        """Like `retry`, for asynchronous callers."""
         failure = await asyncio.to_thread(self.show, id)
         thread = _thread_of(failure)
         config = _config(failure, await graph.aget_state(thread), fork=fork)
@@ -141,7 +141,7 @@ class FailureLog(Store[FailureBackend]):
 def _thread_of(failure: Failure) -> RunnableConfig:
     if failure.thread_id is None:
         raise ProductionError(
-            f"failure {failure.id} had no thread to go on from; compile the graph with a checkpointer"
+            f"failure {failure.id} had no thread to resume; compile the graph with a checkpointer"
         )
     return {"configurable": {"thread_id": failure.thread_id}}
 
@@ -151,13 +151,13 @@ def _config(failure: Failure, state: Any, *, fork: bool) -> RunnableConfig:
     present = state.config.get("configurable", {}).get("checkpoint_id")
     if failure.checkpoint_id is None and not state.next:
         raise ProductionError(
-            f"failure {failure.id} left its thread nothing to go on with; give the graph its input again"
+            f"failure {failure.id} left its thread nothing to resume; give the graph its input again"
         )
     if failure.checkpoint_id in (None, present):
         return config
     if not fork:
         raise ProductionError(
-            f"the thread of failure {failure.id} has gone on since; give fork=True to go back to where it failed"
+            f"the thread of failure {failure.id} has continued since; give fork=True to go back to where it failed"
         )
-    place = {"thread_id": failure.thread_id, "checkpoint_id": failure.checkpoint_id}
-    return {"configurable": place}
+    checkpoint = {"thread_id": failure.thread_id, "checkpoint_id": failure.checkpoint_id}
+    return {"configurable": checkpoint}

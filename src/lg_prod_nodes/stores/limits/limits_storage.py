@@ -27,7 +27,7 @@ __all__ = ["AsyncPostgresStorage", "PostgresStorage"]
 
 
 class PostgresStorage(Storage, MovingWindowSupport, SlidingWindowCounterSupport):
-    """Keeps the windows of `limits`' three strategies in Postgres, for `limits.strategies`.
+    """Stores the windows of `limits`' three strategies in Postgres, for `limits.strategies`.
 
     Tables are made at the first use, and rows that are over are deleted a few at a time.
 
@@ -67,7 +67,7 @@ class PostgresStorage(Storage, MovingWindowSupport, SlidingWindowCounterSupport)
         return time.time() + self._seen("fixed-window", key)[1]
 
     def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
-        """Take from a moving window; gives whether there was room."""
+        """Take from a moving window; gives whether it was admitted."""
         return self._windows.decide("moving-window", {key: (limit, expiry)}, amount).admitted
 
     def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
@@ -79,7 +79,7 @@ class PostgresStorage(Storage, MovingWindowSupport, SlidingWindowCounterSupport)
     def acquire_sliding_window_entry(
         self, key: str, limit: int, expiry: int, amount: int = 1
     ) -> bool:
-        """Take from a sliding window; gives whether there was room."""
+        """Take from a sliding window; gives whether it was admitted."""
         windows = {key: (limit, expiry)}
         return self._windows.decide("sliding-window-counter", windows, amount).admitted
 
@@ -153,7 +153,7 @@ class AsyncPostgresStorage(
         return await asyncio.to_thread(self._storage.get_expiry, key)
 
     async def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
-        """Take from a moving window; gives whether there was room."""
+        """Take from a moving window; gives whether it was admitted."""
         return await asyncio.to_thread(self._storage.acquire_entry, key, limit, expiry, amount)
 
     async def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
@@ -163,7 +163,7 @@ class AsyncPostgresStorage(
     async def acquire_sliding_window_entry(
         self, key: str, limit: int, expiry: int, amount: int = 1
     ) -> bool:
-        """Take from a sliding window; gives whether there was room."""
+        """Take from a sliding window; gives whether it was admitted."""
         take = self._storage.acquire_sliding_window_entry
         return await asyncio.to_thread(take, key, limit, expiry, amount)
 

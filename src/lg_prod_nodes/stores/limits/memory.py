@@ -67,13 +67,13 @@ class MemoryLimits:
         """Nothing is open."""
 
     def _window(self, limit: Limit, who: str, now: float) -> _MemoryWindow:
-        kept = self._windows.get(limit.text)
-        if kept is None:
-            kept = self._windows[limit.text] = OrderedDict()
-        _forget(kept, now)
-        window = kept.get(who)
+        by_key = self._windows.get(limit.text)
+        if by_key is None:
+            by_key = self._windows[limit.text] = OrderedDict()
+        _forget(by_key, now)
+        window = by_key.get(who)
         if window is None:
-            window = kept[who] = self._new(limit)
+            window = by_key[who] = self._new(limit)
         return window
 
     def _is_known(self, once: str, now: float) -> bool:
@@ -87,17 +87,17 @@ class MemoryLimits:
         return charged.get(once, 0.0) > now
 
 
-def _forget(kept: OrderedDict[str, _MemoryWindow], now: float) -> None:
+def _forget(by_key: OrderedDict[str, _MemoryWindow], now: float) -> None:
     """Forget windows in which nothing is, of those that were taken from the longest ago."""
-    for _ in range(min(_FORGOTTEN_A_CALL, len(kept))):
-        oldest = next(iter(kept))
-        if kept[oldest].idle_at >= now:
+    for _ in range(min(_FORGOTTEN_A_CALL, len(by_key))):
+        oldest = next(iter(by_key))
+        if by_key[oldest].idle_at >= now:
             return
-        del kept[oldest]
+        del by_key[oldest]
 
 
 class _MemoryWindow(Protocol):
-    """A window that is kept here."""
+    """A window in memory."""
 
     limit: Limit
     idle_at: float
@@ -106,7 +106,7 @@ class _MemoryWindow(Protocol):
     def __init__(self, limit: Limit) -> None: ...
 
     def used(self, now: float) -> int:
-        """How much is taken; to be asked before the others, since it lets go of what is over."""
+        """How much is taken; call this first, since it forgets what has expired."""
         ...
 
     def take(self, cost: int, now: float, since: float) -> None:

@@ -30,10 +30,10 @@ _BLOCKS_A_SWEEP = 8
 
 
 class PostgresDecision(NamedTuple):
-    """What the database says.
+    """What the database decides.
 
     Attributes:
-        admitted: Whether all windows have room; if so, all have counted it.
+        admitted: Whether no limit is exceeded; if so, all windows have counted the call.
         at: Its time.
         readings: The numbers of each window, see `read_window`.
     """
@@ -79,7 +79,7 @@ class PostgresWindows:
             cost: How much to take.
             once: Identifies the charge.
             remember: Seconds for which the charge is known.
-            forced: Take or give back without asking for room.
+            forced: Take or give back even if that exceeds a limit.
             since: When that which is given back was taken.
         """
         ids = {_id(strategy, key): key for key in windows}
@@ -161,5 +161,5 @@ class PostgresLimits:
 
 
 def _id(kind: str, key: str) -> UUID:
-    """A name of fixed length, which tells nobody who it is for."""
+    """A name of fixed length, from which the key cannot be read."""
     return UUID(bytes=blake2b(f"{kind}/{key}".encode(), digest_size=16).digest())

@@ -1,4 +1,4 @@
-"""Who waits for room in a window: those of one process, in the order in which they came."""
+"""First come, first served among the callers of one process that wait for a window."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _APART = 0.001  # seconds; also, at the very end of a window it is still full
 
 
 class Lines:
-    """A line for each window in front of which somebody waits."""
+    """A queue for each window that callers wait for."""
 
     def __init__(self) -> None:
         self._lines: dict[Hashable, _Line] = {}
@@ -24,7 +24,7 @@ class Lines:
 
     @contextmanager
     def turn(self, window: Hashable) -> Generator[Turn]:
-        """Have a turn, and leave the line with the end of the block."""
+        """Take a turn, and leave the queue at the end of the block."""
         turn = Turn(self, window, next(self._numbers))
         try:
             yield turn
@@ -33,7 +33,7 @@ class Lines:
                 self._leave(turn)
 
     def ahead(self, turn: Turn) -> tuple[int, _Line | None]:
-        """How many came before, and the line that they make."""
+        """How many are ahead, and their queue."""
         line = self._lines.get(turn.window)
         if line is None:
             return 0, None
@@ -41,7 +41,7 @@ class Lines:
             return sum(number < turn.number for number in line.waiting), line
 
     def join(self, turn: Turn) -> _Line:
-        """Stand in the line, behind who came before."""
+        """Join the queue."""
         with self._lock:
             line = self._lines.setdefault(turn.window, _Line())
             insort(line.waiting, turn.number)
@@ -65,7 +65,7 @@ class _Line:
 
 @dataclass(slots=True)
 class Turn:
-    """The turn of one call in front of a window."""
+    """The turn of one call at a window."""
 
     lines: Lines
     window: Hashable
@@ -73,14 +73,14 @@ class Turn:
     waits: bool = False
 
     def refusal(self, now: float) -> tuple[Decision, float] | None:
-        """Why the call has to wait for others, and for how long at least; `None` where it is its turn."""
+        """Why the call has to wait for others, and for how long at least; `None` if it is its turn."""
         ahead, line = self.lines.ahead(self)
         if not ahead or line is None or line.refusal is None:
             return None
         return line.refusal, max(line.opens - now, 0.0) + ahead * _APART
 
     def wait(self, refusal: Decision, now: float, seconds: float) -> float:
-        """Stand in the line; gives the seconds to sleep until it may be the call's turn."""
+        """Join the queue; gives the seconds to sleep until it may be the call's turn."""
         if not self.waits:
             self.lines.join(self)
             self.waits = True

@@ -1,4 +1,4 @@
-"""Windows in Redis or Valkey, in the layout of `limits`, so that others who use that library share them."""
+"""Windows in Redis or Valkey, in the layout of `limits`, so that other users of that library share them."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ class RedisLimits:
             if isinstance(error, self._silence):
                 forget_idle(self._storage.get_connection())
             raise StoreUnavailable(
-                "the rate limit store (valkey) cannot be reached or used"
+                "the rate limit store (valkey) cannot be reached, or refuses commands"
             ) from bare(error)
         numbers = [float(number) for number in answer]
         width = len(numbers) // len(limits)
@@ -214,10 +214,10 @@ class RedisLimits:
         self._storage.get_connection().connection_pool.disconnect()  # type: ignore[attr-defined]
 
     def _keys(self, limit: Limit, who: str) -> list[str]:
-        key, place = limit.item.key_for(who), self._storage
+        key, storage = limit.item.key_for(who), self._storage
         if self._strategy != "sliding-window-counter":
-            return [place.prefixed_key(key)]
-        return [place.prefixed_key(f"{{{key}}}"), place.prefixed_key(f"{{{key}}}/-1")]
+            return [storage.prefixed_key(key)]
+        return [storage.prefixed_key(f"{{{key}}}"), storage.prefixed_key(f"{{{key}}}/-1")]
 
 
 def _opened(url: Secret, timeout: float) -> RedisStorage:

@@ -1,4 +1,4 @@
-"""What a place says of the windows of a rate limit, and the arithmetic that all places share."""
+"""The windows of rate limits: decisions about them, and the arithmetic that all backends share."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ STRATEGIES: tuple[Strategy, ...] = ("fixed-window", "moving-window", "sliding-wi
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """So many in a time.
+    """N per period.
 
     Attributes:
         item: The limit as `limits` knows it.
         text: In words, such as `"10 per second"`.
         quota: How many.
-        seconds: In which time.
+        seconds: The period.
     """
 
     item: RateLimitItem
@@ -82,7 +82,7 @@ class Window(NamedTuple):
         limit: The limit.
         remaining: How much is left of it.
         reset: Seconds until some of what was taken comes back; 0 where nothing was taken.
-        wait: Seconds until there is room for what was asked for: 0 where there is, `inf` where there never will be.
+        wait: Seconds until the cost fits: 0 if it does, `inf` if it never will.
     """
 
     limit: Limit
@@ -92,11 +92,11 @@ class Window(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """What a place says.
+    """What a backend decides.
 
     Attributes:
-        admitted: Whether all windows have room; if so, all have counted it, else none has.
-        at: When, on the place's own clock.
+        admitted: Whether no limit is exceeded; if so, all windows have counted the call, else none has.
+        at: When, on the backend's own clock.
         windows: How each stands now, in the order of the limits.
     """
 
@@ -106,12 +106,12 @@ class Decision(NamedTuple):
 
     @property
     def tightest(self) -> Window:
-        """The window that is the last to have room; of those that have, the one with the least left."""
+        """The window with the longest wait; if none has to wait, the one with the least left."""
         return max(self.windows, key=lambda window: (window.wait, -window.remaining))
 
 
 class LimitBackend(Backend, Protocol):
-    """Keeps the windows of one strategy, and decides over several of them at once."""
+    """Stores the windows of one strategy, and decides about several at once."""
 
     def decide(
         self,
@@ -124,22 +124,22 @@ class LimitBackend(Backend, Protocol):
         forced: bool = False,
         since: float = 0.0,
     ) -> Decision:
-        """Take from all windows or from none, in one step that nothing comes between.
+        """Take from all windows or from none, in one atomic step.
 
         Args:
             limits: The limits.
-            who: Whose windows.
+            who: The key.
             cost: How much to take. Less than 0 gives back, from the oldest, so that never more than the limit passes.
             once: Identifies the charge: one that was admitted before is admitted again, and takes nothing.
             remember: Seconds for which such a charge is known.
-            forced: Take or give back without asking for room.
+            forced: Take or give back even if that exceeds a limit.
             since: When that which is given back was taken, as `Decision.at`.
         """
         ...
 
 
 def counted_window(limit: Limit, used: int, reset: float, wait: float, cost: int) -> Window:
-    """A fixed or a moving window, where `wait` says when there is room."""
+    """A fixed or a moving window, with the seconds until the cost fits."""
     remaining = limit.quota - used
     if cost <= remaining:
         wait = 0.0
@@ -188,7 +188,7 @@ def _weighs_at_most(limit: Limit, count: int, room: int) -> float:
 
 
 def read_window(limit: Limit, cost: int, *numbers: float) -> Window:
-    """A window from the numbers that a server tells of it."""
+    """A window from the numbers that a server reports."""
     if len(numbers) == 4:
         previous, previous_ttl, current, current_ttl = numbers
         return sliding_window(

@@ -1,4 +1,4 @@
-"""Whether this process is one of several that serve the same, as far as it can see."""
+"""Whether this process is one of several workers of a service, as far as it can see."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _OPTIONS = ("--workers", "-w")
 
 @cache
 def warn_of_workers() -> None:
-    """Say once that windows in memory do not count for several workers together."""
+    """Warn once that windows in memory count for each worker separately."""
     if (workers := visible_workers(sys.argv, os.environ)) > 1:
         warnings.warn(
-            f"{workers} workers serve here, and a rate limit in memory:// counts for each by itself, so that up to "
-            f"{workers} times as many calls pass; give RateLimit a store that all share, such as "
+            f"{workers} workers serve here, and a rate limit in memory:// counts for each of them separately, so up to "
+            f"{workers} times as many calls pass; give RateLimit a store that all workers share, such as "
             "store='redis://host:6379' or store='postgresql://host/database'",
             MemoryStoreWarning,
             stacklevel=4,

@@ -39,7 +39,7 @@ class Key:
         self._cipher = _aes_gcm(derive(secret, b"lg_prod_nodes vault: sealing"))
 
     def name(self, what: bytes) -> bytes:
-        """Always the same digest (HMAC-SHA256) of the same thing; without the secret it tells nothing of it."""
+        """Always the same digest (HMAC-SHA256) of the same thing; without the secret it reveals nothing."""
         return hmac.digest(self._naming, what, "sha256")
 
     def seal(self, plain: bytes, *, bound_to: bytes) -> bytes:
@@ -48,8 +48,8 @@ class Key:
         The nonce is random, which NIST SP 800-38D (8.2.2, 8.3) allows for 2**32 seals under one key.
 
         Args:
-            plain: What nobody may read.
-            bound_to: Where the sealed bytes belong; at any other place they do not open.
+            plain: What to encrypt.
+            bound_to: Where the sealed bytes belong; they do not open anywhere else.
         """
         nonce = os.urandom(_NONCE_BYTES)
         return nonce + self._cipher.encrypt(nonce, plain, bound_to)
@@ -58,7 +58,7 @@ class Key:
         """What was sealed.
 
         Raises:
-            VaultTampered: It was not sealed under this key, not for this place, or was changed since.
+            VaultTampered: It was not sealed under this key, not for this use, or it was changed.
         """
         from cryptography.exceptions import InvalidTag
 

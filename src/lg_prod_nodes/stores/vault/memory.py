@@ -1,4 +1,4 @@
-"""Where a vault without a database keeps its sealed records: in this process, and no longer than it."""
+"""The sealed records of a vault in memory, which end with the process."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class MemoryRecords:
             return self._root
 
     def replace_root(self, old: bytes, new: bytes) -> None:
-        """Put another in the place of a wrapped root key, if that still is there."""
+        """Replace a wrapped root key, if it is still there."""
         with self._lock:
             if self._root == old:
                 self._root = new
@@ -56,7 +56,7 @@ class MemoryRecords:
             return key, {token: held[token] for token in tokens if token in held}
 
     def forget(self, subject: bytes) -> bool:
-        """Delete a subject's key and values, and say whether there was one."""
+        """Delete a subject's key and values; whether there was one."""
         with self._lock:
             if (key := self._keys.pop(subject, None)) is None:
                 return False

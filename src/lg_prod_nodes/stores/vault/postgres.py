@@ -1,4 +1,4 @@
-"""Where a vault keeps its sealed records for all processes: three tables in Postgres."""
+"""The sealed records of a vault in Postgres, for all processes: three tables."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class PostgresRecords:
         return bytes(held)
 
     def replace_root(self, old: bytes, new: bytes) -> None:
-        """Put another in the place of a wrapped root key, if that still is there."""
+        """Replace a wrapped root key, if it is still there."""
         self._postgres.rows(_REPLACE_ROOT, old=old, new=new)
 
     def subject_key(self, subject: bytes, id: UUID, new: bytes) -> tuple[UUID, bytes]:
@@ -124,7 +124,7 @@ class PostgresRecords:
         return (rows[0][:2] if rows else None), values
 
     def forget(self, subject: bytes) -> bool:
-        """Delete a subject's key and values, and say whether there was one."""
+        """Delete a subject's key and values; whether there was one."""
         was_there = bool(self._postgres.rows(_FORGET, subject=subject))
         if was_there:
             with suppress(StoreUnavailable):  # they are deleted all the same

@@ -13,7 +13,7 @@ from lg_prod_nodes.stores.vault.tokens import label_of, token_of
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class SubjectKey:
-    """The key of a subject. Another one takes its place when the subject is forgotten, under another id.
+    """The key of a subject. Another one, under another id, replaces it when the subject is forgotten.
 
     Attributes:
         id: Tells this key from a later one of the same subject.
@@ -31,14 +31,14 @@ class SubjectKey:
         return self.key.name(b"%d:%b%b" % (len(kind), kind, encoded(value)))
 
     def seal(self, token: str, value: str) -> bytes:
-        """A value, for the place of its token."""
+        """A value, sealed for its token."""
         return self.key.seal(encoded(value), bound_to=encoded(token))
 
     def open(self, token: str, sealed: bytes) -> str:
-        """The value at the place of a token.
+        """The value of a token.
 
         Raises:
-            VaultTampered: It is not what was sealed for this place.
+            VaultTampered: It was not sealed for this token.
         """
         return self.key.open(sealed, bound_to=encoded(token)).decode("utf-8", "surrogatepass")
 

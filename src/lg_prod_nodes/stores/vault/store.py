@@ -1,4 +1,4 @@
-"""A vault: stable stand-ins for personal values, and the way back to them, until their subject is forgotten."""
+"""A vault: stable tokens for personal values, and the way back, until their subject is forgotten."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class _VaultBackend(Backend, Protocol):
 
 
 class Vault(Store[_VaultBackend]):
-    """Keeps personal values, encrypted, and gives tokens such as `[EMAIL_ADDRESS_k3f9q2ab]` for them.
+    """Stores personal values, encrypted, and issues tokens such as `[EMAIL_ADDRESS_k3f9q2ab]` for them.
 
     Tokens are scoped to a *subject*, any text such as a user's or a thread's id: the same value has the same token
     within its subject, in all processes and after restarts, and another one elsewhere. `forget(subject)` destroys the
@@ -55,7 +55,7 @@ class Vault(Store[_VaultBackend]):
         key: The team's master key, 32 random bytes; as a `SecretStr` it is hexadecimal. Without it nothing in the
             database can be read, and all processes that use the database need the same one.
         old_keys: Former master keys. The first use seals the vault's root key, which is random, under `key` instead,
-            and from then on the old ones are not needed. Who has an old key and an old copy of the database has the
+            and from then on the old ones are not needed. Whoever has an old key and an old copy of the database has the
             root key too: after such a theft, make a new vault.
         timeout: Seconds to wait at most for a connection, and for a statement; twice as long for a silent server.
 
@@ -155,7 +155,7 @@ class Vault(Store[_VaultBackend]):
     def forget(self, subject: str) -> bool:
         """Destroy a subject's key and values: its tokens cannot be resolved any more, wherever they are.
 
-        This holds at once for every process; sessions that are open there go on under a new key. In Postgres the rows
+        This holds at once for every process; open sessions continue under a new key. In Postgres the rows
         are deleted and their pages cleaned up at once. Whoever has the master key can still read them in what was
         written before: write-ahead log that is not recycled yet, replicas that lag, backups. The how-to on tokens says
         until when.
@@ -200,7 +200,7 @@ class Vault(Store[_VaultBackend]):
         return self._opened_root().name(encoded(subject))
 
     def _subject_key(self, subject: str) -> SubjectKey:
-        """A subject's key from the place, a new one if there was none."""
+        """A subject's key from the backend, a new one if there was none."""
         name, id = self._name(subject), uuid4()
         new = self._opened_root().seal(new_secret(), bound_to=name + id.bytes)
         return self._unwrapped(name, *self._backend.subject_key(name, id, new))
@@ -246,7 +246,7 @@ def _master_key(name: str, key: SecretKey) -> Key:
         given = f"{size} bytes" if is_key else f"a {type(key).__name__}"
         raise ConfigurationError(
             f"{name} is {given}, and has to be {KEY_BYTES} random bytes: make them once with {MAKE_KEY}, "
-            "keep that text with the secrets of the service, and give SecretStr(...) or bytes.fromhex(...) of it"
+            "store that text with the secrets of the service, and give SecretStr(...) or bytes.fromhex(...) of it"
         )
     return Key(key_of(name, key))
 
