@@ -77,7 +77,7 @@ def test_a_call_is_noted_once(ledger: Ledger) -> None:
     assert ledger.entries() == (ENTRY,)
 
 
-def test_all_of_a_usage_is_kept(make: Make) -> None:
+def test_all_of_a_usage_is_stored(make: Make) -> None:
     ledger = make(price=cents)
     usage = Usage(1, 10, 20, 3, 4, 5, estimated_calls=1, unpriced_calls=1)
     names = {"tenant": "acme", "assistant": "helper", "user": None}
@@ -193,7 +193,7 @@ def test_what_a_retry_of_the_graph_around_began_anew_does_not_count(
     assert ledger.entries()[0].within == tuple(within)
 
 
-def test_where_nobody_tells_what_is_kept_every_call_counts(ledger: Ledger) -> None:
+def test_every_call_counts_if_it_is_unknown_which_one_is_kept(ledger: Ledger) -> None:
     ledger.add(replace(ENTRY, execution=None))
     ledger.add(replace(ENTRY, id="2", execution=None, task=None))
 

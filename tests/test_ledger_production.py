@@ -1,4 +1,4 @@
-"""A ledger without a place of its own, in memory first and then in the database of a `Production`."""
+"""A ledger without a backend of its own, in memory first and then in the database of a `Production`."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_the_latest_database_is_the_one_that_counts(dsn: str, other_dsn: str, ma
     assert calls(usage.ledger) == (1, 1, 0)
 
 
-def test_a_call_that_goes_on_meanwhile_counts_once(dsn: str, make: Make) -> None:
+def test_a_call_in_progress_meanwhile_counts_once(dsn: str, make: Make) -> None:
     ledger = make().ledger
     ledger.begin(ENTRY)
     ledger.open(dsn)
@@ -164,7 +164,7 @@ def test_calls_in_doubt_are_settled_where_they_are(dsn: str, make: Make) -> None
     assert calls(ledger) == (2, 2, 0)
 
 
-def test_a_place_that_was_given_is_kept(
+def test_a_backend_that_was_given_stays(
     dsn: str, other_dsn: str, tmp_path: Path, make: Make
 ) -> None:
     for given in (make("memory://"), make(other_dsn, journal=tmp_path)):
@@ -184,7 +184,7 @@ def test_the_folder_for_the_journal_may_be_given_alone(
         assert list(tmp_path.glob("*/*"))
 
 
-def test_a_folder_that_cannot_be_is_told_before_the_service_begins(
+def test_a_folder_that_cannot_be_is_reported_before_the_service_begins(
     dsn: str, tmp_path: Path, make: Make
 ) -> None:
     (tmp_path / "file").touch()

@@ -1,4 +1,4 @@
-"""The places of rate limit windows, and how their time passes in a test."""
+"""The backends of rate limits, and how time passes for them in a test."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.conftest import fresh_database
 START = 1_800_000_000.0
 
 Later = Callable[[float], None]
-"""Lets seconds pass for all that a place keeps."""
+"""Lets seconds pass for everything that a backend stores."""
 
 
 class Clock:
@@ -46,7 +46,7 @@ class Clock:
 
 
 def age(client: valkey.Valkey, seconds: float) -> None:
-    """Make all that a Valkey keeps older: its own clock cannot be moved."""
+    """Age everything in a Valkey: its own clock cannot be moved."""
     for key in client.keys("*"):
         left = client.pttl(key)
         if client.type(key) == b"list":
@@ -73,8 +73,8 @@ def frozen_dsn(frozen_database: tuple[str, Clock]) -> tuple[str, Clock]:
 
 
 @pytest.fixture(params=["memory", "valkey", "postgres"])
-def place(request: pytest.FixtureRequest) -> Iterator[tuple[str, Later]]:
-    """The URL of an empty place of windows, and what lets time pass there."""
+def backend(request: pytest.FixtureRequest) -> Iterator[tuple[str, Later]]:
+    """The URL of an empty backend, and a function that lets time pass there."""
     if request.param == "memory":
         with time_machine.travel(START, tick=False) as traveller:
             yield "memory://", traveller.shift
@@ -88,10 +88,10 @@ def place(request: pytest.FixtureRequest) -> Iterator[tuple[str, Later]]:
 
 
 @pytest.fixture
-def url(place: tuple[str, Later]) -> str:
-    return place[0]
+def url(backend: tuple[str, Later]) -> str:
+    return backend[0]
 
 
 @pytest.fixture
-def later(place: tuple[str, Later]) -> Later:
-    return place[1]
+def later(backend: tuple[str, Later]) -> Later:
+    return backend[1]

@@ -69,7 +69,7 @@ def admin(dsn: str, statement: str, *values: object) -> list[Any]:
 
 
 @pytest.fixture(params=[in_memory, in_postgres, in_valkey], ids=["memory", "postgres", "valkey"])
-def place(request: pytest.FixtureRequest) -> Iterator[tuple[AccountStore, Callable[[], None]]]:
+def backend(request: pytest.FixtureRequest) -> Iterator[tuple[AccountStore, Callable[[], None]]]:
     url, expire = request.param(request)
     store = AccountStore(url, timeout=30)
     yield store, lambda: expire(store)
@@ -77,13 +77,13 @@ def place(request: pytest.FixtureRequest) -> Iterator[tuple[AccountStore, Callab
 
 
 @pytest.fixture(params=[True, False], ids=["sync", "async"])
-def store(request: pytest.FixtureRequest, place: Any) -> Asked:
-    return Asked(place[0], request.param, place[1])
+def store(request: pytest.FixtureRequest, backend: Any) -> Asked:
+    return Asked(backend[0], request.param, backend[1])
 
 
 @pytest.fixture
-def blocking_store(place: Any) -> Asked:
-    return Asked(place[0], True, place[1])
+def blocking_store(backend: Any) -> Asked:
+    return Asked(backend[0], True, backend[1])
 
 
 def spent(store: Asked, amount: int, account: Account = ADA, **options: Any) -> Reservation:
@@ -244,18 +244,18 @@ def spend_or_hold(store: Asked, number: int) -> int:
     return 1 if number % 2 else 2
 
 
-def test_tasks_at_once_never_pass_the_limit(place: Any) -> None:
+def test_tasks_at_once_never_pass_the_limit(backend: Any) -> None:
     async def reserve_all() -> list[Reservation]:
-        reserving = (place[0].reserve(ADA, 2, blocking=False) for _ in range(80))
+        reserving = (backend[0].reserve(ADA, 2, blocking=False) for _ in range(80))
         return await asyncio.gather(*reserving)
 
     assert sum(reservation.granted for reservation in asyncio.run(reserve_all())) == 50
 
 
 def test_a_task_that_is_cancelled_while_it_settles_settles(
-    place: Any, monkeypatch: pytest.MonkeyPatch
+    backend: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store, _ = place
+    store, _ = backend
     go_on, settle = Event(), store._backend.settle
 
     def settles_late(*args: Any) -> Any:
@@ -327,7 +327,7 @@ def test_never_is_more_spent_and_reserved_than_allowed(
         ({"timeout": 0}, "timeout is 0; give seconds"),
     ],
 )
-def test_a_wrong_set_up_is_told_without_secrets(options: dict[str, Any], message: str) -> None:
+def test_a_wrong_set_up_is_reported_without_secrets(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message) as error:
         AccountStore(**options)
     assert "sec" not in str(error.value).replace("seconds", "")

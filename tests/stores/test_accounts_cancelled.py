@@ -67,7 +67,7 @@ async def test_an_answer_that_came_just_before_is_given_back_too() -> None:
     assert given_back == ["a place"]
 
 
-async def test_who_is_not_cancelled_keeps_the_answer_and_hears_of_errors() -> None:
+async def test_a_caller_that_is_not_cancelled_gets_the_answer_and_errors() -> None:
     given_back: list[Any] = []
     assert await BlockingStep(lambda: 1, given_back.append).answer() == 1
     with pytest.raises(ZeroDivisionError):

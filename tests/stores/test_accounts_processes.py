@@ -48,19 +48,19 @@ def store(dsn: str) -> Iterator[AccountStore]:
     store.close()
 
 
-@pytest.mark.parametrize("place", ["memory", "postgres", "valkey"])
-def test_workers_that_die_neither_overspend_nor_keep_places(
-    request: pytest.FixtureRequest, place: str
+@pytest.mark.parametrize("backend", ["memory", "postgres", "valkey"])
+def test_workers_that_die_neither_overspend_nor_keep_slots(
+    request: pytest.FixtureRequest, backend: str
 ) -> None:
     fixtures = {"postgres": "dsn", "valkey": "valkey_url"}
-    url = request.getfixturevalue(fixtures[place]) if place in fixtures else "memory://"
+    url = request.getfixturevalue(fixtures[backend]) if backend in fixtures else "memory://"
     sizes = ["--processes", "4", "--calls", "40", "--lease", "1", "--url", url]
     ended = subprocess.run([sys.executable, CHAOS, *sizes], capture_output=True, text=True)
 
     assert (ended.returncode, ended.stderr) == (0, ""), ended.stdout
 
 
-class Place:
+class RecordingBackend:
     """Notes what it is asked, and can be down."""
 
     leases = True
@@ -102,66 +102,66 @@ def ends(leases: Leases) -> bool:
 
 
 def test_one_thread_renews_what_is_open_and_ends_with_the_last() -> None:
-    leases, place = Leases(), Place()
+    leases, backend = Leases(), RecordingBackend()
     a, b = leased("a"), leased("b")
-    leases.keep(place, a)
+    leases.keep(backend, a)
     thread = leases._thread
-    leases.keep(place, b)
+    leases.keep(backend, b)
     assert leases._thread is thread
-    place.wait()
-    while {"a", "b"} not in place.renewed:
-        place.wait()
+    backend.wait()
+    while {"a", "b"} not in backend.renewed:
+        backend.wait()
     leases.drop(a)
-    place.renewed.clear()
-    place.wait()
-    place.wait()
-    assert {"a"} | {"b"} not in place.renewed[1:]
+    backend.renewed.clear()
+    backend.wait()
+    backend.wait()
+    assert {"a"} | {"b"} not in backend.renewed[1:]
     leases.drop(b)
 
     assert ends(leases)
-    leases.keep(place, a)
-    place.wait()
-    leases.forget(place)
+    leases.keep(backend, a)
+    backend.wait()
+    leases.forget(backend)
     assert ends(leases)
 
 
 def test_a_short_lease_is_renewed_beside_a_long_one() -> None:
-    leases, place = Leases(), Place()
-    leases.keep(place, leased("long", 1000))
+    leases, backend = Leases(), RecordingBackend()
+    leases.keep(backend, leased("long", 1000))
     while leases._wakes == float("inf"):
         pass
-    leases.keep(place, leased("short"))
-    place.wait()
+    leases.keep(backend, leased("short"))
+    backend.wait()
 
-    assert place.renewed[0] == {"short"}
-    leases.forget(place)
+    assert backend.renewed[0] == {"short"}
+    leases.forget(backend)
 
 
 def test_a_store_that_was_down_is_asked_again() -> None:
-    leases, place = Leases(), Place()
-    place.is_down = True
-    leases.keep(place, leased("open"))
-    leases.keep(place, leased("ended"), owed=7)
-    place.wait()
-    place.wait()
-    place.is_down = False
-    while not place.settled:
-        place.wait()
+    leases, backend = Leases(), RecordingBackend()
+    backend.is_down = True
+    leases.keep(backend, leased("open"))
+    leases.keep(backend, leased("ended"), owed=7)
+    backend.wait()
+    backend.wait()
+    backend.is_down = False
+    while not backend.settled:
+        backend.wait()
 
-    assert set(place.settled) == {("ended", 7)}
+    assert set(backend.settled) == {("ended", 7)}
     assert not leases._owed
-    leases.forget(place)
+    leases.forget(backend)
     assert ends(leases)
 
 
 def test_what_cannot_be_settled_does_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_leases, "_MOST_OWED", 2)
-    leases, place = Leases(), Place()
+    leases, backend = Leases(), RecordingBackend()
     for number in range(5):
-        leases.keep(place, leased(str(number), 1000), owed=1)
+        leases.keep(backend, leased(str(number), 1000), owed=1)
 
     assert len(leases._open) == 2
-    leases.forget(place)
+    leases.forget(backend)
 
 
 def test_a_settlement_that_failed_is_made_up_for(
@@ -251,13 +251,13 @@ store.close()
 
 
 @pytest.mark.parametrize(
-    ("place", "says"),
+    ("backend", "says"),
     [(None, ["4", "3 0", "1"]), ("dsn", ["7", "3 1", "2"]), ("valkey_url", ["7", "3 1", "2"])],
 )
 def test_a_fork_has_connections_and_leases_of_its_own(
-    request: pytest.FixtureRequest, place: str | None, says: list[str]
+    request: pytest.FixtureRequest, backend: str | None, says: list[str]
 ) -> None:
-    url = request.getfixturevalue(place) if place else "memory://"
+    url = request.getfixturevalue(backend) if backend else "memory://"
     ended = subprocess.run([sys.executable, "-c", FORKS, url], capture_output=True, text=True)
 
     assert (ended.stdout.splitlines(), ended.stderr) == (says, "")
@@ -411,7 +411,7 @@ def test_threads_lose_nothing_in_memory() -> None:
 def test_what_is_over_is_forgotten_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     time = 0.0
     store = AccountStore()
-    store._backend = place = MemoryAccounts(lambda: time)
+    store._backend = backend = MemoryAccounts(lambda: time)
     for number in range(20):
         settle(store, reserve(store, 10, Account(f"{number}", 10, 60), charge="c"), 5)
     open_still = reserve(store, 10, Account("open", 10, 60))
@@ -422,14 +422,14 @@ def test_what_is_over_is_forgotten_in_memory(monkeypatch: pytest.MonkeyPatch) ->
     time = 61.0
     for _ in range(12):
         settle(store, reserve(store, 1, Account("now", 1, 60)), 0)
-    assert set(place._books) == {"open", "ever", "charges"}
+    assert set(backend._books) == {"open", "ever", "charges"}
 
     settle(store, open_still, 1)
     time = 31 * 24 * 3600.0
     for _ in range(20):
         reserve(store, 1, Account("now", 100, 60))
-    assert set(place._books) == {"ever", "charges", "now"}
-    assert not place._books["charges"].charges
+    assert set(backend._books) == {"ever", "charges", "now"}
+    assert not backend._books["charges"].charges
     assert balance(store, Account("charges", 100)).spent == 20
 
 
@@ -461,7 +461,7 @@ def test_what_is_over_is_forgotten_in_valkey(valkey_url: str) -> None:
         ("valkey://me:hush@127.0.0.1:1", "the store of accounts (valkey)"),
     ],
 )
-def test_an_unreachable_store_is_told_without_secrets(url: str, says: str) -> None:
+def test_an_unreachable_store_is_reported_without_secrets(url: str, says: str) -> None:
     store = AccountStore(url)
     uses: list[Callable[[], Any]] = [
         lambda: reserve(store, 1),

@@ -258,7 +258,7 @@ def test_in_memory_the_oldest_of_too_many_are_forgotten(monkeypatch: pytest.Monk
     assert counted == [2, 0, 1]
 
 
-def test_changes_by_many_at_once_are_all_kept(url: str) -> None:
+def test_changes_by_many_at_once_are_all_stored(url: str) -> None:
     stores = [CircuitStore(url)] if url == "memory://" else [CircuitStore(url) for _ in range(3)]
     barrier = threading.Barrier(6)
 
@@ -328,7 +328,7 @@ def test_a_store_that_is_away_is_unavailable(scheme: str) -> None:
 
 
 @pytest.mark.parametrize("given", ["mysql://x", "nowhere", 7])
-def test_a_place_that_is_not_known_is_refused(given: Any) -> None:
+def test_a_backend_that_is_not_known_is_refused(given: Any) -> None:
     with pytest.raises(ConfigurationError, match="memory://"):
         CircuitStore(given)
     with pytest.raises(ConfigurationError, match="timeout is 0"):

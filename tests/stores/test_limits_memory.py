@@ -40,7 +40,7 @@ class Still(MemoryStorage):
 def test_decides_as_limits_does(
     strategy: Strategy, start: float, amount: int, calls: list[tuple[float, str, int]]
 ) -> None:
-    place, items = MemoryLimits(strategy), parse_limits(f"{amount} per 10 seconds")
+    backend, items = MemoryLimits(strategy), parse_limits(f"{amount} per 10 seconds")
     limiter = LIMITERS[strategy](Still())
 
     with time_machine.travel(START + start, tick=False) as traveller:
@@ -49,7 +49,7 @@ def test_decides_as_limits_does(
             item = items[0].item
             # a refused call of ours takes nothing: `limits` counts it in a fixed window
             theirs = limiter.test(item, who, cost=cost) and limiter.hit(item, who, cost=cost)
-            ours = place.decide(items, who, cost)
+            ours = backend.decide(items, who, cost)
             at_the_end = (
                 -1e-5 if strategy == "moving-window" else 0
             )  # where its stats and hits differ
@@ -69,13 +69,13 @@ def test_decides_as_limits_does(
 def test_takes_from_all_limits_or_from_none(
     strategy: Strategy, calls: list[tuple[float, str, int]], amounts: tuple[int, int]
 ) -> None:
-    place = MemoryLimits(strategy)
+    backend = MemoryLimits(strategy)
     items = parse_limits("{} per 10 seconds;{} per minute".format(*amounts))
     with time_machine.travel(START, tick=False) as traveller:
         for seconds, who, cost in calls:
             traveller.shift(seconds)
-            before = [window.remaining for window in place.decide(items, who, 0).windows]
-            decision = place.decide(items, who, cost)
+            before = [window.remaining for window in backend.decide(items, who, 0).windows]
+            decision = backend.decide(items, who, cost)
             taken = [b - w.remaining for b, w in zip(before, decision.windows, strict=True)]
 
             assert taken == ([cost] * 2 if decision.admitted else [0, 0])
@@ -90,17 +90,17 @@ def test_never_over_the_amount_in_any_window(
     amount: int, calls: list[tuple[float, int, int]]
 ) -> None:
     """Whatever a call turns out to have cost, as far as it was not more than asked for."""
-    place, items = MemoryLimits("moving-window"), parse_limits(f"{amount} per 10 seconds")
+    backend, items = MemoryLimits("moving-window"), parse_limits(f"{amount} per 10 seconds")
     spent: list[tuple[float, int]] = []
 
     with time_machine.travel(START, tick=False) as traveller:
         for seconds, cost, correction in calls:
             traveller.shift(seconds)
-            decision = place.decide(items, "ada", cost)
+            decision = backend.decide(items, "ada", cost)
             if decision.admitted:
                 actual = max(cost + min(correction, 0), 0)
                 traveller.shift(seconds / 3)
-                place.decide(items, "ada", actual - cost, forced=True, since=decision.at)
+                backend.decide(items, "ada", actual - cost, forced=True, since=decision.at)
                 spent.append((decision.at, actual))
             now = time.time()
             assert sum(cost for at, cost in spent if at > now - 10) <= amount
@@ -108,15 +108,15 @@ def test_never_over_the_amount_in_any_window(
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_waits_as_long_as_it_takes(strategy: Strategy, traveller: time_machine.Traveller) -> None:
-    place, items = MemoryLimits(strategy), parse_limits("10 per 10 seconds")
+    backend, items = MemoryLimits(strategy), parse_limits("10 per 10 seconds")
     for cost in (3, 4, 3, 1, 8, 2, 10, 10):
-        decision = place.decide(items, "ada", cost)
+        decision = backend.decide(items, "ada", cost)
         if not decision.admitted:
             wait = decision.tightest.wait
             traveller.shift(wait - 0.01)
-            assert not place.decide(items, "ada", cost).admitted
+            assert not backend.decide(items, "ada", cost).admitted
             traveller.shift(0.011)
-            assert place.decide(items, "ada", cost).admitted
+            assert backend.decide(items, "ada", cost).admitted
         traveller.shift(1.7)
 
 
@@ -124,26 +124,26 @@ def test_waits_as_long_as_it_takes(strategy: Strategy, traveller: time_machine.T
 def test_keys_that_are_idle_are_forgotten(
     strategy: Strategy, traveller: time_machine.Traveller
 ) -> None:
-    place, items = MemoryLimits(strategy), parse_limits("5/minute;9/hour")
+    backend, items = MemoryLimits(strategy), parse_limits("5/minute;9/hour")
     for number in range(1000):
-        place.decide(items, f"user {number}", once=f"{number}", remember=60)
+        backend.decide(items, f"user {number}", once=f"{number}", remember=60)
     traveller.shift(2 * 3600)
     for _ in range(600):
-        place.decide(items, "ada", 1, once=f"ada {time.time()}", remember=60)
+        backend.decide(items, "ada", 1, once=f"ada {time.time()}", remember=60)
         traveller.shift(0.001)
 
-    assert [len(keys) for keys in place._windows.values()] == [1, 1]
-    assert len(place._charged) < 600
+    assert [len(keys) for keys in backend._windows.values()] == [1, 1]
+    assert len(backend._charged) < 600
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_window_in_use_is_not_forgotten(
     strategy: Strategy, traveller: time_machine.Traveller
 ) -> None:
-    place, items = MemoryLimits(strategy), parse_limits("5/hour")
-    place.decide(items, "ada", 5)
+    backend, items = MemoryLimits(strategy), parse_limits("5/hour")
+    backend.decide(items, "ada", 5)
     for number in range(50):
-        place.decide(items, f"user {number}")
+        backend.decide(items, f"user {number}")
         traveller.shift(1)
 
-    assert not place.decide(items, "ada").admitted
+    assert not backend.decide(items, "ada").admitted

@@ -127,7 +127,7 @@ def test_decides_as_memory_does(
     dsn, clock = frozen_dsn
     clock.reset()
     clock.pass_(0.0137)  # where no weight is a whole number, which rounding could take for less
-    places = [MemoryLimits(strategy), PostgresLimits(dsn, strategy, 5.0)]
+    backends = [MemoryLimits(strategy), PostgresLimits(dsn, strategy, 5.0)]
     items = parse_limits("6 per 10 seconds;9 per minute")
 
     try:
@@ -136,14 +136,14 @@ def test_decides_as_memory_does(
                 traveller.shift(seconds)
                 clock.pass_(seconds)
                 options = {"forced": cost < 0, "since": time.time() - 4}
-                ours, theirs = (p.decide(items, "ada", cost, **options) for p in places)  # type: ignore[arg-type]
+                ours, theirs = (p.decide(items, "ada", cost, **options) for p in backends)  # type: ignore[arg-type]
                 assert ours.admitted == theirs.admitted
                 for one, other in zip(ours.windows, theirs.windows, strict=True):
                     assert one.remaining == other.remaining
                     assert one.wait == pytest.approx(other.wait, abs=1e-3)
                     assert one.reset == pytest.approx(other.reset, abs=1e-3)
     finally:
-        places[1].close()
+        backends[1].close()
 
 
 @pytest.mark.parametrize(("wrap", "error"), [(False, StoreUnavailable), (True, StorageError)])

@@ -54,7 +54,7 @@ class Spy:
     """Counts the round trips of a vault."""
 
     def __init__(self, vault: Vault) -> None:
-        self.place: Any = vault._backend
+        self.backend: Any = vault._backend
         self.asked: list[str] = []
         self.broken = False
         vault._backend = self
@@ -64,7 +64,7 @@ class Spy:
             self.asked.append(name)
             if self.broken:
                 raise StoreUnavailable("down")
-            return getattr(self.place, name)(*arguments)
+            return getattr(self.backend, name)(*arguments)
 
         return ask
 
@@ -117,7 +117,7 @@ def test_a_token_is_a_label_and_eight_characters(vault: Vault, entity: str, labe
     assert vault.restore("ada", token) == "x"
 
 
-def test_an_entity_is_told_apart_from_its_value(vault: Vault) -> None:
+def test_an_entity_and_its_value_are_not_run_together(vault: Vault) -> None:
     (left,), (right,) = (
         tokenize(vault, "ada", value, entity=entity) for entity, value in (("A", "1B"), ("A1", "B"))
     )
@@ -269,7 +269,9 @@ def test_forgetting_makes_every_token_meaningless(vault: Vault) -> None:
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_a_session_of_a_forgotten_subject_goes_on_with_a_new_key(vault: Vault, known: bool) -> None:
+def test_a_session_of_a_forgotten_subject_continues_under_a_new_key(
+    vault: Vault, known: bool
+) -> None:
     session = vault.session("ada")
     (old,) = walked(vault, session, "ada@example.org")
     vault.forget("ada")
@@ -343,7 +345,7 @@ def test_only_so_many_keys_are_remembered(vault: Vault, monkeypatch: pytest.Monk
     assert {subject: tokenize(vault, subject, "a") for subject in "abc"} == tokens
 
 
-def test_nothing_shows_what_is_kept(vault: Vault) -> None:
+def test_nothing_shows_what_is_stored(vault: Vault) -> None:
     session = vault.session("ada")
     walked(vault, session, "ada@example.org")
     session.token(EMAIL, "bob@example.org")
@@ -373,7 +375,7 @@ def test_a_vault_says_where_it_keeps_things() -> None:
         ({"key": KEY, "postgres": "secret nonsense"}, "percent-encoded"),
     ],
 )
-def test_a_wrong_set_up_is_told_without_secrets(options: dict[str, Any], message: str) -> None:
+def test_a_wrong_set_up_is_reported_without_secrets(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message) as error:
         Vault(**options)
     told = f"{error.value} {error.value.__cause__}"
@@ -402,21 +404,21 @@ def test_secrets_are_derived_as_rfc_5869_says(secret: bytes, purpose: bytes) -> 
 
 
 @given(st.binary(max_size=50), st.binary(max_size=9), st.data())
-def test_what_is_sealed_opens_only_unchanged_and_at_its_place(
-    plain: bytes, place: bytes, data: st.DataObject
+def test_what_is_sealed_opens_only_unchanged_and_for_its_token(
+    plain: bytes, backend: bytes, data: st.DataObject
 ) -> None:
     key = _vault_keys.Key(KEY)
-    sealed = key.seal(plain, bound_to=place)
+    sealed = key.seal(plain, bound_to=backend)
     at = data.draw(st.integers(0, len(sealed) - 1))
     flipped = sealed[:at] + bytes([sealed[at] ^ data.draw(st.integers(1, 255))]) + sealed[at + 1 :]
 
-    assert key.open(sealed, bound_to=place) == plain
-    assert key.seal(plain, bound_to=place) != sealed
-    for changed, where in ((flipped, place), (sealed[:at], place), (sealed, place + b".")):
+    assert key.open(sealed, bound_to=backend) == plain
+    assert key.seal(plain, bound_to=backend) != sealed
+    for changed, where in ((flipped, backend), (sealed[:at], backend), (sealed, backend + b".")):
         with pytest.raises(VaultTampered, match="changed or moved"):
             key.open(changed, bound_to=where)
     with pytest.raises(VaultTampered):
-        _vault_keys.Key(secrets.token_bytes(32)).open(sealed, bound_to=place)
+        _vault_keys.Key(secrets.token_bytes(32)).open(sealed, bound_to=backend)
 
 
 def test_looking_for_tokens_takes_linear_time() -> None:

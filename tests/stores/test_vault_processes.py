@@ -274,7 +274,7 @@ def test_a_changed_root_is_refused(dsn: str, vault: Vault, admin: psycopg.Connec
         fresh.restore("ada", token)
 
 
-def test_a_new_master_key_takes_the_place_of_an_old_one(dsn: str, vault: Vault) -> None:
+def test_a_new_master_key_replaces_an_old_one(dsn: str, vault: Vault) -> None:
     (token,) = tokenize(vault, "ada", ADA)
     with Vault(dsn, key=OTHER_KEY, old_keys=[bytes(32), KEY]) as rotating:
         assert rotating.restore("ada", token) == ADA
@@ -412,7 +412,7 @@ def test_a_restart_of_the_database_fails_no_call(
     assert tokenize(vault, "ada", ADA) == [token]
 
 
-def test_an_unreachable_database_is_told_by_its_host_alone() -> None:
+def test_an_unreachable_database_is_reported_by_its_host_alone() -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         dsn = f"postgresql://me:hush@127.0.0.1:{nobody.getsockname()[1]}/hidden"

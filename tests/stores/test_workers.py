@@ -68,7 +68,7 @@ def test_says_once_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
         LimitStore("memory://")
 
 
-def test_of_a_store_without_a_place_it_says_so_at_the_first_call(
+def test_a_store_without_a_backend_warns_at_the_first_call(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("WEB_CONCURRENCY", "4")

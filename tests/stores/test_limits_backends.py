@@ -1,4 +1,4 @@
-"""What a store of limits does with its place: shared, silent, down, closed."""
+"""What a limit store does with its backend: shared, silent, down, closed."""
 
 from __future__ import annotations
 
@@ -78,7 +78,9 @@ def test_a_redis_url_means_the_same_server(valkey_url: str) -> None:
 
 @pytest.mark.parametrize("scheme", ["valkey", "postgresql"])
 @BOTH
-async def test_a_place_that_is_down_is_unavailable(port: int, scheme: str, blocking: bool) -> None:
+async def test_a_backend_that_is_down_is_unavailable(
+    port: int, scheme: str, blocking: bool
+) -> None:
     store = LimitStore(f"{scheme}://ann:hunter2@127.0.0.1:{port}/0", timeout=0.3)
 
     with store, pytest.raises(StoreUnavailable) as raised:
@@ -90,7 +92,7 @@ async def test_a_place_that_is_down_is_unavailable(port: int, scheme: str, block
 
 @pytest.mark.parametrize("scheme", ["valkey", "postgresql"])
 @BOTH
-async def test_a_place_that_is_silent_is_unavailable_in_time(scheme: str, blocking: bool) -> None:
+async def test_a_backend_that_is_silent_is_unavailable_in_time(scheme: str, blocking: bool) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"{scheme}://127.0.0.1:{silent.getsockname()[1]}/0"
         with LimitStore(url, timeout=0.2) as store:
@@ -109,7 +111,7 @@ def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def test_a_place_that_was_down_is_not_asked_for_a_while(
+def test_a_backend_that_was_down_is_not_asked_for_a_while(
     valkey_url: str, now: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[float] = []

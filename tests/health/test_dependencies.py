@@ -52,7 +52,7 @@ builder = StateGraph(MessagesState).add_node(agent).add_edge(START, "agent")
 
 @pytest.fixture
 def policies(dsn: str, tmp_path: Path) -> Iterator[list[Policy]]:
-    """One of each that leans on something."""
+    """One of each that depends on something."""
     vault = Vault(dsn, key=secrets.token_bytes(32))
     given: list[Policy] = [
         CaptureErrors(failures=FailureLog(dsn)),
@@ -79,7 +79,7 @@ def dependencies(health: Health) -> dict[str, str]:
 
 
 @pytest.mark.usefixtures("fresh_services")
-def test_a_production_stands_for_all_that_its_graph_leans_on(
+def test_a_production_stands_for_all_that_its_graph_depends_on(
     dsn: str, policies: list[Policy]
 ) -> None:
     production = Production(builder, policies, postgres=dsn)
@@ -162,7 +162,7 @@ def test_a_vault_that_another_key_sealed_is_down(dsn: str) -> None:
     assert (result.status, result.detail) == ("down", "ConfigurationError")
 
 
-def test_nothing_of_a_url_or_an_error_is_told() -> None:
+def test_nothing_of_a_url_or_an_error_is_shown() -> None:
     health = Health(NOWHERE, "redis://:hunter2@127.0.0.1:1/0", LimitStore(NOWHERE), timeout=5.0)
     told = str(health.ready().as_dict()) + repr(health)
     assert "'down'" in told
@@ -254,7 +254,7 @@ def test_servers_that_accept_and_say_nothing_are_down_in_time() -> None:
         health.close()
 
 
-def test_a_database_given_by_its_url_is_asked_and_its_pools_are_told(dsn: str) -> None:
+def test_a_database_given_by_its_url_is_asked_and_its_pools_are_reported(dsn: str) -> None:
     health = Health(dsn)
     assert dependencies(health) == {"postgres": "ok"}
     with Production(builder, postgres=dsn, pool_size=3):
