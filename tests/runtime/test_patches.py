@@ -14,6 +14,7 @@ from typing import Any
 
 import langchain_core
 import pytest
+from langchain.agents import create_agent
 from langchain_core.decisions import BaseDecisionModel, ClassifierResponse
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
@@ -39,6 +40,7 @@ from lg_prod_nodes import (
     TokenBudget,
     TokenUsage,
     Tracing,
+    as_middleware,
     guard,
     harden,
     install,
@@ -449,3 +451,27 @@ def test_a_guarded_model_counts_once_where_patches_are_installed() -> None:
 def test_readme_says_what_is_patched() -> None:
     readme = (ROOT / "README.md").read_text()
     assert re.search(r"patch", readme)
+
+
+def test_middleware_reaches_what_a_tool_retrieves() -> None:
+    retriever = Finds()
+
+    @tool
+    def search(who: str) -> str:
+        """Search for someone."""
+        return retriever.invoke(EMAIL)[0].page_content
+
+    class Calls(Chat):
+        def bind_tools(self, tools: Any, **options: Any) -> Any:
+            return self
+
+        def _generate(self, messages: Any, *args: Any, **kwargs: Any) -> ChatResult:
+            asked = [{"name": "search", "args": {"who": "x"}, "id": "1"}]
+            said = AIMessage("done") if len(messages) > 1 else AIMessage("", tool_calls=asked)
+            return ChatResult(generations=[ChatGeneration(message=said)])
+
+    agent = create_agent(Calls(), [search], middleware=[as_middleware(Redact())])
+    messages = agent.invoke({"messages": [("user", "hi")]})["messages"]
+
+    assert retriever.asked == ["[EMAIL_ADDRESS]"]
+    assert messages[-2].content == "by [EMAIL_ADDRESS]"

@@ -84,11 +84,14 @@ class _CallMiddleware(AgentMiddleware[Any, Any, Any]):
         call = self._stack.ambient_call(name, input, blocking=blocking)
         return call.replace(kind=kind, answer_with=answer)
 
-    def _scope(self, call: Call, models: tuple[Wrap, ...]) -> scope:
+    def _scope(
+        self, call: Call, models: tuple[Wrap, ...], retrievers: tuple[Wrap, ...] = ()
+    ) -> scope:
         """The scope of what is called inside: its policies stand within those of the graph, if that is hardened."""
         graph = current_scope()
         around = InnerPolicies() if graph is None else graph.policies
-        inner = around.around(InnerPolicies(models, changing=len(models)))
+        own = InnerPolicies(models, retriever=retrievers, changing=len(models))
+        inner = around.around(own)
         return scope(call, inner, call.config, call.texts)
 
     def __repr__(self) -> str:
@@ -159,7 +162,7 @@ class _CallMiddleware(AgentMiddleware[Any, Any, Any]):
             )
 
         async def serve(call: Call) -> Any:
-            with self._scope(call, self._stack.wraps("model")):
+            with self._scope(call, self._stack.wraps("model"), self._stack.wraps("tool")):
                 served = handler(request.override(tool_call=call.input))
                 return served if call.blocking else await served
 

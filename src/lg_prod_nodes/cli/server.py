@@ -22,7 +22,7 @@ from lg_prod_nodes.cli.checks import Check, CheckFinding
 _SCRIPT = re.compile(r"\.[mc]?[jt]sx?(?::|$)")
 _VERSION = re.compile(r"3\.(\d{2})(?:-\w+)?")
 _OLDEST = 11
-_OURS = "lg_prod_nodes.service.persistence."
+_OURS = re.compile(r"lg_prod_nodes\.(?:service\.persistence\.)?(?:checkpointer|store)")
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class ServerConfig:
     def pools(self) -> int:
         """How many pools of this library's the server opens."""
         paths = (_inside(self.content, kind, "path") for kind in ("checkpointer", "store"))
-        return max(1, sum(str(path).startswith(_OURS) for path in paths))
+        return max(1, sum(_OURS.fullmatch(str(path)) is not None for path in paths))
 
     @property
     def has_index(self) -> bool:

@@ -85,7 +85,7 @@ class Budget(Admission):
             if self.store_down == "raise":
                 raise
             return await handler(call)
-        self._tell(call, "budget_checked", reservation.available)
+        self._emit(call, "budget_checked", reservation.available)
         if not reservation.granted:
             self._check_answers(call)
             return await call.refuse(self._exceeded(call, reservation), self.reply)
@@ -158,7 +158,7 @@ class Budget(Admission):
             except StoreUnavailable:
                 call.emit("store_unavailable", policy=self.name)
             else:
-                self._tell(call, "budget_settled", left, amount=self._shown(actual))
+                self._emit(call, "budget_settled", left, amount=self._shown(actual))
 
     def _used(self, call: Call, reservation: Reservation, result: Any) -> int:
         """What a call is charged. One that has spent nothing leaves what an earlier execution of its task did.
@@ -170,9 +170,9 @@ class Budget(Admission):
         unread = reservation.amount if isinstance(result, _EVENTS) else 0
         return spent or unread or reservation.earlier
 
-    def _tell(self, call: Call, fact: str, left: int, **data: float) -> None:
+    def _emit(self, call: Call, event: str, left: int, **data: float) -> None:
         available = self._shown(left)
-        call.emit(fact, policy=self.name, budget=self.name, available=available, **data)
+        call.emit(event, policy=self.name, budget=self.name, available=available, **data)
 
     async def _question(self, call: Call, account: Account, wanted: int) -> dict[str, Any]:
         balance = await self.store_in_use.balance(account, blocking=call.blocking)

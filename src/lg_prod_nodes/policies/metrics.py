@@ -24,7 +24,7 @@ _DECISIONS = {
     "error_captured": "captured",
 }
 _ROUTINE = frozenset({"limit_checked", "budget_checked"})
-"""Facts of policies about calls that they did nothing to."""
+"""Events of policies about calls that they left alone."""
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ class RunBudget(Policy):
             and so are the tries of a node.
         reply: Answers what has no room instead of raising, and ends the run after that step, whose thread stays
             usable: a text, or a function of the `BudgetExceeded` that gives a text or a state update.
-        name: What facts and errors call it.
+        name: Its name in events and errors.
 
     Raises:
         BudgetExceeded: The run has used up what it may.

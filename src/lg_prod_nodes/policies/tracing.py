@@ -39,7 +39,7 @@ class Tracing(Policy):
     """Binds run, thread, request and user ids and the trace to every log line of a run, and opens spans.
 
     The ids are bound in structlog's context variables, so they are on each line that is logged in the run: by nodes,
-    tools and libraries, in tasks and threads that LangGraph or a node starts. A W3C `traceparent` is taken from
+    tools and libraries, in tasks and in threads that run in a copy of the context. A W3C `traceparent` is taken from
     `config["configurable"]["traceparent"]` or `config["metadata"]["traceparent"]` and handed on by `trace_headers()`;
     without one, a trace begins.
 

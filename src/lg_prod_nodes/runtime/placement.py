@@ -145,6 +145,7 @@ class Stack:
         self.inner = InnerPolicies(
             self.wraps("model"),
             self.wraps("tool"),
+            self.wraps("tool"),
             changing=sum("model" in kinds and _may_change(p) for p, kinds in self.placed),
             content=tuple(p for p, _ in self.placed if p.role == "content"),
         )

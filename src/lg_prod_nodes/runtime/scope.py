@@ -41,13 +41,15 @@ class InnerPolicies:
 
     Attributes:
         model: The `wrap`s around models, outermost first.
-        tool: Those around tools and retrievers.
+        tool: Those around tools.
+        retriever: Those around retrievers, which policies take for tools.
         changing: How many of those around a model may change what it says.
         content: The policies of the role `content`, for the graphs that are called.
     """
 
     model: tuple[Wrap, ...] = ()
     tool: tuple[Wrap, ...] = ()
+    retriever: tuple[Wrap, ...] = ()
     changing: int = 0
     content: tuple[Any, ...] = ()
 
@@ -56,6 +58,7 @@ class InnerPolicies:
         return InnerPolicies(
             self.model + inner.model,
             self.tool + inner.tool,
+            self.retriever + inner.retriever,
             self.changing + inner.changing,
             self.content + inner.content,
         )
@@ -63,7 +66,7 @@ class InnerPolicies:
     @property
     def is_empty(self) -> bool:
         """Whether nothing that is called meets a policy."""
-        return not (self.model or self.tool or self.content)
+        return not (self.model or self.tool or self.retriever or self.content)
 
 
 class Scope:

@@ -93,7 +93,7 @@ def _retrieve(
 
     asked = {"name": name, "args": {"query": query}, "id": None}
     call = scope.inner("tool", name, input=asked, blocking=blocking, answer_with=as_documents)
-    return send(scope.policies.tool, call, handler)
+    return send(scope.policies.retriever, call, handler)
 
 
 _INNERMOST = ("_get_relevant_documents", "_aget_relevant_documents")

@@ -145,6 +145,8 @@ class Store(Resource, ABC, Generic[B]):
                 return self._in_postgres(hidden(url)), "postgresql"
             case "redis" if "redis" in self.schemes and (not variant or variant in self.variants):
                 return self._in_redis(hidden(url)), scheme
+            case _:
+                pass
         kind = f"a value of type {type(url).__name__} that is not a URL"
         given = f"{scheme}://" if _SCHEME.fullmatch(scheme) else kind
         *most, last = (f"{allowed}://" for allowed in self.schemes)

@@ -33,6 +33,6 @@ _PROVIDERS = {
 
 
 def provider_of(event: Event) -> dict[str, str]:
-    """Who serves the model that a fact tells of, where LangChain says so."""
+    """Who serves the model of an event, where LangChain names it."""
     named = event.data.get("provider")
     return {"gen_ai.provider.name": _PROVIDERS.get(named, named)} if isinstance(named, str) else {}
