@@ -25,7 +25,7 @@ from lg_prod_nodes import ConfigurationError, RateLimit, by_user, harden
         ({"max_wait": float("nan")}, "max_wait is nan"),
         ({"by": "user"}, "by is 'user'"),
         ({"store": "ftp://somewhere"}, "ftp://"),
-        ({"store": "mysql://somewhere"}, "memory://, redis://, valkey:// or postgresql://"),
+        ({"store": "mysql://somewhere"}, "memory://, postgresql://, redis:// or valkey://"),
         ({"store": 7}, "memory://"),
         ({"reply": 3}, "reply is 3"),
         ({"store_down": "ignore"}, "'raise', 'admit' or 'share'"),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
@@ -15,13 +16,18 @@ from lg_prod_nodes.core.resource import Ping
 from lg_prod_nodes.core.secret import Secret, scheme_of
 from lg_prod_nodes.core.usage import Usage
 from lg_prod_nodes.ledger.entries import Dimension, Entry, UsageRow
-from lg_prod_nodes.ledger.memory import CombinedEntries, LedgerBackend, MemoryEntries
+from lg_prod_nodes.ledger.memory import CombinedEntries, MemoryEntries
 from lg_prod_nodes.ledger.price_table import Price, PriceTable, pricing
 from lg_prod_nodes.ledger.query import Query, When, Where, query
 from lg_prod_nodes.stores.store import Store
 
+if TYPE_CHECKING:
+    from lg_prod_nodes.ledger.postgres import PostgresEntries
 
-class Ledger(Store[LedgerBackend]):
+    Backend = MemoryEntries | PostgresEntries | CombinedEntries
+
+
+class Ledger(Store["Backend"]):
     """Entries of model calls, one a call.
 
     Without a database they are in memory, the latest ones, for one process. With one they are written to a journal on
@@ -72,10 +78,10 @@ class Ledger(Store[LedgerBackend]):
         self._memory = MemoryEntries(max_entries)
         super().__init__(postgres, timeout=timeout)
 
-    def _in_memory(self) -> LedgerBackend:
+    def _in_memory(self) -> Backend:
         return self._memory
 
-    def _in_postgres(self, url: SecretStr) -> LedgerBackend:
+    def _in_postgres(self, url: SecretStr) -> Backend:
         from lg_prod_nodes.ledger.postgres import PostgresEntries
 
         entries = PostgresEntries(url, self._journal, self._retention, self._timeout)

@@ -6,54 +6,14 @@ import threading
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from lg_prod_nodes.core.usage import Usage
 from lg_prod_nodes.ledger.entries import STATES, Entry, UsageRow, counts
 from lg_prod_nodes.ledger.query import Query
-from lg_prod_nodes.stores.store import Backend
 
-
-class LedgerBackend(Backend, Protocol):
-    """Where entries are stored."""
-
-    @property
-    def unsent(self) -> int:
-        """How many bytes of this process's journal wait to be sent."""
-        ...
-
-    @property
-    def lag(self) -> float:
-        """Seconds for which the oldest entry of the journal has waited."""
-        ...
-
-    def put(self, entry: Entry) -> None:
-        """Write an entry."""
-        ...
-
-    def keep(self, task: str, execution: str, at: datetime) -> None:
-        """Write which execution of a task counts."""
-        ...
-
-    def settle(self, entries: Iterable[Entry]) -> None:
-        """Write what became known of entries in doubt."""
-        ...
-
-    def entries(self, query: Query, *, in_doubt: bool = False) -> list[Entry]:
-        """The entries asked for, the oldest first."""
-        ...
-
-    def sums(self, query: Query) -> list[UsageRow]:
-        """The usage asked for."""
-        ...
-
-    def wake(self) -> None:
-        """Let the thread send what waits."""
-        ...
-
-    def flush(self) -> None:
-        """Send what waits, and what dead processes have left."""
-        ...
+if TYPE_CHECKING:
+    from lg_prod_nodes.ledger.postgres import PostgresEntries
 
 
 class MemoryEntries:
@@ -148,7 +108,7 @@ class CombinedEntries:
         postgres: All others.
     """
 
-    def __init__(self, memory: MemoryEntries, postgres: LedgerBackend) -> None:
+    def __init__(self, memory: MemoryEntries, postgres: PostgresEntries) -> None:
         self._memory, self._postgres = memory, postgres
 
     @property
@@ -178,7 +138,7 @@ class CombinedEntries:
 
     def entries(self, query: Query, *, in_doubt: bool = False) -> list[Entry]:
         """The entries asked for, the oldest first."""
-        backends = (self._memory, self._postgres)
+        backends: tuple[MemoryEntries | PostgresEntries, ...] = (self._memory, self._postgres)
         found = [
             entry for backend in backends for entry in backend.entries(query, in_doubt=in_doubt)
         ]
@@ -203,7 +163,7 @@ class CombinedEntries:
         """Send what waits, within a bounded time, and close the connections."""
         self._postgres.close()
 
-    def _backend_of(self, entry: Entry) -> LedgerBackend:
+    def _backend_of(self, entry: Entry) -> MemoryEntries | PostgresEntries:
         return self._memory if self._memory.has(entry.id) else self._postgres
 
 

@@ -19,7 +19,6 @@ from lg_prod_nodes.core.errors import ConfigurationError
 from lg_prod_nodes.core.resource import Resource
 from lg_prod_nodes.core.secret import Secret, hidden, scheme_of
 from lg_prod_nodes.stores.blocking import BlockingStep
-from lg_prod_nodes.stores.sharing import Sharing
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -74,7 +73,7 @@ class Store(Resource, ABC, Generic[B]):
     def __init__(self, url: Secret | None, *, timeout: float) -> None:
         check_seconds(timeout=timeout)
         self._timeout, self._is_given = timeout, url is not None
-        self._sharing = Sharing(type(self).__name__)
+        self._database, self._uses = "", 0
         self._lock = threading.Lock()
         self._threads: ThreadPoolExecutor | None = None
         self._process = os.getpid()
@@ -102,7 +101,7 @@ class Store(Resource, ABC, Generic[B]):
         Raises:
             ConfigurationError: An open `Production` uses the store in another database.
         """
-        if database is None or self._is_given or not self._sharing.join(database):
+        if database is None or self._is_given or not self._join(database):
             return
         if hidden(database) != self._url:
             self._release()
@@ -110,11 +109,34 @@ class Store(Resource, ABC, Generic[B]):
 
     def close(self) -> None:
         """Close the connections, unless an open `Production` uses them too; the next use opens new ones."""
-        if not self._sharing.leave():
+        if not self._leave():
             return
         self._release()
         if not (self._is_given or self.stays or self.is_in_memory):
             self._move("memory://")
+
+    def _join(self, database: Secret) -> bool:
+        """Note another use by an open `Production`; whether it is the first."""
+        from lg_prod_nodes.databases.dsn import database_of, schema_of  # loads psycopg
+
+        wanted = f"{database_of(database)} {schema_of(database)}".strip()
+        with self._lock:
+            if (
+                self._uses and wanted != self._database
+            ):  # counts of one would be counted in the other
+                name = type(self).__name__
+                raise ConfigurationError(
+                    f"a {name} of these policies is used by an open Production in {self._database}, and cannot be in "
+                    f"{wanted} too; give each Production its own policies, or the {name} a URL"
+                )
+            self._database, self._uses = wanted, self._uses + 1
+            return self._uses == 1
+
+    def _leave(self) -> bool:
+        """Note the end of a use; whether none is left."""
+        with self._lock:
+            self._uses = max(self._uses - 1, 0)
+            return self._uses == 0
 
     def _move(self, url: Secret) -> None:
         backend, scheme = self._backend_at(url)

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from lg_prod_nodes.core.clock import SYSTEM_CLOCK, Clock
+from lg_prod_nodes.core.clock import SYSTEM_CLOCK, Clock, check_seconds
 from lg_prod_nodes.core.errors import ConfigurationError
 from lg_prod_nodes.core.secret import Secret
 from lg_prod_nodes.runtime.in_flight import IN_FLIGHT
@@ -100,7 +100,7 @@ class Health:
         max_memory: float = 0.9,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        _check_settings(timeout=timeout, slow=slow, max_age=max_age, max_lag=max_lag)
+        check_seconds(timeout=timeout, slow=slow, max_age=max_age, max_lag=max_lag)
         if not 0 < max_memory <= 1:
             raise ConfigurationError(f"max_memory is {max_memory!r}; give a share, such as 0.9")
         self.max_age = max_age
@@ -212,9 +212,3 @@ def _own(name: str, check: Check | Callable[[], Any]) -> Check:
             )
         check = Check(check)
     return check
-
-
-def _check_settings(**settings: float) -> None:
-    for name, seconds in settings.items():
-        if not seconds > 0:
-            raise ConfigurationError(f"{name} is {seconds!r}; give seconds, more than 0")

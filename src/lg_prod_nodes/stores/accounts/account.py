@@ -81,9 +81,6 @@ class Balance:
 class AccountBackend(Backend, Protocol):
     """Stores accounts. Every operation is atomic and idempotent."""
 
-    leases: bool
-    """Whether a reservation outlives its process, and has to be renewed."""
-
     def reserve(self, wanted: Reservation) -> Reservation:
         """Reserve an amount if enough is available, replacing what the same charge has reserved or settled."""
         ...

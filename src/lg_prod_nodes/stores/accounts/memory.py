@@ -54,8 +54,6 @@ class _Books:
 class MemoryAccounts:
     """Accounts in dictionaries. A reservation needs no lease: it ends with its call, or with all else."""
 
-    leases = False
-
     def __init__(self, time: Callable[[], float] = time.monotonic) -> None:
         self._time = time
         self._books: dict[str, _Books] = {}

@@ -154,8 +154,6 @@ class PostgresAccounts:
         StoreUnavailable: From the methods: the database cannot be reached in time.
     """
 
-    leases = True
-
     def __init__(self, dsn: Secret, timeout: float) -> None:
         self._postgres = Postgres(dsn, tables=TABLES, timeout=timeout)
         self._lock = threading.Lock()

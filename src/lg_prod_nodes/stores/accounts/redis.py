@@ -140,8 +140,6 @@ class RedisAccounts:
         StoreUnavailable: From the methods: the server cannot be reached in time.
     """
 
-    leases = True
-
     def __init__(self, url: Secret, timeout: float) -> None:
         self._redis = Redis(url, timeout, holds="accounts")
         self._scripts = {

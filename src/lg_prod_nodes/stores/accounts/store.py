@@ -88,7 +88,7 @@ class AccountStore(Store[AccountBackend]):
         else:
             step = partial(self._backend.reserve, wanted)
             reservation = await self._in_thread(step, undo=self._give_back)
-        if reservation.granted and self._backend.leases:
+        if reservation.granted and not self.is_in_memory:
             LEASES.keep(self._backend, reservation)
         return reservation
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import SecretStr
 
@@ -12,26 +12,21 @@ from lg_prod_nodes.core.resource import NOBODY, Ping
 from lg_prod_nodes.core.secret import Secret
 from lg_prod_nodes.stores.circuits.circuit import Circuit
 from lg_prod_nodes.stores.circuits.memory import MemoryCircuits
-from lg_prod_nodes.stores.store import Backend, Store
+from lg_prod_nodes.stores.store import Store
 
 T = TypeVar("T")
 
 _MOST_SWAPS = 1000
 
 
-class CircuitBackend(Backend, Protocol):
-    """Stores texts by name."""
+if TYPE_CHECKING:
+    from lg_prod_nodes.stores.circuits.postgres import PostgresCircuits
+    from lg_prod_nodes.stores.circuits.redis import RedisCircuits
 
-    def read(self, name: str) -> str | None:
-        """What is stored."""
-        ...
-
-    def swap(self, name: str, old: str | None, new: str) -> bool:
-        """Store another text if the stored one still is `old`; whether it was."""
-        ...
+    Backend = MemoryCircuits | PostgresCircuits | RedisCircuits
 
 
-class CircuitStore(Store[CircuitBackend]):
+class CircuitStore(Store["Backend"]):
     """Stores circuits: which are open, since when, and how many probes were let through.
 
     Args:
@@ -80,15 +75,15 @@ class CircuitStore(Store[CircuitBackend]):
         self._backend.read(NOBODY)
         return Ping()
 
-    def _in_memory(self) -> CircuitBackend:
+    def _in_memory(self) -> Backend:
         return MemoryCircuits()
 
-    def _in_postgres(self, url: SecretStr) -> CircuitBackend:
+    def _in_postgres(self, url: SecretStr) -> Backend:
         from lg_prod_nodes.stores.circuits.postgres import PostgresCircuits
 
         return PostgresCircuits(url, self._timeout)
 
-    def _in_redis(self, url: SecretStr) -> CircuitBackend:
+    def _in_redis(self, url: SecretStr) -> Backend:
         from lg_prod_nodes.stores.circuits.redis import RedisCircuits
 
         return RedisCircuits(url, self._timeout)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
 from traceback import walk_tb
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 from lg_prod_nodes.core.report import CapturedError, ErrorClass
 from lg_prod_nodes.core.run import Run
-from lg_prod_nodes.stores.store import Backend
 
 _FRAMES = 12
 _OF_LIBRARIES = {
@@ -87,31 +86,6 @@ class Failure:
             first=when,
             last=when,
         )
-
-
-class FailureBackend(Backend, Protocol):
-    """Stores failures."""
-
-    def add(self, failure: Failure, *, forget: datetime) -> None:
-        """Store a failure; a known one counts one more, and is open again.
-
-        Args:
-            failure: What to store.
-            forget: Some of those that came last before then are forgotten.
-        """
-        ...
-
-    def read(self, id: str) -> Failure | None:
-        """A failure by its id."""
-        ...
-
-    def find(self, graph: str | None, *, resolved: bool, limit: int) -> Sequence[Failure]:
-        """Failures, the latest first."""
-        ...
-
-    def resolve(self, id: str, at: datetime) -> None:
-        """Note when a failure was resolved."""
-        ...
 
 
 def frames_of(traceback: TracebackType | None) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.runnables import RunnableConfig
 from pydantic import SecretStr
@@ -13,14 +13,19 @@ from pydantic import SecretStr
 from lg_prod_nodes.core.errors import ConfigurationError, ProductionError, UnknownFailure
 from lg_prod_nodes.core.resource import Ping
 from lg_prod_nodes.core.secret import Secret
-from lg_prod_nodes.stores.failures.failure import Failure, FailureBackend
+from lg_prod_nodes.stores.failures.failure import Failure
 from lg_prod_nodes.stores.failures.memory import MemoryFailures
 from lg_prod_nodes.stores.store import Store
+
+if TYPE_CHECKING:
+    from lg_prod_nodes.stores.failures.postgres import PostgresFailures
+
+    Backend = MemoryFailures | PostgresFailures
 
 __all__ = ["Failure", "FailureLog"]
 
 
-class FailureLog(Store[FailureBackend]):
+class FailureLog(Store["Backend"]):
     """Stores runs that failed: `CaptureErrors(failures=FailureLog(dsn))` writes them.
 
     Args:
@@ -129,10 +134,10 @@ class FailureLog(Store[FailureBackend]):
         self.list(limit=1)
         return Ping()
 
-    def _in_memory(self) -> FailureBackend:
+    def _in_memory(self) -> Backend:
         return MemoryFailures()
 
-    def _in_postgres(self, url: SecretStr) -> FailureBackend:
+    def _in_postgres(self, url: SecretStr) -> Backend:
         from lg_prod_nodes.stores.failures.postgres import PostgresFailures
 
         return PostgresFailures(url, self._timeout)

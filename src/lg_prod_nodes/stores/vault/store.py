@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import Protocol
+from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 from pydantic import SecretBytes, SecretStr
@@ -12,7 +12,7 @@ from pydantic import SecretBytes, SecretStr
 from lg_prod_nodes.core.errors import ConfigurationError, UnknownToken, VaultTampered
 from lg_prod_nodes.core.resource import NOBODY, Ping
 from lg_prod_nodes.core.secret import MAKE_KEY, Secret, SecretKey, key_of
-from lg_prod_nodes.stores.store import Backend, Store
+from lg_prod_nodes.stores.store import Store
 from lg_prod_nodes.stores.vault.keys import KEY_BYTES, Key, new_secret
 from lg_prod_nodes.stores.vault.memory import MemoryRecords
 from lg_prod_nodes.stores.vault.session import Session, SubjectKey, encoded
@@ -25,20 +25,13 @@ _ROOT = b"root"
 _NO_TOKEN = "[PING_aaaaaaaa]"
 
 
-class _VaultBackend(Backend, Protocol):
-    """Where sealed records are. A key comes as its id and the wrapped key, a value by its token."""
+if TYPE_CHECKING:
+    from lg_prod_nodes.stores.vault.postgres import PostgresRecords
 
-    def root(self, new: bytes) -> bytes: ...
-    def replace_root(self, old: bytes, new: bytes) -> None: ...
-    def subject_key(self, subject: bytes, id: UUID, new: bytes) -> tuple[UUID, bytes]: ...
-    def keep(self, key: UUID, values: Mapping[str, bytes]) -> Mapping[str, bytes]: ...
-    def read(
-        self, subject: bytes, tokens: Sequence[str]
-    ) -> tuple[tuple[UUID, bytes] | None, Mapping[str, bytes]]: ...
-    def forget(self, subject: bytes) -> bool: ...
+    Backend = MemoryRecords | PostgresRecords
 
 
-class Vault(Store[_VaultBackend]):
+class Vault(Store["Backend"]):
     """Stores personal values, encrypted, and issues tokens such as `[EMAIL_ADDRESS_k3f9q2ab]` for them.
 
     Tokens are scoped to a *subject*, any text such as a user's or a thread's id: the same value has the same token
@@ -177,10 +170,10 @@ class Vault(Store[_VaultBackend]):
         self._root: Key | None = None
         self._keys: dict[bytes, SubjectKey] = {}
 
-    def _in_memory(self) -> _VaultBackend:
+    def _in_memory(self) -> Backend:
         return MemoryRecords()
 
-    def _in_postgres(self, url: SecretStr) -> _VaultBackend:
+    def _in_postgres(self, url: SecretStr) -> Backend:
         from lg_prod_nodes.stores.vault.postgres import PostgresRecords
 
         return PostgresRecords(url, self._timeout)
