@@ -1,1 +1,1 @@
-"""A graph as a service: its database, its settings, its shutdown, its health."""
+"""Run a graph as a service: database, settings, shutdown, health checks."""

@@ -1,4 +1,4 @@
-"""What a log line holds, as plain values without personal data and secrets."""
+"""Plain log values without personal data or secrets."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _SHORT, _REMEMBERED = 200, 4096
 
 _IDS = frozenset({"run_id", "trace_id", "span_id"})
 _ID = re.compile(r"(?=.*[a-f])(?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{16,32})")
-"""An id that was made by chance, and is new on every run; one with a letter in it is no number."""
+"""A random id that is new on every run. It contains a letter, so it cannot be a phone or card number."""
 
 
 class LogValues:
-    """A processor that leaves nothing but plain values in a line, each as a `Redact` lets it leave.
+    """A processor that reduces a log entry to plain values and redacts each one.
 
-    No value goes by: objects, exceptions and bytes are searched as the text that would be shown of them. What cannot be
-    searched is not shown.
+    Every value is searched. Objects, exceptions and bytes are searched in their text form. A value that cannot be
+    searched is not logged.
 
     Args:
-        change: Gives a text as it may leave.
+        change: Returns the redacted form of a text.
     """
 
     def __init__(self, change: Change) -> None:
@@ -35,7 +35,7 @@ class LogValues:
         self._clean: set[tuple[str, str]] = set()
 
     def __call__(self, logger: WrappedLogger, name: str, event_dict: EventDict) -> EventDict:
-        """The line as it may leave."""
+        """Return the redacted entry."""
         fresh = {key: value for key, value in event_dict.items() if not self._is_clean(key, value)}
         walked_items = iter(walked(fresh, self._change, LOGS).items())
         line: EventDict = {}
@@ -52,7 +52,7 @@ class LogValues:
         return (key, value) in self._clean or (key in _IDS and _ID.fullmatch(value) is not None)
 
     def _remember(self, key: str, text: str) -> None:
-        """Keep in mind what holds nothing, and was written already: most values of a log come again."""
+        """Cache a text that was logged unchanged: most values of a log recur."""
         if len(text) <= _SHORT and key not in _IDS:
             if len(self._clean) >= _REMEMBERED:
                 self._clean.clear()
@@ -62,14 +62,14 @@ class LogValues:
 _CONTROL = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
 )
-"""Characters that move, color or reorder what a terminal shows."""
+"""Control characters that move the cursor, change colors or reorder text in a terminal."""
 _OF_LINES = frozenset({"exception", "stack"})
 
 
 def for_terminals(logger: WrappedLogger, name: str, event_dict: EventDict) -> EventDict:
-    """A processor that keeps an entry to its line: a text cannot begin another or steer the terminal.
+    """A processor that escapes control characters, so no text can start another line or control the terminal.
 
-    The lines of exceptions and stacks are indented.
+    The lines of exceptions and stack traces are indented.
     """
     return {
         _escaped(key): value

@@ -1,4 +1,4 @@
-"""The log of a service: one line an event, with the ids of its run, and without personal data and secrets."""
+"""Structured service logs: one line per event, with run ids, without personal data or secrets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lg_prod_nodes.policies.redact import Redact
 from lg_prod_nodes.service.log_values import LogValues, for_terminals
 
 _CHATTY = ("httpcore", "httpx", "urllib3", "botocore", "openai", "anthropic", "psycopg.pool")
-"""Loggers of libraries that tell each request; at the level `DEBUG` with its headers and body."""
+"""Loggers of libraries that log every request; at `DEBUG` with headers and body."""
 
 
 def configure_logging(
@@ -27,22 +27,22 @@ def configure_logging(
     redact: Redact | None = None,
     stream: TextIO | None = None,
 ) -> None:
-    """Send the lines of structlog and of the standard library one way, and none with personal data or secrets.
+    """Send structlog and standard-library logs through one redacting pipeline.
 
-    Every line has the ids that `Tracing` binds, a level, a logger and a time. All that a line holds is searched: its
-    event, its values and keys, arguments, exceptions and stacks. Loggers that have handlers of their own, such as those
-    of uvicorn, gunicorn and LangGraph Server, lose them and join in. Call it where the application starts; a second
-    call takes the place of the first.
+    Every line carries the ids that `Tracing` binds, a level, a logger name and a timestamp. The whole entry is
+    searched: event, keys, values, arguments, exceptions and stack traces. Loggers with handlers of their own, such as
+    those of uvicorn, gunicorn and LangGraph Server, lose them and propagate to the root logger. Call it at application
+    startup; a second call replaces the first.
 
     Args:
-        json: Whether lines are JSON; else they are for people. By default they are for people in a terminal alone.
-        level: The least level that is logged.
-        redact: What is looked for, and what is put in its place; by default `Redact()`. The strategies `"tokenize"`
-            and `"block"` leave the entity's name in a log.
-        stream: Where lines go, by default the standard error.
+        json: Whether to write JSON instead of console output. By default, JSON unless the stream is a terminal.
+        level: The minimum level to log.
+        redact: What to search for, and what to replace it with; by default `Redact()`. With the strategies `"tokenize"`
+            and `"block"`, the log shows the entity's name instead.
+        stream: Where to write; by default standard error.
 
     Raises:
-        ConfigurationError: The level is not known.
+        ConfigurationError: The level is unknown.
 
     Example:
         ```python
@@ -72,7 +72,7 @@ def configure_logging(
 
 
 class _Handler(logging.StreamHandler[TextIO]):
-    """Writes lines; of one that cannot be written it says so, and shows nothing."""
+    """Writes log lines; reports a line that cannot be written without showing its content."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
         error = type(sys.exception()).__name__
@@ -102,14 +102,14 @@ def _formatter(redact: Redact, renderers: Sequence[Processor]) -> ProcessorForma
 def _renderers(*, json: bool, colors: bool) -> Sequence[Processor]:
     if json:
         return [structlog.processors.JSONRenderer()]
-    plain = structlog.dev.plain_traceback  # others show local variables
+    plain = structlog.dev.plain_traceback  # other formatters show local variables
     console = structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)
     return [for_terminals, console]
 
 
 def _tidy(logger: WrappedLogger, name: str, event_dict: EventDict) -> EventDict:
-    """A line of the standard library's, with the names that structlog's lines have."""
-    event_dict.pop("color_message", None)  # uvicorn's event once more
+    """Give a standard-library record the field names of a structlog entry."""
+    event_dict.pop("color_message", None)  # uvicorn repeats the event here
     if (stack := event_dict.pop("stack_info", None)) is not None:
         event_dict["stack"] = stack
     return event_dict
@@ -124,7 +124,7 @@ def _level(level: str | int) -> int:
 
 
 def _join_in(handler: logging.Handler, level: int) -> None:
-    """Make a handler the only one, of every logger that there is."""
+    """Install a handler on the root logger as the only handler of the process."""
     _quiet_uvicorn()
     for logger in _loggers():
         if any(not isinstance(own, logging.NullHandler) for own in logger.handlers):
@@ -144,7 +144,7 @@ def _loggers() -> Sequence[logging.Logger]:
 
 
 def _quiet_uvicorn() -> None:
-    """Let a uvicorn that starts later set no handlers of its own."""
+    """Keep a uvicorn that starts later from installing its own handlers."""
     try:
         from uvicorn.config import LOGGING_CONFIG
     except ImportError:

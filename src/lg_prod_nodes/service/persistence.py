@@ -1,11 +1,11 @@
-"""Checkpoints and store in Postgres: connected, set up, and closed again.
+"""Postgres persistence for checkpoints and store: connect, set up, close.
 
-`open_postgres` and `aopen_postgres` own a pool, a checkpointer and a store for the length of a `with`. For LangGraph
-Server, `checkpointer` and `store` are the factories to name in `langgraph.json`.
+`open_postgres` and `aopen_postgres` own a pool, a checkpointer and a store for the duration of a `with` block. For
+LangGraph Server, name the factories `checkpointer` and `store` in `langgraph.json`.
 
-No operation waits without end, and all raise `StoreUnavailable`. A connection is there within the `connect_timeout` of
-the DSN, else of 10 seconds; a statement ends within the `statement_timeout` of the DSN, the role or the database, else
-of 30 seconds. Where the server is silent, or somebody on the way, each may last half a `connect_timeout` longer.
+Every operation has a timeout and raises `StoreUnavailable`. Connecting takes at most the `connect_timeout` of the DSN
+(10 seconds by default). A statement takes at most the `statement_timeout` of the DSN, the role or the database
+(30 seconds by default). If the server or the network does not respond, each may take half a `connect_timeout` longer.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ def open_postgres(
     serde: SerializerProtocol | None = None,
     allowed_types: Sequence[AllowedType] = (),
 ) -> Generator[tuple[BlockingSaver, PostgresStore]]:
-    """A checkpointer and a store for synchronous callers.
+    """Open a checkpointer and a store for synchronous callers.
 
     Args:
-        dsn: The database, see `database`. Its `connect_timeout` (10 seconds) bounds the wait for a connection, its
-            `statement_timeout` (30 seconds) that for a statement; each is half a `connect_timeout` longer where the
-            server is silent.
-        pool_size: The most connections to hold.
-        serde: How values are written and read, see `Production`.
-        allowed_types: Classes that a checkpoint may hold besides messages and plain values, as `Production` derives
-            them from its graph; those of `Settings` are allowed too.
+        dsn: The database, see `database`. Its `connect_timeout` (10 seconds) limits the wait for a connection, its
+            `statement_timeout` (30 seconds) each statement. If the server does not respond, each may take half a
+            `connect_timeout` longer.
+        pool_size: The maximum number of connections.
+        serde: The serializer for checkpoints, see `Production`.
+        allowed_types: Classes that a checkpoint may contain besides messages and plain values. `Production` derives
+            them from its graph. Those of `Settings` are always allowed.
 
     Raises:
-        ConfigurationError: The DSN cannot be read, or there is none.
-        StoreUnavailable: The database cannot be reached; also from every operation, in time.
+        ConfigurationError: The DSN is missing or invalid.
+        StoreUnavailable: The database cannot be reached. Every operation raises it too, within its timeout.
     """
     with database(dsn) as url:
         written = serializer(serde, _allowed(serde, allowed_types))
@@ -67,9 +67,10 @@ async def aopen_postgres(
     serde: SerializerProtocol | None = None,
     allowed_types: Sequence[AllowedType] = (),
 ) -> AsyncGenerator[tuple[AsyncSaver, AsyncPostgresStore]]:
-    """A checkpointer and a store for asynchronous callers, see `open_postgres`.
+    """Open a checkpointer and a store for asynchronous callers, see `open_postgres`.
 
-    Threads that call the graph synchronously get up to `pool_size` connections more, from the first such call on.
+    Threads that call the graph synchronously use up to `pool_size` additional connections, opened on the first such
+    call.
     """
     async with _open_pools(dsn, pool_size) as (pool, threads):
         written = serializer(serde, await asyncio.to_thread(_allowed, serde, allowed_types))
@@ -78,10 +79,10 @@ async def aopen_postgres(
 
 @asynccontextmanager
 async def checkpointer() -> AsyncGenerator[AsyncSaver]:
-    """The checkpointer of LangGraph Server, on `DATABASE_URL`: see `examples/langgraph.json`.
+    """Open the checkpointer for LangGraph Server on `DATABASE_URL`, see `examples/langgraph.json`.
 
-    It knows no graph. Classes of a graph's state are read where `LANGGRAPH_STRICT_MSGPACK=true` has LangGraph derive
-    them from each graph, or `LG_PROD_ALLOWED_TYPES` names them.
+    It does not know the graphs. To load classes of a graph's state, set `LANGGRAPH_STRICT_MSGPACK=true`, so that
+    LangGraph derives them from each graph, or name them in `LG_PROD_ALLOWED_TYPES`.
     """
     settings = await asyncio.to_thread(Settings)
     async with _open_pools(settings.database_url, settings.pool_size) as (pool, threads):
@@ -90,7 +91,7 @@ async def checkpointer() -> AsyncGenerator[AsyncSaver]:
 
 @asynccontextmanager
 async def store() -> AsyncGenerator[AsyncPostgresStore]:
-    """The store of LangGraph Server, on `DATABASE_URL`: see `examples/langgraph.json`."""
+    """Open the store for LangGraph Server on `DATABASE_URL`, see `examples/langgraph.json`."""
     settings = await asyncio.to_thread(Settings)
     async with _open_pools(settings.database_url, settings.pool_size) as (pool, _):
         yield AsyncStore(pool)
@@ -98,10 +99,10 @@ async def store() -> AsyncGenerator[AsyncPostgresStore]:
 
 @asynccontextmanager
 async def _open_pools(dsn: Secret | None, size: int) -> AsyncGenerator[tuple[AsyncPool, Pool]]:
-    """A pool for the running event loop, and one for threads, which connects when it is first used."""
+    """Open a pool for the running event loop, and one for threads that connects on first use."""
     async with AsyncExitStack() as stack:
         blocking = ExitStack()
-        stack.push_async_callback(asyncio.to_thread, blocking.close)  # a server takes time to stop
+        stack.push_async_callback(asyncio.to_thread, blocking.close)  # stopping a server takes time
         url = await asyncio.to_thread(blocking.enter_context, database(dsn))
         await asyncio.to_thread(set_up, url)
         threads = Pool(url, size)
@@ -112,10 +113,10 @@ async def _open_pools(dsn: Secret | None, size: int) -> AsyncGenerator[tuple[Asy
 
 @contextmanager
 def database(dsn: Secret | None = None) -> Generator[SecretStr]:
-    """The database to use: the one given, else that of `Settings`; an embedded PostgreSQL for as long as needed.
+    """Yield the database to use: `dsn`, else that of `Settings`. Starts and stops an embedded PostgreSQL if needed.
 
     Raises:
-        ConfigurationError: None was given, or what is no DSN, or the extra `embedded` is missing.
+        ConfigurationError: There is no DSN, it is invalid, or the extra `embedded` is missing.
     """
     dsn = dsn or Settings().database_url
     if dsn is None:

@@ -1,4 +1,4 @@
-"""`Production`: a hardened graph with its Postgres, for the length of a `with`."""
+"""`Production`: a hardened graph with Postgres persistence, for the duration of a `with` block."""
 
 from __future__ import annotations
 
@@ -31,44 +31,46 @@ App = CompiledStateGraph[Any, Any, Any, Any]
 
 
 class Production:
-    """A graph in production: hardened, compiled, and persisted in Postgres while the `with` block lasts.
+    """Hardens a graph, compiles it, and persists it in Postgres for the duration of a `with` block.
 
-    Rate limits, accounts, circuits, failures, vault and ledger are stored in the same database, unless they were given
-    another backend.
+    Rate limits, accounts, circuits, failures, vault and ledger use the same database, unless they were given another
+    backend.
 
-    Opens a connection pool, sets up checkpointer and store (many processes may do so at once), and closes all of it
-    again. Enter it once for the whole service, such as in its lifespan. Use `async with` for `ainvoke` and `astream`,
-    `with` for `invoke` and `stream`; either serves the other's calls too, through threads. A process that is forked
-    inside of `with` gets connections of its own. A database that is down or silent ends a run with `StoreUnavailable`
-    within the `connect_timeout` and `statement_timeout` of the DSN (10 s and 30 s without); the run can go on later.
+    Entering opens a connection pool and sets up the checkpointer and the store; many processes may do so at once.
+    Leaving closes everything. Enter it once per service, for example in its lifespan. Use `async with` for `ainvoke`
+    and `astream`, `with` for `invoke` and `stream`; each also serves the other kind of call, through threads. A process
+    forked inside the block opens its own connections. If the database is down or does not respond, a run fails with
+    `StoreUnavailable` within the `connect_timeout` and `statement_timeout` of the DSN (by default 10 s and 30 s). The
+    run can be resumed later.
 
-    A checkpoint is read only if it holds messages, plain values, and classes that the graph's schemas and node
-    functions name (`UntrustedType`): who can write a row of the database runs no code in the service.
+    A checkpoint may contain only messages, plain values, and classes named by the graph's schemas and node functions;
+    loading any other class raises `UntrustedType`. So write access to the database is not enough to run code in the
+    service.
 
     Args:
-        graph: A `StateGraph`, or a compiled graph such as `create_agent(...)`, without a checkpointer of its own.
-        policies: For the whole graph, the first one outermost.
-        nodes: Further policies for single nodes, by name.
-        postgres: The database's DSN, by default that of `Settings`; `"embedded"` for a PostgreSQL in a data folder of
-            its own (the extra `embedded`), which lives as long as a program that uses it.
-        pool_size: The most database connections to hold.
-        grace: Seconds that runs have to come to a checkpoint when the process is asked to end (SIGTERM), or at the end
-            of the block, see `GracefulShutdown`.
-        clock: Where policies take the time from.
-        allowed_types: Further classes that a checkpoint may hold, or where they are (`module:Name`).
-        serde: Another serializer for checkpoints, such as LangGraph's `EncryptedSerializer`. It decides by itself which
-            classes it makes.
-        **compile_options: For `StateGraph.compile`, such as `interrupt_before`, `cache` or `name`.
+        graph: A `StateGraph`, or a compiled graph such as `create_agent(...)`, without its own checkpointer.
+        policies: Policies for the whole graph, the first one outermost.
+        nodes: Additional policies for individual nodes, by name.
+        postgres: The DSN of the database, by default that of `Settings`. `"embedded"` starts a PostgreSQL in a local
+            data folder (extra `embedded`) that runs as long as a program uses it.
+        pool_size: The maximum number of database connections.
+        grace: Seconds that runs have to reach a checkpoint after SIGTERM or at the end of the block, see
+            `GracefulShutdown`.
+        clock: The clock that policies use.
+        allowed_types: Additional classes that a checkpoint may contain, or their location (`module:Name`).
+        serde: Another serializer for checkpoints, such as LangGraph's `EncryptedSerializer`. It decides which classes
+            it loads.
+        **compile_options: Options of `StateGraph.compile`, such as `interrupt_before`, `cache` or `name`.
 
     Attributes:
-        dsn: The database in use, inside of the block.
-        app: The compiled graph, inside of the block.
+        dsn: The database in use, inside the block.
+        app: The compiled graph, inside the block.
 
     Raises:
-        ConfigurationError: A setting cannot work; from the constructor, but for what concerns the database. Also on
-            entering while it is open, or while its policies are used in another database.
-        StoreUnavailable: On entering, when the database cannot be reached.
-        SystemExit: At the end of the block, where the process was asked to end and nobody else handles the signal.
+        ConfigurationError: A setting is invalid. The constructor raises it for everything but the database. Entering
+            raises it too if the block is already open, or if its policies are in use with another database.
+        StoreUnavailable: On entering, if the database cannot be reached.
+        SystemExit: At the end of the block, if the process received a signal that nothing else handles.
 
     Example:
         ```python
@@ -194,7 +196,7 @@ class Production:
             self._process = os.getpid()
 
     def _is_forked(self) -> bool:
-        """Whether this process was forked inside of the block: what was opened is the parent's to close."""
+        """Return whether this process was forked inside the block; the parent then closes the resources."""
         return self._process not in (None, os.getpid())
 
     def _compile(self, saver: Any, store: Any) -> App:
@@ -216,11 +218,11 @@ class Production:
             for resource in resources_of(self._policies):
                 resource.open(database)
                 stack.callback(resource.close)
-            stack.pop_all()  # all are open: the end of the block closes them
+            stack.pop_all()  # all are open, so the end of the block closes them
 
 
 def _check_options(graph: object, options: Mapping[str, Any]) -> None:
-    """Whether a graph can be compiled with options, or needs none."""
+    """Raise if a graph cannot be compiled with these options."""
     if isinstance(graph, Pregel):
         if options:
             raise ConfigurationError(

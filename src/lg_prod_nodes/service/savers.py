@@ -1,4 +1,4 @@
-"""LangGraph's checkpointer and store in Postgres: for threads and event loops, bounded in time, strict about types."""
+"""LangGraph's Postgres checkpointer and store, with timeouts, strict types, and support for threads and event loops."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ _TAKES_WRITES = "SELECT current_setting('transaction_read_only') = 'off' AS take
 
 
 class _NoLock:
-    """Takes the place of the savers' instance lock: a pool gives each cursor a connection of its own."""
+    """Replaces the savers' instance lock, which a pool makes unnecessary: each cursor has its own connection."""
 
     def __enter__(self) -> None: ...
     def __exit__(self, *_: object) -> None: ...
@@ -83,7 +83,7 @@ class _NoLock:
 
 
 def _in_thread(method: M) -> M:
-    """The asynchronous twin of a blocking method, with its signature: LangGraph looks for `task_path` there."""
+    """Return the asynchronous twin of a blocking method, with its signature: LangGraph looks for `task_path` in it."""
 
     @wraps(method)
     async def twin(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -93,7 +93,7 @@ def _in_thread(method: M) -> M:
 
 
 def _for_threads(method: M) -> M:
-    """The blocking twin of an asynchronous saver's method, for other threads than the event loop's."""
+    """Return the blocking twin of an asynchronous saver's method, for threads other than the event loop's."""
 
     @wraps(method)
     def twin(self: AsyncSaver, *args: Any, **kwargs: Any) -> Any:
@@ -108,7 +108,7 @@ def _unavailable(pool: Pool | AsyncPool, error: Any) -> StoreUnavailable:
 
 
 class _BoundedCursors:
-    """Every operation of LangGraph's saver and store goes through `_cursor`."""
+    """Adds timeouts to `_cursor`, which every operation of LangGraph's saver and store uses."""
 
     conn: Any
 
@@ -128,7 +128,7 @@ class _BoundedCursors:
 
 
 class _AsyncBoundedCursors:
-    """Like `_BoundedCursors`."""
+    """The asynchronous twin of `_BoundedCursors`."""
 
     conn: Any
 
@@ -149,25 +149,25 @@ class _AsyncBoundedCursors:
 
 @timed("checkpointer", "get_tuple", "put", "put_writes")
 class BlockingSaver(_BoundedCursors, PostgresSaver):
-    """A checkpointer for synchronous callers that serves asynchronous ones through threads."""
+    """A checkpointer for synchronous callers that also serves asynchronous ones, through threads."""
 
     def __init__(self, pool: Pool, serde: SerializerProtocol | None = None) -> None:
         super().__init__(cast(Any, pool), serde=serde)
         self.lock = cast(Any, _NoLock())
 
     def takes_writes(self) -> bool:
-        """Whether the server is a primary; if not, the next call gets new connections."""
+        """Return whether the server is a primary; if not, the next call opens new connections."""
         with self._cursor() as cursor:
             if not (takes := bool(cursor.execute(_TAKES_WRITES).fetchone()["takes_writes"])):
                 self.conn.renew(cursor.connection)
         return takes
 
     def delete_for_runs(self, run_ids: Sequence[str]) -> None:
-        """Delete the checkpoints that runs have made, with what only these hold."""
+        """Delete the checkpoints of runs, and the blobs and writes that only these use."""
         self._execute(_DELETE_RUNS, {"runs": list(run_ids)})
 
     def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
-        """Copy a thread with its whole history."""
+        """Copy a thread with its entire history."""
         self._execute(_COPY_THREAD, {"source": source_thread_id, "target": target_thread_id})
 
     def _execute(self, statements: Sequence[str], values: dict[str, Any]) -> None:
@@ -178,7 +178,7 @@ class BlockingSaver(_BoundedCursors, PostgresSaver):
     async def alist(
         self, config: RunnableConfig | None, **kwargs: Any
     ) -> AsyncIterator[CheckpointTuple]:
-        """Like `list`, in a thread."""
+        """The asynchronous twin of `list`; runs in a thread."""
         for checkpoint in await asyncio.to_thread(lambda: list(self.list(config, **kwargs))):
             yield checkpoint
 
@@ -194,10 +194,10 @@ class BlockingSaver(_BoundedCursors, PostgresSaver):
 
 @timed("checkpointer", "aget_tuple", "aput", "aput_writes")
 class AsyncSaver(_AsyncBoundedCursors, AsyncPostgresSaver):
-    """A checkpointer for asynchronous callers that serves the threads of synchronous ones by connections of their own.
+    """A checkpointer for asynchronous callers that serves synchronous ones through separate connections.
 
-    LangGraph's own lets such a thread wait for the event loop, which waits for a thread to serialize in: as soon as all
-    threads of the loop wait so, none ever ends.
+    LangGraph's own saver makes such a thread wait for the event loop, which in turn waits for a thread to serialize in.
+    Once all threads of the loop wait like this, the process is deadlocked.
     """
 
     def __init__(
@@ -208,10 +208,10 @@ class AsyncSaver(_AsyncBoundedCursors, AsyncPostgresSaver):
         self._threads = threads
 
     def for_threads(self) -> BlockingSaver:
-        """The same checkpointer for synchronous callers, which connects when it is first used.
+        """Return this checkpointer for synchronous callers; it connects on first use.
 
         Raises:
-            ConfigurationError: The caller would block the event loop.
+            ConfigurationError: The call would block the event loop.
         """
         if _running_loop() is self.loop:
             raise ConfigurationError(
@@ -221,7 +221,7 @@ class AsyncSaver(_AsyncBoundedCursors, AsyncPostgresSaver):
         return BlockingSaver(self._threads, self.serde)
 
     async def atakes_writes(self) -> bool:
-        """Whether the server is a primary; if not, the next call gets new connections."""
+        """Return whether the server is a primary; if not, the next call opens new connections."""
         async with self._cursor() as cursor:
             await cursor.execute(_TAKES_WRITES)
             if not (takes := bool((await cursor.fetchone())["takes_writes"])):
@@ -229,15 +229,15 @@ class AsyncSaver(_AsyncBoundedCursors, AsyncPostgresSaver):
         return takes
 
     def takes_writes(self) -> bool:
-        """Ask the same from another thread, by the connections that runs use."""
+        """The same from another thread, over the connections that runs use."""
         return asyncio.run_coroutine_threadsafe(self.atakes_writes(), self.loop).result()
 
     async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
-        """Delete the checkpoints that runs have made, with what only these hold."""
+        """Delete the checkpoints of runs, and the blobs and writes that only these use."""
         await self._execute(_DELETE_RUNS, {"runs": list(run_ids)})
 
     async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
-        """Copy a thread with its whole history."""
+        """Copy a thread with its entire history."""
         await self._execute(_COPY_THREAD, {"source": source_thread_id, "target": target_thread_id})
 
     async def _execute(self, statements: Sequence[str], values: dict[str, Any]) -> None:
@@ -246,7 +246,7 @@ class AsyncSaver(_AsyncBoundedCursors, AsyncPostgresSaver):
                 await cursor.execute(cast(Any, statement), values)
 
     def list(self, config: RunnableConfig | None, **kwargs: Any) -> Iterator[CheckpointTuple]:
-        """Like `alist`, for other threads than the event loop's."""
+        """The blocking twin of `alist`, for threads other than the event loop's."""
         yield from self.for_threads().list(config, **kwargs)
 
     get_tuple = cast(Any, _for_threads(PostgresSaver.get_tuple))

@@ -1,6 +1,7 @@
-"""Checkpoints as data: a row may name no class but those that the graph's state is made of.
+"""Strict checkpoint serialization: a row may name only classes that the graph's state uses.
 
-LangGraph's serializer imports and calls whatever a row names, so that who can write one row runs code in every worker.
+LangGraph's serializer imports and calls whatever a row names. Anyone who can write one row can run code in every
+worker.
 """
 
 from __future__ import annotations
@@ -22,26 +23,26 @@ from lg_prod_nodes.core import report, usage
 from lg_prod_nodes.core.errors import ConfigurationError, UntrustedType
 
 AllowedType = type | str
-"""A class, or where it is: `module:Name`."""
+"""A class, or its location: `module:Name`."""
 
 _BLOCKED: ContextVar[list[str] | None] = ContextVar("_BLOCKED", default=None)
 
 
 class StrictSerializer(JsonPlusSerializer):
-    """LangGraph's serializer, with a list of the classes that a row may name.
+    """LangGraph's serializer, with an allowlist of the classes that a row may name.
 
     Args:
-        allowed: Classes besides messages, those of LangGraph, and plain values.
+        allowed: Classes to allow besides messages, LangGraph's own types, and plain values.
 
     Raises:
-        UntrustedType: From `loads_typed`: a row names another class, which was neither imported nor called.
+        UntrustedType: From `loads_typed`, if a row names another class. That class is neither imported nor called.
     """
 
     def __init__(self, allowed: Iterable[AllowedType] = ()) -> None:
         super().__init__(allowed_msgpack_modules=sorted(_always() | names_of(allowed)))
 
     def loads_typed(self, data: tuple[str, bytes]) -> Any:
-        """What a row holds."""
+        """Deserialize a row."""
         with _noting_blocked() as blocked:
             value = super().loads_typed(data)
         if blocked:
@@ -52,10 +53,10 @@ class StrictSerializer(JsonPlusSerializer):
 def serializer(
     serde: SerializerProtocol | None, allowed: Iterable[AllowedType]
 ) -> SerializerProtocol:
-    """The caller's serializer, or the strict one with the classes that they allow.
+    """Return the caller's serializer, or a strict one that allows the given classes.
 
     Raises:
-        ConfigurationError: Classes were allowed for a serializer of the caller's own, or are not written as such.
+        ConfigurationError: Classes were given along with a serializer, or one is neither a class nor `module:Name`.
     """
     given = list(allowed)
     if serde is None:
@@ -68,7 +69,7 @@ def serializer(
 
 
 def names_of(allowed: Iterable[AllowedType]) -> set[tuple[str, ...]]:
-    """Classes as LangGraph's list has them.
+    """Convert classes to the form of LangGraph's allowlist.
 
     Raises:
         ConfigurationError: One is neither a class nor `module:Name`.
@@ -88,7 +89,7 @@ def _name_of(kind: AllowedType) -> tuple[str, ...]:
 
 
 def _always() -> set[tuple[str, ...]]:
-    """Values of LangGraph, of this library, and secrets, which do nothing when they are made."""
+    """Return the types that are always allowed: side-effect-free values of LangGraph and this library, and secrets."""
     kinds = [SecretBytes, SecretStr, importlib.import_module("langgraph.errors").NodeError]
     for module in (langgraph.types, report, usage):
         kinds += [kind for kind in vars(module).values() if _is_value(kind, module.__name__)]
@@ -111,7 +112,7 @@ def _noting_blocked() -> Generator[list[str]]:
 
 
 def _note(event: SerdeEvent) -> None:
-    """Called by LangGraph for each class that it did not make."""
+    """Record a class that LangGraph blocked; LangGraph calls this for each."""
     blocked = _BLOCKED.get()
     if blocked is not None and event["kind"] in ("msgpack_blocked", "msgpack_method_blocked"):
         blocked.append(f"{event['module']}:{event['name']}")

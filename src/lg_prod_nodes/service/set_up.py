@@ -1,8 +1,8 @@
-"""The tables of LangGraph's checkpointer and store: found ready, or made and migrated by one process at a time.
+"""Database setup: create and migrate the tables of LangGraph's checkpointer and store, one process at a time.
 
-Where all is there, no right to make anything is needed, and nobody waits. What is missing is made in one transaction,
-under a lock that ends with it, which a transaction pooler allows. Only the index of a table that has rows is built
-outside of it, without stopping those who write: a second connection then holds the lock.
+If everything exists, no DDL privilege is needed and no process waits. Otherwise the missing parts are created in one
+transaction, under a lock that ends with it, so a transaction pooler works. Only the index of a table with rows is built
+outside the transaction, concurrently with writes; a second connection then holds the lock.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from lg_prod_nodes.databases.reasons import reason_of
 from lg_prod_nodes.databases.sessions import begin_session
 
 SETUP_SECONDS = 60.0
-"""How long to wait for another process that sets up the same database, and for a lock on a table."""
+"""Maximum wait for another process that sets up the same database, and for a table lock."""
 
 MIGRATION_SECONDS = 3600.0
-"""How long the index of a large table may take."""
+"""Maximum duration of building the index of a large table."""
 
-SETUP_LOCK = 0x1C_9809  # any number that nobody else uses for an advisory lock
+SETUP_LOCK = 0x1C_9809  # arbitrary, as long as nothing else uses it for an advisory lock
 COMMAND = "lg-prod-nodes setup --dsn postgresql://OWNER@..."
 LANGGRAPH_TABLES = (
     "checkpoint_migrations",
@@ -49,7 +49,7 @@ _Connection = PatientConnection[Row]
 _RUN_INDEX = "lg_prod_nodes_checkpoints_run"
 _BUILD_RUN_INDEX = f"""CREATE INDEX CONCURRENTLY IF NOT EXISTS {_RUN_INDEX} ON checkpoints
     ((metadata->>'run_id')) WHERE metadata->>'run_id' IS NOT NULL"""
-# Not by to_regclass, which may remember from before the lock that there is none.
+# Not by to_regclass: it may have cached, before the lock, that the table does not exist.
 _IS_THERE: LiteralString = """
     SELECT EXISTS (SELECT FROM pg_class WHERE relname = %s AND pg_table_is_visible(oid)) AS is_there"""
 _RUN_INDEX_STATE: LiteralString = f"""
@@ -63,7 +63,7 @@ _CLOSED: LiteralString = """
 
 @dataclass(frozen=True)
 class _Step:
-    """A statement, and where its success is noted."""
+    """A statement, and the migration table and version that record its success."""
 
     statement: str
     versions: str = ""
@@ -71,17 +71,17 @@ class _Step:
 
     @property
     def builds_index(self) -> str:
-        """The table whose index it builds beside those who write; nothing for any other statement."""
+        """The table whose index it builds concurrently; empty for any other statement."""
         words = self.statement.replace("(", " ").split()
         return words[words.index("ON") + 1] if "CONCURRENTLY" in words else ""
 
 
 def set_up(dsn: SecretStr) -> None:
-    """Make or migrate the tables, one process at a time.
+    """Create or migrate the tables, one process at a time.
 
     Raises:
-        ConfigurationError: Something is missing, and this user may not make it; or it may not use the tables.
-        StoreUnavailable: The database cannot be reached, or is busy for too long.
+        ConfigurationError: Tables are missing and this user may not create them, or it may not read and write them.
+        StoreUnavailable: The database cannot be reached, or stays busy for too long.
     """
     stage = ""
     try:
@@ -111,14 +111,14 @@ def _connected(dsn: SecretStr) -> Generator[_Connection]:
 
 
 def _missing(connection: _Connection) -> list[_Step]:
-    """What there is to do, in order."""
+    """Return the missing steps, in order."""
     steps = [
         *_pending(connection, "checkpoint_migrations", PostgresSaver.MIGRATIONS, first=0),
         *_pending(connection, "store_migrations", PostgresStore.MIGRATIONS, first=-1),
     ]
     state = connection.execute(_RUN_INDEX_STATE).fetchone()
     is_valid = state["is_valid"] if state else None
-    if is_valid is False:  # whoever built it did not come to an end
+    if is_valid is False:  # an earlier build did not finish
         steps.append(_Step(f"DROP INDEX {_RUN_INDEX}"))
     if not is_valid:
         steps.append(_Step(_BUILD_RUN_INDEX))
@@ -128,7 +128,11 @@ def _missing(connection: _Connection) -> list[_Step]:
 def _pending(
     connection: _Connection, versions: str, migrations: Sequence[str], *, first: int
 ) -> Iterator[_Step]:
-    """The migrations above the version that a table notes; `first` makes that table, where it is one of them."""
+    """Yield the migrations above the recorded version.
+
+    The table of versions is created first if it does not exist. `first` is the number of the migration that creates it,
+    if there is one.
+    """
     version = -1
     if not _row(connection, _IS_THERE, versions)["is_there"]:
         yield _Step(f"CREATE TABLE IF NOT EXISTS {versions} (v INTEGER PRIMARY KEY)")
@@ -181,9 +185,10 @@ def _do(connection: _Connection, statement: str, step: _Step) -> None:
 
 @contextmanager
 def _locked(connection: _Connection) -> Generator[None]:
-    """The lock of whoever sets up, for as long as a transaction.
+    """Hold the setup lock for the duration of a transaction.
 
-    Polled, not waited for: who waits for a lock holds a snapshot, which an index that is built beside would wait for.
+    It polls instead of waiting: a session that waits for a lock holds a snapshot, and a concurrent index build would
+    wait for that snapshot.
     """
     deadline = time.monotonic() + SETUP_SECONDS
     query: LiteralString = "SELECT pg_try_advisory_xact_lock(%s) AS got"

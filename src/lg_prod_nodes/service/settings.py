@@ -1,4 +1,4 @@
-"""`Settings`: what an operator sets, from the environment, files, secret folders and secret managers."""
+"""`Settings`: operator configuration from the environment, files, secret folders and secret managers."""
 
 from __future__ import annotations
 
@@ -36,48 +36,51 @@ from lg_prod_nodes.core.secret import MAKE_KEY
 
 PREFIX = "LG_PROD_"
 EMBEDDED = "embedded"
-"""In the place of a DSN: a PostgreSQL that comes up with the program, for development and tests."""
+"""Value used instead of a DSN: starts a PostgreSQL with the program, for development and tests."""
 
 _KEY = re.compile(r"(?:[0-9a-fA-F]{2}){32}")
 _REDIS = re.compile(r"(?:redis|valkey)(?:s|\+unix|\+sentinel)?://.+")
 
 
 def _named(*others: str, **settings: Any) -> Any:
-    """A field that also has names without the prefix, which other programs use."""
+    """Declare a field that can also be set by unprefixed names used by other programs."""
     return Field(default=None, validation_alias=AliasChoices(*others), **settings)
 
 
 class Settings(BaseSettings):
-    """What an operator sets: databases, keys, sizes. All secrets are `SecretStr`, which shows as stars.
+    """Operator settings: databases, keys, sizes. All secrets are `SecretStr`, which hides its value in output.
 
-    A value is taken from the first of these that has it: an argument; the environment, where a field's name has the
-    prefix `LG_PROD_`; the `.env` file of the working directory; the files of a secret folder, each named as a variable
-    of the environment is; a TOML, YAML or JSON file. Subclass it for fields, files and secret managers of your own.
+    Each value comes from the first of these sources that defines it: an argument; an environment variable, which is the
+    field's name with the prefix `LG_PROD_`; the `.env` file of the working directory; a file of the secret folder,
+    named like the environment variable; a TOML, YAML or JSON file. Subclass it to add fields, files and secret
+    managers.
 
-    What takes a secret in this library takes it as it is here: `Vault(settings.database_url, key=settings.vault_key)`.
+    Everything in this library that takes a secret accepts `SecretStr`: `Vault(settings.database_url,
+    key=settings.vault_key)`.
 
     Attributes:
-        database_url: The Postgres, `postgresql://user:password@host:5432/database`, or `embedded` for one that comes up
-            with the program; also from `DATABASE_URL`. `Production` and the server's factories take it where they are
-            given none.
-        allowed_types: Classes that checkpoints may hold besides those of the graph's state, in the environment
+        database_url: The Postgres, `postgresql://user:password@host:5432/database`, or `embedded` for one that starts
+            with the program; also from `DATABASE_URL`. The default of `Production` and the server's factories.
+        allowed_types: Classes that checkpoints may contain besides those of the graph's state; in the environment,
             `module:Name` separated by commas.
-        pool_size: The most connections that a checkpointer and a store hold together; of the server's factories, each.
-        data_dir: The folder of the embedded PostgreSQL; also `LG_PROD_NODES_DATA`.
+        pool_size: The maximum number of connections that a checkpointer and a store share; each of the server's
+            factories has its own.
+        data_dir: The folder of the embedded PostgreSQL; also from `LG_PROD_NODES_DATA`.
         redis_url: The Redis or Valkey, `redis://:password@host:6379/0`; also from `REDIS_URL` or `VALKEY_URL`.
         vault_key: The master key of a `Vault`: 32 bytes as 64 hexadecimal digits.
-        vault_old_keys: Former master keys, in the environment separated by commas.
+        vault_old_keys: Former master keys; in the environment, separated by commas.
         redact_key: The key of `Redact(strategy="hash")`, in hexadecimal digits.
         ledger_journal: The folder of a `Ledger`'s journal.
-        grace: Seconds that runs have to end when the service does, for `GracefulShutdown`.
-        log_level: The least level that is logged.
-        log_json: Whether log lines are JSON; unset, they are but in a terminal.
-        otlp_endpoint: The OpenTelemetry collector's base URL for HTTP; also from `OTEL_EXPORTER_OTLP_ENDPOINT`, where
-            OpenTelemetry's own exporters find it too.
-        otlp_headers: Header fields for it, `name=value` separated by commas; also from `OTEL_EXPORTER_OTLP_HEADERS`.
+        grace: Seconds that runs have to finish at shutdown, for `GracefulShutdown`.
+        log_level: The minimum level to log.
+        log_json: Whether log lines are JSON. If unset, they are unless the output is a terminal.
+        otlp_endpoint: The base URL of the OpenTelemetry collector for HTTP; also from `OTEL_EXPORTER_OTLP_ENDPOINT`,
+            which OpenTelemetry's own exporters read too.
+        otlp_headers: Headers for the collector, `name=value` separated by commas; also from
+            `OTEL_EXPORTER_OTLP_HEADERS`.
 
     Raises:
-        ConfigurationError: Something cannot work. Lists all that is wrong, and shows no secret.
+        ConfigurationError: A value is invalid. The message lists every problem and shows no secret.
 
     Example:
         ```python
@@ -132,7 +135,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Where values come from, the first of which counts. A subclass adds sources of its own to these."""
+        """Return the sources in order of precedence. A subclass adds its own."""
         return (
             init_settings,
             env_settings,
@@ -146,7 +149,7 @@ class Settings(BaseSettings):
 
     @classmethod
     def names_of(cls, field: str) -> tuple[str, ...]:
-        """The variables of the environment that a field is read from, the first of which counts."""
+        """Return the environment variables of a field, in order of precedence."""
         alias = cls.model_fields[field].validation_alias
         if isinstance(alias, AliasChoices):
             return tuple(str(name) for name in alias.choices)
@@ -154,7 +157,7 @@ class Settings(BaseSettings):
 
     @classmethod
     def is_secret(cls, field: str) -> bool:
-        """Whether a field's values must not be shown."""
+        """Return whether the values of a field must not be shown."""
         annotation = repr(cls.model_fields[field].annotation)
         return SecretStr.__name__ in annotation or SecretBytes.__name__ in annotation
 
@@ -239,7 +242,7 @@ class Settings(BaseSettings):
 
     @classmethod
     def _field_at(cls, place: tuple[int | str, ...]) -> str | None:
-        """The field of a problem, which is told by its name or by one of its variables."""
+        """Return the field of a problem, which pydantic reports by field name or by environment variable."""
         given = str(place[0]).lower() if place else ""
         for field in cls.model_fields:
             if given in (field, *map(str.lower, cls.names_of(field))):
@@ -248,7 +251,7 @@ class Settings(BaseSettings):
 
 
 def _secret_folder(settings_cls: type[BaseSettings]) -> Iterator[PydanticBaseSettingsSource]:
-    """The folder of the environment's own `LG_PROD_SECRETS_DIR`, for those who cannot subclass."""
+    """Yield the folder named by `LG_PROD_SECRETS_DIR`, for services that cannot subclass `Settings`."""
     if folder := os.environ.get(f"{PREFIX}SECRETS_DIR"):
         if not Path(folder).is_dir():
             raise ConfigurationError(

@@ -1,4 +1,4 @@
-"""Bring the runs of a process to a checkpoint before it ends."""
+"""Graceful shutdown: runs reach a checkpoint before the process ends."""
 
 from __future__ import annotations
 
@@ -28,31 +28,31 @@ _STOPPED = (GraphDrained, ShuttingDown, asyncio.CancelledError)
 
 
 class GracefulShutdown:
-    """Brings runs to a checkpoint before the process ends, for the length of a `with` or `async with` block.
+    """Brings runs to a checkpoint before the process ends, for the duration of a `with` or `async with` block.
 
-    When the process gets a signal, no run begins in it any more (`ShuttingDown`), readiness is down, waits of policies
-    and pauses before retries end at once, and each run that goes on stops after its running step at a checkpoint
-    (`GraphDrained`). From there `graph.invoke(None, config)` goes on, in any worker. The same happens at the end of the
-    block, which waits until all have stopped, or the grace period is over, and then closes the policies: what they
-    hold in buffers is written.
+    When the process receives a signal, new runs are refused (`ShuttingDown`) and readiness goes down. Waits in policies
+    and backoffs before retries end at once. Each active run finishes its current step and stops at a checkpoint
+    (`GraphDrained`); `graph.invoke(None, config)` resumes it in any worker. The same happens at the end of the block.
+    The block then waits until all runs have stopped or the grace period is over, and closes the policies, which flushes
+    their buffers.
 
-    Whoever handled the signal before is told too, so a server such as uvicorn ends as it always does. Where nobody did,
-    the process ends by itself as soon as its runs have stopped, with the exit code 128 + the signal's number. The same
-    signal once more ends it at once.
+    A previous signal handler is still called, so a server such as uvicorn shuts down as usual. If there was none, the
+    process exits as soon as its runs have stopped, with the exit code 128 + the signal's number. A second signal of the
+    same kind ends the process at once.
 
     Args:
-        policies: What is closed at the end, also if one of them fails; `Production` does so with its own.
-        graph: Wait at the end of the block for the runs of this hardened graph alone.
-        grace: Seconds that runs have to come to a checkpoint. Keep it below the time that the process is given, such as
+        policies: The policies to close at the end, even if one of them fails; `Production` does this with its own.
+        graph: Wait at the end of the block only for the runs of this hardened graph.
+        grace: Seconds that runs have to reach a checkpoint. Keep it below the time that the process is given, such as
             Kubernetes' `terminationGracePeriodSeconds`.
-        signals: Which ones ask for an end. They are heard only where the block is entered in the main thread.
+        signals: The signals to handle. They are handled only if the block is entered in the main thread.
 
     Attributes:
-        unfinished: How many runs had not stopped when the grace period was over.
+        unfinished: The number of runs that had not stopped at the end of the grace period.
 
     Raises:
-        ConfigurationError: `grace` is below 0, or the graph is not hardened.
-        SystemExit: At the end of the block, if the process was asked to end and nobody else handles the signal.
+        ConfigurationError: `grace` is negative, or the graph is not hardened.
+        SystemExit: At the end of the block, if the process received a signal that nothing else handles.
 
     Example:
         ```python
@@ -92,7 +92,7 @@ class GracefulShutdown:
         return self
 
     def __exit__(self, _: object, error: BaseException | None, *__: object) -> None:
-        if os.getpid() != self._process:  # forked inside of the block, whose end is the parent's
+        if os.getpid() != self._process:  # forked inside the block; the parent ends it
             return
         try:
             self._leave().result()
@@ -124,7 +124,7 @@ class GracefulShutdown:
         self._signal, self._is_due, self._is_leaving = None, False, False
         self._notices: SimpleQueue[int | None] = SimpleQueue()
         self._done: Future[None] = Future()
-        self._done.set_running_or_notify_cancel()  # a wait for it may be cancelled, it may not
+        self._done.set_running_or_notify_cancel()  # a waiter can be cancelled, not this future
         self._process = os.getpid()
         self._take_signals()
         watch = partial(self._watch, stop_block)
@@ -144,7 +144,7 @@ class GracefulShutdown:
                 signal.signal(number, before)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        # A handler may run anywhere in the main thread, whatever lock that holds: the queue is one that allows it.
+        # A handler can interrupt the main thread while it holds any lock: this queue is reentrant.
         if self._is_due and os.getpid() == self._process:  # from `_stop`
             self._is_due = False
             if not self._is_leaving:
@@ -157,7 +157,7 @@ class GracefulShutdown:
             self._notices.put(number)
         if callable(before := self._before[number]):
             before(number, frame)
-        elif not is_first:  # the end of patience, or a child's
+        elif not is_first:  # a second signal, or a child process
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
 
@@ -188,14 +188,14 @@ class GracefulShutdown:
             if number is not None:
                 if not callable(self._before[number]):
                     self._stop(partial(stop_block, number))
-                self._notices.get()  # the block ends
+                self._notices.get()  # wait for the end of the block
             self.unfinished = IN_FLIGHT.count(of)
             if self.unfinished:
                 log.warning("grace is over", runs=self.unfinished)
 
     def _stop(self, block: Callable[[], object]) -> None:
         self._is_due = True
-        # a signal that comes while its handler runs may go unnoticed until the next one
+        # a signal that arrives while its handler runs may be ignored until the next one
         while self._is_due:
             block()
             time.sleep(_PAUSE)

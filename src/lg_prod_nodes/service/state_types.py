@@ -1,4 +1,4 @@
-"""The classes whose objects a graph may put into its state: those that its schemas and its nodes' code name."""
+"""The classes that a graph's state may contain: those named by its schemas and its nodes' code."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _TOO_WIDE = (
     "pydantic",
     "typing",
 )
-"""Modules of classes whose subclasses are anything."""
+"""Modules of base classes that anything may subclass."""
 
 
 def state_types(graph: Pregel[Any, Any, Any, Any]) -> frozenset[type]:
-    """The classes of a compiled graph and its subgraphs."""
+    """Return the state classes of a compiled graph and its subgraphs."""
     found: set[type] = set()
     seen: list[Any] = []
     for each in (graph, *(inner for _, inner in graph.get_subgraphs(recurse=True))):
@@ -40,7 +40,7 @@ def state_types(graph: Pregel[Any, Any, Any, Any]) -> frozenset[type]:
 def _hints(graph: Pregel[Any, Any, Any, Any]) -> Iterator[Any]:
     for channel in graph.channels.values():
         for name in ("ValueType", "UpdateType"):
-            with suppress(Exception):  # a channel of somebody else's may have none
+            with suppress(Exception):  # a third-party channel may have none
                 yield getattr(channel, name)
     if isinstance(graph, CompiledStateGraph):
         yield from graph.builder.schemas
@@ -51,7 +51,7 @@ def _hints(graph: Pregel[Any, Any, Any, Any]) -> Iterator[Any]:
 
 
 def _functions(runnable: Any) -> Iterator[Callable[..., Any]]:
-    """The functions of a node, and of the tools that it calls."""
+    """Yield the functions of a node and of the tools it calls."""
     tools = getattr(runnable, "tools_by_name", None)
     holders = [runnable, *(tools.values() if isinstance(tools, dict) else ())]
     for holder in holders:
@@ -62,11 +62,11 @@ def _functions(runnable: Any) -> Iterator[Callable[..., Any]]:
 
 
 def _named_by(function: Callable[..., Any]) -> Iterator[Any]:
-    """What a function names: in its signature, and in its body, where tasks of the functional API are named too."""
+    """Yield the types that a function names in its signature or body, including tasks of the functional API."""
     yield from _safe_hints(function)
     if not isinstance(function, FunctionType):
         return
-    with suppress(ValueError):  # a cell may be empty still
+    with suppress(ValueError):  # a cell may still be empty
         variables = inspect.getclosurevars(function)
         for value in (*variables.nonlocals.values(), *variables.globals.values()):
             if isinstance(value, type):
@@ -88,7 +88,7 @@ def _collect(hints: Iterable[Any], found: set[type], seen: list[Any]) -> None:
 
 
 def _inside(hint: Any) -> Iterator[Any]:
-    """What a type is made of."""
+    """Yield the types that a type consists of."""
     if (origin := get_origin(hint)) is not None:
         yield origin
         yield from get_args(hint)
@@ -114,6 +114,6 @@ def _holds_data(kind: type) -> bool:
 
 
 def _safe_hints(thing: Any) -> list[Any]:
-    with suppress(Exception):  # a name of a forward reference may not be there
+    with suppress(Exception):  # a forward reference may not resolve
         return list(get_type_hints(thing, include_extras=True).values())
     return list(getattr(thing, "__annotations__", {}).values())

@@ -1,4 +1,4 @@
-"""What a web service tells its clients of rate limits: the fields of draft-ietf-httpapi-ratelimit-headers."""
+"""Rate limit headers for HTTP responses, as in draft-ietf-httpapi-ratelimit-headers."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from lg_prod_nodes.core.report import LimitState, RunReport
 
 
 def rate_limit_headers(outcome: RunReport | CallRejected) -> dict[str, str]:
-    """The header fields for a response.
+    """Build the rate limit headers of a response.
 
     Args:
-        outcome: The report of a run, or the refusal of a call.
+        outcome: The report of a run, or the rejection of a call.
 
     Returns:
-        `RateLimit-Policy` and `RateLimit`, with an item for each limit, where limits were asked; `Retry-After` in
-        whole seconds for a refusal that says when to try again.
+        `RateLimit-Policy` and `RateLimit`, with one item per limit that was checked; `Retry-After` in whole seconds for
+        a rejection that says when to retry.
 
     Example:
         ```python
@@ -40,7 +40,7 @@ def rate_limit_headers(outcome: RunReport | CallRejected) -> dict[str, str]:
 
 
 def _names(limits: Sequence[LimitState]) -> list[str]:
-    """A name for each limit: its policy's, with a number where that has several."""
+    """Return a name for each limit: that of its policy, numbered if the policy has several limits."""
     total, seen, names = Counter(limit.policy for limit in limits), Counter[str](), list[str]()
     for limit in limits:
         seen[limit.policy] += 1
@@ -50,6 +50,6 @@ def _names(limits: Sequence[LimitState]) -> list[str]:
 
 
 def _quoted(text: str) -> str:
-    """A string of a structured field, which has printable ASCII only."""
+    """Format a string of a structured field, which allows only printable ASCII."""
     plain = "".join(c if c.isprintable() else "?" for c in text.encode("ascii", "replace").decode())
     return '"{}"'.format(plain.replace("\\", "\\\\").replace('"', '\\"'))

@@ -1,4 +1,4 @@
-"""Whether a process is alive, and whether what its graphs lean on is there."""
+"""Health checks: whether a process is alive, and whether its dependencies are available."""
 
 from lg_prod_nodes.service.health.app import health_app
 from lg_prod_nodes.service.health.checks import Check, CheckResult, Status

@@ -1,4 +1,4 @@
-"""Health over HTTP: a Starlette app of three routes, to be mounted or to be the server's custom routes."""
+"""Health checks over HTTP: a Starlette app with three routes, to mount or to use as a server's custom routes."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
 
 def health_app(health: Health, *, registry: CollectorRegistry = REGISTRY) -> Starlette:
-    """An app that answers `GET /health`, `/ready` and `/metrics`.
+    """Create an app that serves `GET /health`, `/ready` and `/metrics`.
 
-    `/health` is `Health.live`, `/ready` is `Health.ready`: 200 for ok and degraded, 503 with `Retry-After` for down,
-    and what each check has found as JSON. `/metrics` is `metrics_text`, with what readiness has found as
+    `/health` returns `Health.live`, `/ready` returns `Health.ready`: 200 for ok and degraded, 503 with `Retry-After`
+    for down, and the result of each check as JSON. `/metrics` returns `metrics_text`, including readiness as
     `lg_prod_health{check="..."}`: 1 for ok, 0.5 for degraded, 0 for down.
 
     Args:
-        health: What to tell.
-        registry: The Prometheus registry to show, and to report to.
+        health: The health checks to serve.
+        registry: The Prometheus registry to show, and to report readiness to.
 
     Returns:
-        The app: `api.mount("", health_app(health))` in FastAPI and Starlette, after the other routes, or named as
-        `http.app` in `langgraph.json`. It asks nobody who they are.
+        The app. Mount it in FastAPI or Starlette after the other routes, `api.mount("", health_app(health))`, or name
+        it as `http.app` in `langgraph.json`. It requires no authentication.
 
     Raises:
         ConfigurationError: The extra `web` is missing.
@@ -82,7 +82,7 @@ _VALUES = {"ok": 1.0, "degraded": 0.5, "down": 0.0}
 
 
 def note_health(report: HealthReport, registry: CollectorRegistry) -> None:
-    """Take down what was found as gauges; that a process ends is nothing to be alarmed about."""
+    """Export results as gauges. Shutdown is left out: it is no reason for an alert."""
     gauges = Instruments.of(registry)
     for name, result in report.checks.items():
         if name != SHUTDOWN:

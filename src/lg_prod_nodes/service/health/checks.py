@@ -1,4 +1,4 @@
-"""What a check is, and what it can find."""
+"""Health checks and their results."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 Status = Literal["ok", "degraded", "down"]
-"""`"degraded"`: it works, and somebody should look. `"down"`: what needs it fails."""
+"""`"degraded"`: works, but needs attention. `"down"`: whatever depends on it fails."""
 
 
 def worst(statuses: Iterable[Status]) -> Status:
-    """The worst of some statuses."""
+    """Return the worst of several statuses."""
     found = set(statuses)
     if "down" in found:
         return "down"
@@ -20,12 +20,12 @@ def worst(statuses: Iterable[Status]) -> Status:
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What a check has found.
+    """The result of a health check.
 
     Attributes:
-        status: How it is.
-        detail: Names and numbers, never content or secrets: whoever may ask for the health reads them.
-        seconds: How long the check took, measured by who runs it.
+        status: The status found.
+        detail: Names and numbers, never content or secrets: anyone who may request the health sees it.
+        seconds: How long the check took; set by the caller of the check.
     """
 
     status: Status = "ok"
@@ -35,13 +35,13 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class Check:
-    """One thing to look at.
+    """A health check for one dependency.
 
     Args:
-        ask: Looks, in a thread of its own. What it returns may be awaitable, which is then awaited in the event loop
-            that asks for the health. A `CheckResult` is what was found, `False` and any error mean down, all else ok.
-            Of an error its type is told, never its text.
-        critical: Whether the service is down when this is; else it is degraded.
+        ask: The check, called in its own thread. An awaitable result is awaited in the event loop of the health
+            request. It may return a `CheckResult`. `False` or any exception means down, any other value means ok. Of an
+            exception, only the type is shown, never the message.
+        critical: Whether the service is down if this check is; otherwise it is degraded.
 
     Example:
         ```python
@@ -53,7 +53,7 @@ class Check:
     critical: bool = field(default=True, kw_only=True)
 
     def weighed(self, result: CheckResult) -> CheckResult:
-        """What a result means for the service."""
+        """Return what a result means for the service."""
         if result.status == "down" and not self.critical:
             return replace(result, status="degraded")
         return result

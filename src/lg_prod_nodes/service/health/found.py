@@ -1,4 +1,4 @@
-"""What a graph depends on, found in the graph itself: its checkpointer, and the resources of its policies."""
+"""Discovers what a graph depends on: its checkpointer, and the resources of its policies."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from lg_prod_nodes.service.health.servers import NO_WRITES, PostgresServer, Redi
 
 @runtime_checkable
 class HasApp(Protocol):
-    """What has a compiled graph while it is open, such as `Production`."""
+    """Anything with a compiled graph while it is open, such as `Production`."""
 
     @property
     def app(self) -> CompiledStateGraph[Any, Any, Any, Any] | None:
-        """The graph; `None` while it is closed."""
+        """The graph; `None` while closed."""
         ...
 
 
@@ -39,17 +39,17 @@ Dependency = (
     | PostgresServer
     | RedisServer
 )
-"""What health can be asked of."""
+"""Anything whose health can be checked."""
 
 Found = tuple[str, object, Check]
-"""A check's name, what it asks, the check."""
+"""A check's name, the object it checks, and the check."""
 
 
 def found_in(thing: Dependency) -> Iterator[Found]:
-    """The checks of a thing and of what it depends on.
+    """Yield the checks of an object and of its dependencies.
 
     Raises:
-        ConfigurationError: It is of an unknown type.
+        ConfigurationError: The type of the object is unknown.
     """
     match thing:
         case PostgresServer() | RedisServer():
@@ -94,14 +94,14 @@ def _graph(graph: Any) -> Iterator[Found]:
 
 
 def _policy(policy: Policy) -> Iterator[Found]:
-    """What a policy uses; it says itself what happens while a store is down."""
+    """Yield checks for the resources of a policy; its `store_down` decides whether they are critical."""
     stops_calls = getattr(policy, "store_down", "raise") == "raise"
     for resource in policy.resources:
         yield from _resource(resource, stops_calls=stops_calls)
 
 
 def _resource(resource: Resource, *, stops_calls: bool = True) -> Iterator[Found]:
-    """A resource that something outside the process stands behind, by its own connections."""
+    """Yield a check for a resource outside the process, over the resource's own connections."""
     if type(resource).ping is not Resource.ping:
         ask = partial(_ping, resource)
         yield resource.label, resource, Check(ask, critical=stops_calls and resource.critical)
@@ -113,7 +113,7 @@ def _ping(resource: Resource) -> CheckResult:
 
 
 def _checkpointer(saver: Any) -> Found:
-    """A checkpointer, asked for a thread that is not there: by the connections that runs use."""
+    """Return a check that reads a nonexistent thread from a checkpointer, over the connections that runs use."""
     pool: Any = getattr(saver, "conn", None)
     pools: list[MeasuredPool] = [pool] if hasattr(pool, "get_stats") else []
     nowhere = {"configurable": {"thread_id": NOBODY, "checkpoint_ns": ""}}

@@ -1,4 +1,4 @@
-"""`Health`: whether a process lives, and whether it can serve, by checks that are bounded in time."""
+"""`Health`: liveness and readiness of a process, by checks with timeouts."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from lg_prod_nodes.service.health.process import LoopLag, check_memory
 from lg_prod_nodes.service.health.servers import server_at
 
 SHUTDOWN = "shutdown"
-"""The check of whether the process is about to end."""
+"""The check that is down while the process shuts down."""
 
 
 @dataclass(frozen=True)
 class HealthReport:
-    """What all checks have found.
+    """The results of all checks.
 
     Attributes:
-        checks: Each by its name.
+        checks: The results by name of the check.
     """
 
     checks: Mapping[str, CheckResult]
 
     @property
     def status(self) -> Status:
-        """That of the worst check."""
+        """The status of the worst check."""
         return worst(result.status for result in self.checks.values())
 
     def as_dict(self) -> dict[str, Any]:
-        """The report as it is written in JSON."""
+        """Return the report as a dictionary for JSON."""
         checks = {
             name: {"status": r.status, "seconds": round(r.seconds, 4), "detail": r.detail}
             for name, r in self.checks.items()
@@ -54,32 +54,33 @@ _DRAINING = HealthReport({SHUTDOWN: CheckResult("down", "the process is ending")
 
 
 class Health:
-    """Says whether this process lives (`live`), and whether it can serve (`ready`).
+    """Reports the liveness (`live`) and readiness (`ready`) of this process.
 
-    `live` looks at the process alone, its event loop and its memory: a database that is down must not restart it.
-    `ready` also checks what the process depends on, and is down from the moment at which the process is asked to
-    end. Each check runs in a thread of its own, at most once at a time, and its answer is given again for a while: any
-    number of probes asks a dependency as often as one would.
+    `live` checks only the process itself, its event loop and its memory: a database that is down must not restart it.
+    `ready` also checks what the process depends on, and is down as soon as the process begins to shut down. Each check
+    runs in its own thread, at most once at a time, and its result is cached: many probes query a dependency no more
+    often than one.
 
-    A store is asked for something that is not there. What a policy does without it decides what its failure means:
-    with `store_down="raise"` calls fail, so the service is down; else it is degraded, as it is without the database of
-    a ledger or a failure log.
+    A store is checked by reading an entry that does not exist. What a store failure means depends on the policy: with
+    `store_down="raise"` calls fail, so the service is down; otherwise it is degraded. It is also degraded without the
+    database of a ledger or a failure log.
 
     Args:
-        *dependencies: What to check. A `Production` or a hardened graph stands for everything it depends on: its
-            checkpointer, and the stores, vaults and ledgers of its policies. Also policies, stores, and URLs of
-            Postgres, Redis and Valkey.
-        checks: One's own, by name, see `Check`; a function is critical.
-        timeout: Seconds after which a check that has not answered is down.
-        slow: Seconds after which one that answers is degraded.
-        max_age: Seconds for which an answer is given again.
-        max_lag: Seconds that the event loop may have been late in the last half minute before it is degraded. It is
-            watched from the first question by `alive` or `aready` on.
-        max_memory: The share of the container's memory, else the machine's, above which it is degraded.
-        clock: Where the time comes from.
+        *dependencies: What to check. A `Production` or a hardened graph covers everything it depends on: its
+            checkpointer, and the stores, vaults and ledgers of its policies. Policies, stores, and URLs of Postgres,
+            Redis and Valkey are accepted too.
+        checks: Additional checks by name, see `Check`; a plain function is a critical check.
+        timeout: Seconds after which a check without a result is down.
+        slow: Seconds after which a successful check is degraded.
+        max_age: Seconds for which a result is cached.
+        max_lag: Maximum event loop lag in seconds over the last half minute; above it, the loop is degraded. Measured
+            from the first call of `alive` or `aready`.
+        max_memory: Maximum share of the container's memory, or of the machine's if the container has no limit; above
+            it, memory is degraded.
+        clock: The clock to use.
 
     Raises:
-        ConfigurationError: A setting cannot work, or nothing is known of what was given.
+        ConfigurationError: A setting is invalid, or the type of a dependency is unknown.
 
     Example:
         ```python
@@ -122,27 +123,27 @@ class Health:
         self._dependencies()
 
     def live(self) -> HealthReport:
-        """Whether the process works. Down means: restart it."""
+        """Check whether the process works. If down, restart it."""
         return self._report_of(self._process)
 
     async def alive(self) -> HealthReport:
-        """Like `live`."""
+        """The asynchronous twin of `live`."""
         return await self._areport_of(self._process)
 
     def ready(self) -> HealthReport:
-        """Whether the process can serve. Down means: send it no requests."""
+        """Check whether the process can serve. If down, send it no requests."""
         if IN_FLIGHT.is_draining:
             return _DRAINING
         return self._report_of(self._process | self._dependencies())
 
     async def aready(self) -> HealthReport:
-        """Like `ready`."""
+        """The asynchronous twin of `ready`."""
         if IN_FLIGHT.is_draining:
             return _DRAINING
         return await self._areport_of(self._process | self._dependencies())
 
     def close(self) -> None:
-        """Close the connections of one's own, to what was given by its URL; the next check opens new ones."""
+        """Close the connections opened for dependencies given as URLs; the next check opens new ones."""
         for server in self._servers:
             server.close()
 
@@ -163,7 +164,7 @@ class Health:
         return _report(asked)
 
     def _dependencies(self) -> dict[str, Probe]:
-        """The probes of what this process depends on now: a `Production` has a graph only while it is open."""
+        """Return probes for the current dependencies: a `Production` has a graph only while it is open."""
         with self._lock:
             seen: list[object] = [t.app if isinstance(t, HasApp) else t for t in self._given]
             if not self._found or any(a is not b for a, b in zip(seen, self._seen, strict=True)):
@@ -177,7 +178,7 @@ class Health:
 
 
 def _merged(things: Iterable[Dependency]) -> Iterator[Found]:
-    """The checks of all things; one if several depend on the same, critical if it is for any."""
+    """Yield one check per dependency, even if several share it; critical if any of them needs it to be."""
     found: dict[int, Found] = {}
     for thing in things:
         for name, asked, check in found_in(thing):
@@ -188,7 +189,7 @@ def _merged(things: Iterable[Dependency]) -> Iterator[Found]:
 
 
 def _named(found: Iterable[Found], taken: set[str]) -> Iterator[tuple[str, Check]]:
-    """The checks by names that nothing else has."""
+    """Give each check a unique name."""
     for name, _, check in found:
         own, number = name, 1
         while own in taken:

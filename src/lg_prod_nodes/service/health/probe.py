@@ -1,4 +1,4 @@
-"""One check at work: bounded in time, remembered for a while, never twice at once."""
+"""Runs one check: with a timeout, a cached result, and no overlapping calls."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from lg_prod_nodes.service.health.checks import Check, CheckResult
 
 @dataclass(frozen=True)
 class Pace:
-    """How checks are run.
+    """How checks run.
 
     Attributes:
-        timeout: Seconds after which a check that has not answered is down.
-        slow: Seconds after which one that answers is degraded.
-        max_age: Seconds for which an answer is given again.
-        clock: Where the time comes from.
+        timeout: Seconds after which a check without a result is down.
+        slow: Seconds after which a successful check is degraded.
+        max_age: Seconds for which a result is cached.
+        clock: The clock to use.
     """
 
     timeout: float
@@ -32,20 +32,20 @@ class Pace:
 
 
 class Question:
-    """A check that was asked, and its answer when it comes."""
+    """A running check, and its result once available."""
 
     def __init__(self, check: Check, pace: Pace) -> None:
         self.answer: Future[CheckResult] = Future()
-        self.answer.set_running_or_notify_cancel()  # who no longer waits does not end it for others
+        self.answer.set_running_or_notify_cancel()  # one caller must not cancel it for others
         self._check, self._pace = check, pace
         self._began = self._ended = pace.clock.now()
 
     def seconds_left(self) -> float:
-        """How long to wait for the answer."""
+        """Return how long to wait for the result."""
         return max(0.0, self._pace.timeout - self._seconds())
 
     def is_over(self) -> bool:
-        """Whether the answer is too old, or came too late, to be given again."""
+        """Return whether the result is too old, or came too late, to be reused."""
         if not self.answer.done():
             return False
         took = self._ended - self._began
@@ -53,14 +53,14 @@ class Question:
         return took > self._pace.timeout or age >= self._pace.max_age
 
     def result(self) -> CheckResult:
-        """What is known now."""
+        """Return what is known now."""
         if self.answer.done():
             return self._check.weighed(self.answer.result())
         detail = f"no answer in {self._pace.timeout:g} s"
         return self._check.weighed(CheckResult("down", detail, self._seconds()))
 
     def ask(self, loop: asyncio.AbstractEventLoop | None) -> None:
-        """Ask, and wait for the answer as long as it takes."""
+        """Run the check and wait for its result without a timeout."""
         found = self._found(loop)
         self._ended = self._pace.clock.now()
         seconds = self._ended - self._began
@@ -76,7 +76,7 @@ class Question:
             said = self._check.ask()
             if inspect.isawaitable(said):
                 said = self._awaited(said, loop)
-        except BaseException as error:  # whatever ends a check must not leave others waiting for it
+        except BaseException as error:  # other callers wait for a result
             return CheckResult("down", type(error).__name__)
         if isinstance(said, CheckResult):
             return said
@@ -90,7 +90,7 @@ class Question:
 
 
 class Probe:
-    """Asks one check, in a thread of its own. Whoever asks meanwhile waits for the same answer."""
+    """Runs one check in its own thread. Concurrent callers share the result."""
 
     def __init__(self, check: Check, pace: Pace) -> None:
         self._check, self._pace = check, pace
@@ -98,10 +98,10 @@ class Probe:
         self._question: Question | None = None
 
     def ask(self, loop: asyncio.AbstractEventLoop | None = None) -> Question:
-        """Ask, unless the last answer is young or still to come.
+        """Start the check, unless a result is fresh or pending.
 
         Args:
-            loop: Where to await what the check returns, if it is awaitable; in a loop of its own without one.
+            loop: Where to await an awaitable result; by default, a new event loop.
         """
         with self._lock:
             if self._question is None or self._question.is_over():

@@ -1,4 +1,4 @@
-"""The process itself: how late its event loop is, and how much of its memory is taken."""
+"""Checks of the process itself: event loop lag and memory use."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from typing import NamedTuple
 from lg_prod_nodes.core.clock import Clock
 from lg_prod_nodes.service.health.checks import CheckResult
 
-_PACE = 0.5  # seconds between looks at the event loop
+_PACE = 0.5  # seconds between two measurements of the event loop
 _LOOKS = 60
 _STUCK = 30.0  # seconds
-_UNLIMITED = 1 << 60  # cgroup v1 writes a number that no machine has
+_UNLIMITED = 1 << 60  # cgroup v1 reports "no limit" as a number larger than any memory
 _MIB = 1 << 20
 
 
 class LoopLag:
-    """How late an event loop comes to what is due: somebody blocks it, or it has too much to do.
+    """Measures event loop lag, which grows if something blocks the loop or it has too much to do.
 
     Args:
-        most: Seconds of lag in the last half minute above which it is degraded.
-        clock: Where the time comes from.
+        most: Maximum lag in seconds over the last half minute; above it, the result is degraded.
+        clock: The clock to use.
     """
 
     def __init__(self, most: float, clock: Clock) -> None:
@@ -34,14 +34,14 @@ class LoopLag:
         self._due = 0.0
 
     def watch(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Watch a loop from now on; one at a time."""
+        """Start measuring a loop; replaces the one measured before."""
         if loop is not self._loop:
             self._loop = loop
             self._lags.clear()
             self._look_again(loop)
 
     def check(self) -> CheckResult:
-        """Down is a loop that has done nothing for half a minute."""
+        """Return the lag. A loop that has not run for half a minute is down."""
         if self._loop is None or self._loop.is_closed():
             return CheckResult(detail="no event loop was seen")
         overdue = self._overdue()
@@ -65,18 +65,18 @@ class LoopLag:
 
 
 class Memory(NamedTuple):
-    """Bytes that are taken, and that there are."""
+    """Bytes in use, and bytes available in total."""
 
     used: int
     limit: int
 
 
 def check_memory(most: float, root: Path = Path("/")) -> CheckResult:
-    """Degraded when the container is close to its limit; without one, when this process takes the machine's memory.
+    """Check the memory use of the container, or that of this process if the container has no limit.
 
     Args:
-        most: The share of the limit above which it is degraded.
-        root: Where `proc` and `sys` are.
+        most: Maximum share of the limit; above it, the result is degraded.
+        root: The folder that contains `proc` and `sys`.
     """
     memory = _of_cgroup(root) or _of_process(root)
     if memory is None:
@@ -88,7 +88,7 @@ def check_memory(most: float, root: Path = Path("/")) -> CheckResult:
 class _Files(NamedTuple):
     limit: str
     used: str
-    of_files: str  # the line of memory.stat that tells what is only cached, and is given back when it is needed
+    of_files: str  # the line of memory.stat with page cache, which the kernel reclaims when needed
 
 
 _V2 = _Files("memory.max", "memory.current", "inactive_file ")
@@ -96,7 +96,7 @@ _V1 = _Files("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_f
 
 
 def _of_cgroup(root: Path) -> Memory | None:
-    """The innermost group of this process that has a limit."""
+    """Return the memory of this process's innermost control group that has a limit."""
     for folder, files in _groups(root):
         try:
             limit = (folder / files.limit).read_text()

@@ -1,4 +1,4 @@
-"""Servers that are given by their URL: asked by a connection of the check's own."""
+"""Checks of servers given by URL, over the check's own connection."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _TAKES_WRITES: LiteralString = "SELECT current_setting('transaction_read_only') 
 
 
 def server_at(url: Secret, timeout: float) -> PostgresServer | RedisServer:
-    """The server at a URL.
+    """Return the check of the server at a URL.
 
     Raises:
-        ConfigurationError: No check is known for such a server, its URL cannot be read, or an extra is missing.
+        ConfigurationError: The scheme is not supported, the URL is invalid, or an extra is missing.
     """
     match scheme_of(url):
         case "postgresql" | "postgres":
@@ -33,7 +33,7 @@ def server_at(url: Secret, timeout: float) -> PostgresServer | RedisServer:
 
 
 class PostgresServer:
-    """A Postgres, and the pools that this process has for the same database."""
+    """A Postgres server, and this process's pools for the same database."""
 
     name = "postgres"
 
@@ -43,11 +43,11 @@ class PostgresServer:
         self._server = Postgres(dsn, tables={}, timeout=timeout)
 
     def check(self) -> CheckResult:
-        """Ask whether it takes writes, which a replica need not where this process has no pool for it."""
+        """Check that it accepts writes; a replica is fine if this process has no pool for it."""
         ((takes_writes,),) = self._server.rows(_TAKES_WRITES)
         pools = [pool for pool in list(POOLS) if self._serves(pool)]
         if not takes_writes:
-            self._server.close()  # a new connection may lead to the new primary
+            self._server.close()  # a new connection may reach the new primary
         return NO_WRITES if pools and not takes_writes else of_pools(pools)
 
     def close(self) -> None:
@@ -62,7 +62,7 @@ class PostgresServer:
 
 
 class RedisServer:
-    """A Redis or Valkey."""
+    """A Redis or Valkey server."""
 
     def __init__(self, url: Secret, timeout: float) -> None:
         from lg_prod_nodes.databases.redis import Redis
@@ -71,7 +71,7 @@ class RedisServer:
         self._server = Redis(url, timeout, holds="health")
 
     def check(self) -> CheckResult:
-        """Ping it."""
+        """Ping the server."""
         self._server.ask(self._server.client.ping)
         return CheckResult()
 
@@ -81,7 +81,7 @@ class RedisServer:
 
 
 def of_pools(pools: list[MeasuredPool]) -> CheckResult:
-    """How pools of connections to a database are doing."""
+    """Return the usage of connection pools; degraded if as many requests wait as there are connections."""
     if not pools:
         return CheckResult()
     stats = [pool.get_stats() for pool in pools]
