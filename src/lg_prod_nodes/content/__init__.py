@@ -1,1 +1,1 @@
-"""The one walk over messages and state, and what of a stream may leave."""
+"""Content handling: the single walk over messages and state, and the filters for streamed text."""

@@ -1,7 +1,8 @@
-"""The texts of content blocks that stand behind each other: a value may begin in one and end in the next.
+"""Streams adjacent content blocks: an entity may begin in one block and end in the next.
 
-Each block's text leaves as a stream of its own. What is held back at the end of one stays so, and what follows with it,
-until that cannot go on any more: this is the seam of two blocks. A value that is found across it leaves in the first.
+Each block's text is a stream of its own. Text held back at the end of a block stays held back, together with the text
+that follows, until no entity can span both. This is the seam of two blocks. A replacement that spans the seam is
+emitted in the first block.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from lg_prod_nodes.content.text_stream import Path, Streams, stream_through
 from lg_prod_nodes.core.filters import TextFilter, through
 
 Piece = tuple[Path, str]
-"""A text that may leave, and where it stands."""
+"""A text ready to emit, and the path of its field."""
 
 _GLUES = ("", " ")
-"""What two blocks may be joined with, as in `walk.py`."""
+"""Separators tried between two blocks, as in `walk.py`."""
 _WORD = re.compile(r"\s+|\S+")
 
 
@@ -35,12 +36,12 @@ class Blocks:
         self._are_apart = False
 
     def feed(self, path: Path, piece: str) -> list[Piece]:
-        """What may leave, given the next piece of a block's text."""
+        """Add a piece to a block's text; return the pieces that are ready to emit."""
         left = [] if path == self._current else self._turn(path)
         return [*left, *self._go_on(path, piece)]
 
     def end(self, path: Path) -> list[Piece]:
-        """What may leave, given that another block than one with this text goes on."""
+        """Mark a block without this text as the current one; return the pieces that are ready to emit."""
         if path in self._begun:
             return []
         self._current = None
@@ -49,7 +50,7 @@ class Blocks:
         return left
 
     def flush(self) -> list[Piece]:
-        """What may leave, given that no text follows."""
+        """Mark the end of all text; return the remaining pieces."""
         left: list[Piece] = []
         while self._seam is not None:
             self._seam.flush()
@@ -66,7 +67,7 @@ class Blocks:
         return left
 
     def _apart(self) -> list[Piece]:
-        """What may leave, given that blocks are written side by side: none goes on from another."""
+        """Treat blocks as interleaved, so that none continues another; return the pieces that are ready to emit."""
         self._are_apart = True
         seam, self._seam = self._seam, None
         parts = seam.parts if seam is not None else ()
@@ -82,7 +83,7 @@ class Blocks:
             self._begin_after(self._left, path)
 
     def _begin_after(self, left: str, path: Path) -> None:
-        """Let a text begin after another, whose last words may say what it is."""
+        """Begin a text with the end of the previous one as context for its first words."""
         stream = stream_through(self._filters)
         stream.feed(f"{left} ")
         if not stream.held:
@@ -123,12 +124,12 @@ class Blocks:
 
 
 class _Seam:
-    """The end of a block's text, and what has followed in others.
+    """The end of a block's text, and the blocks that follow it.
 
     Attributes:
         before: The block that has ended.
-        parts: The texts that have followed, by their block.
-        looked_at: How much of the last of them was needed to decide.
+        parts: The texts that follow, each with its block.
+        looked_at: How many characters of the last text were needed to decide.
     """
 
     def __init__(self, filters: Sequence[TextFilter], before: Path, said: str, held: int) -> None:
@@ -140,23 +141,23 @@ class _Seam:
 
     @property
     def is_decided(self) -> bool:
-        """Whether nothing that follows can make the end of the first block part of a finding."""
+        """Whether no further text can make the end of the first block part of an entity."""
         return all(joined.is_settled for joined in self.ways)
 
     @property
     def is_over(self) -> bool:
-        """Whether that is so, and the first block has ended: another one has gone on twice."""
+        """Whether the seam is decided and the first block has ended: another block has received two pieces."""
         return self._pieces > 1 and self.is_decided
 
     def begin(self, path: Path) -> None:
-        """Another block begins."""
+        """Begin another block."""
         self.parts.append((path, ""))
         self.looked_at = 0
         for joined in self.ways:
             joined.begin()
 
     def feed(self, piece: str) -> None:
-        """The last block goes on; what stands far from the seam is not looked at."""
+        """Extend the last block; text far from the seam is not scanned."""
         path, text = self.parts[-1]
         self.parts[-1] = path, text + piece
         self._pieces += 1
@@ -168,20 +169,20 @@ class _Seam:
                 joined.feed(word[0])
 
     def flush(self) -> None:
-        """Nothing follows."""
+        """Mark the end of all text."""
         for joined in self.ways:
             joined.flush()
 
 
 class _Joined:
-    """The texts at a seam as one, with something between them."""
+    """The texts at a seam joined into one, with a separator between them."""
 
     def __init__(self, filters: Sequence[TextFilter], said: str, held: int, glue: str) -> None:
         end = said[len(said) - held :]
         self.stream = stream_through(filters)
         self.stream.feed(said)
         self._left = ""
-        if self.stream.held != held:  # the context reads otherwise without what is before it
+        if self.stream.held != held:  # context reads differently without the text before it
             self.stream = stream_through(filters)
             self._left = self.stream.feed(end)
         self.said = end
@@ -204,7 +205,7 @@ class _Joined:
         self._left += self.stream.flush()
 
     def goes_across(self, rest: str) -> bool:
-        """Whether something was found across the end of the first text, given what that is by itself."""
+        """Return whether an entity spans the end of the first text, given that text's own output."""
         raw = self._released
         if self._left == raw or _shared(raw, self._left) >= self._end:
             return False
@@ -216,7 +217,7 @@ class _Joined:
         return self.said[: len(self.said) - self.stream.held]
 
     def parted(self, before: Path, parts: Sequence[tuple[Path, str]]) -> list[Piece]:
-        """What has left, with what was found in the first text, and what is as it was where it stood."""
+        """Split the output: replaced text goes to the first block, unchanged text stays in its own."""
         raw = self._released
         kept = min(_shared(raw[::-1], self._left[::-1]), len(raw) - self._end)
         found = self._left[: len(self._left) - kept]
@@ -230,6 +231,6 @@ class _Joined:
 
 
 def _shared(first: str, second: str) -> int:
-    """How many characters two texts begin with both."""
+    """Return the length of the common prefix of two texts."""
     pairs = zip(first, second, strict=False)
     return next((at for at, (a, b) in enumerate(pairs) if a != b), min(len(first), len(second)))

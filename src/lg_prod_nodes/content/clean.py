@@ -1,8 +1,8 @@
-"""What a content policy need not search again: the history that it has kept clean so far.
+"""Tracks which history a content policy has already cleaned and need not search again.
 
-A policy that guards whole runs cleans all that enters a thread's state: input, updates, what nodes return. So what a
-node reads is clean, unless it was written before the policy was there. That is found out once for each thread and node:
-after an input in which nothing was found, only what is new is searched, where it enters.
+A policy that guards whole runs cleans everything that enters a thread's state: input, updates, and node results. So the
+input of a node is clean, unless it was written before the policy was added. This is determined once per thread and
+node: after an input without findings, only new content is searched, where it enters.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _REMEMBERED = 65_536
 
 
 class Trust:
-    """The threads and nodes whose state is clean, by keyed digests; for one policy in one process."""
+    """The threads and nodes with clean state, stored as keyed digests; for one policy in one process."""
 
     def __init__(self) -> None:
         self._key = os.urandom(16)
@@ -30,14 +30,14 @@ class Trust:
         self._lock = threading.Lock()
 
     def holds(self, call: Call, policy: object) -> bool:
-        """Whether a call's input is known to be clean."""
+        """Return whether a call's input is known to be clean."""
         if call.kind != "node" or not _is_guarded(call, policy):
             return False
         thread = self._thread(call, _thread_of(call))
         return thread is None or call.node in self._clean.get(thread, ())
 
     def note(self, call: Call, policy: object, cleaned: object) -> None:
-        """Remember what a call's input became: that a run is guarded, that a node's was clean before."""
+        """Record the outcome for a call's input: a run is guarded, or a node's input was already clean."""
         if call.kind == "node":
             if (
                 cleaned is call.input
@@ -46,7 +46,7 @@ class Trust:
             ):
                 self._remember(thread, call.node)
         elif call.config.get("configurable", {}).get("checkpoint_id"):
-            self._forget(call)  # an earlier checkpoint may be older than the policy
+            self._forget(call)  # an earlier checkpoint may predate the policy
         elif call.kind == "run":
             guard = (policy, node_path(call.config.get("metadata") or {}) or "")
             if guard not in call.run.content.guards:
@@ -76,7 +76,7 @@ def _thread_of(call: Call) -> str | None:
 
 
 def _is_guarded(call: Call, policy: object) -> bool:
-    """Whether all that enters the state of a node's graph, or of one around it, passes through the policy."""
+    """Return whether everything that enters the state of a node's graph, or of an enclosing one, passes the policy."""
     node = call.node or ""
     return any(
         guard == policy and (not path or node.startswith(f"{path}/"))
@@ -85,7 +85,7 @@ def _is_guarded(call: Call, policy: object) -> bool:
 
 
 def clean_messages(state: Any) -> dict[int, Any]:
-    """The messages of a state that is clean, by identity, with their content: as long as both are the same, it is."""
+    """Return the messages of a clean state by identity, with their content: clean while both are unchanged."""
     values = (
         state.values()
         if isinstance(state, dict)

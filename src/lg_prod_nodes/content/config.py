@@ -1,4 +1,4 @@
-"""What a caller configures: LangGraph persists, streams and traces it, and nodes are to have it as it was given."""
+"""Filters a caller's config: LangGraph persists, streams and traces it, but nodes must get the original values."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from lg_prod_nodes.content.walk import rewrite
 from lg_prod_nodes.core.call import Call
 
 _PLACES = frozenset({"thread_id", "checkpoint_id", "checkpoint_ns", "checkpoint_map", "run_id"})
-"""Names of places: they stay as they are, or nothing would be found again."""
+"""Names of identifiers: they must not change, or LangGraph would not find its data."""
 
 
 _KEPT = "__lg_prod_nodes_kept"
 
 
 class _Kept:
-    """Values that travel in a config to its nodes, and that nobody reads on the way."""
+    """Original values that a config carries to its nodes, unreadable on the way."""
 
     __slots__ = ("values",)
 
@@ -30,7 +30,7 @@ class _Kept:
 
 
 def without_content(config: RunnableConfig, call: Call) -> RunnableConfig:
-    """The config as LangGraph may have it; what of `configurable`, inherited or not, it may not is kept for nodes."""
+    """Return the config without content for LangGraph; original values of `configurable` are stored for nodes."""
     settings = {
         name: value
         for name, value in (call.config.get("configurable") or {}).items()
@@ -50,7 +50,7 @@ def without_content(config: RunnableConfig, call: Call) -> RunnableConfig:
 
 
 def with_settings(config: RunnableConfig, kept_in: RunnableConfig) -> RunnableConfig:
-    """A config with the values that were kept in another one."""
+    """Return a config with the original values stored in another one."""
     configurable = config.get("configurable", {})
     kept = kept_in.get("configurable", {}).get(_KEPT)
     if not isinstance(kept, _Kept):

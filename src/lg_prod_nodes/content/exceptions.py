@@ -1,7 +1,7 @@
-"""The content of exceptions, which are cleaned in place: they are on their way already.
+"""Cleans exceptions in place, since they are already propagating.
 
-An exception says what it says in many ways: arguments, attributes, notes, causes, and a text that its class makes of
-what only it can see. What still says too much after its parts are cleaned is given another text.
+An exception exposes content in many ways: arguments, attributes, notes, causes, and a message that its class computes
+from private data. If the message still exposes content after its parts are cleaned, it is replaced.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ _BUILT_IN = {
     UnicodeEncodeError: ("object", "reason"),
     UnicodeTranslateError: ("object", "reason"),
 }
-"""Attributes of Python's own exceptions that are neither in `vars` nor in slots."""
+"""Attributes of Python's built-in exceptions that are neither in `vars` nor in slots."""
 
 Walk = Callable[[Any], Any]
 """Rewrites a value."""
 
 
 def rewritten(error: BaseException, walk: Walk, seen: dict[int, BaseException]) -> BaseException:
-    """Rewrite every text that an exception holds, and those of its causes.
+    """Rewrite every text in an exception and its causes.
 
     Args:
         error: The exception.
         walk: Rewrites its parts.
-        seen: The exceptions that this walk has met: they may hold each other.
+        seen: The exceptions already visited, since they may contain each other.
 
     Returns:
-        The same exception, changed in place; another one of its class where its class cannot be changed.
+        The same exception, changed in place; a new one of its class if that class is immutable.
     """
     if id(error) in seen:
         return seen[id(error)]
-    if isinstance(error, ProductionError):  # which says nothing of what was found
+    if isinstance(error, ProductionError):  # its message never contains content
         return error
     cleaned = _validation_error(error, walk) if isinstance(error, ValidationError) else error
     seen[id(error)] = seen[id(cleaned)] = cleaned
@@ -66,7 +66,7 @@ def _clean_parts(error: BaseException, walk: Walk) -> None:
     if isinstance(error, BaseExceptionGroup):
         error.args = (walk(error.args[0]), *error.args[1:])
     for name in dict.fromkeys(_names(error)):
-        # The user's error, whatever it is like, is the one that is raised.
+        # Whatever cleaning runs into, the user's own error must be raised.
         with suppress(Exception):
             old = getattr(error, name)
             if (new := walk(old)) is not old:
@@ -93,7 +93,7 @@ def _assign(error: BaseException, name: str, value: Any) -> None:
 
 
 def _clean_text(error: BaseException, walk: Walk) -> None:
-    """Give an error another text where its own, which its class makes, still says too much."""
+    """Replace the message of an error if the one its class computes still exposes content."""
     with suppress(Exception):
         said, shown = str(error), repr(error)
         if walk(said) != said or walk(shown) != shown:
@@ -114,7 +114,7 @@ def _restrained(cls: Any) -> Any:
 
 
 def _validation_error(error: ValidationError, walk: Walk) -> ValidationError:
-    """Pydantic's error quotes what it was given, and cannot be changed."""
+    """Rebuild a pydantic error, which quotes its input and is immutable."""
     before = error.errors(include_url=False)
     after = walk(before)
     said = str(error)

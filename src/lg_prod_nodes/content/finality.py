@@ -1,8 +1,8 @@
-"""How much of a text that arrives piece by piece is settled: nothing that follows can make it part of a finding.
+"""Determines how much of a streamed text is final: no further text can make it part of an entity.
 
-Most entities have no white space in them, so a text is settled up to its last unfinished token. Before that token, what
-may be the beginning of a longer entity is held back too: groups of digits (cards, telephone numbers), of an account
-number (IBAN), the words of a phrase. So what leaves does not depend on where the pieces were cut.
+Most entities contain no white space, so text is final up to its last unfinished token. Before that token, the possible
+beginning of a longer entity is held back too: groups of digits (cards, phone numbers), parts of an account number
+(IBAN), words of a phrase. So the output does not depend on where the stream was split.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from lg_prod_nodes.content.invisible import visible
 from lg_prod_nodes.content.json_text import JsonText
 
 HELD_BACK = 512
-"""The most characters that are held back, and the least that are looked at again: no token or entity is longer."""
+"""Maximum number of characters held back, and minimum number rescanned: no token or entity is longer."""
 
 _BLOCK_HELD_BACK = 16_384
-"""The same where a long secret has begun: a private key, a JSON web token."""
+"""The same after the beginning of a long secret: a private key, a JSON Web Token."""
 _PADDED_HELD_BACK = 4096
-"""The same where most characters show nothing."""
+"""The same where most characters are invisible."""
 _LONG = re.compile(r"-----BEGIN |eyJ[\w-]{8}")
 
 CONTEXT = 128
-"""How many characters before a text are looked at with it, for context words and word boundaries."""
+"""How many preceding characters are scanned with a text, for context words and word boundaries."""
 
 _SHOWS_ALL = re.compile(r"[^%&\\\x80-\U0010ffff]*").fullmatch
 _BREAK = re.compile(r"[\s\"<>\u3000-\u303f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0e7f]")
-"""Characters that no entity goes on after, but for those made of several tokens."""
+"""Characters that end any entity of a single token."""
 _LAST_BREAK = re.compile(rf"(?s:.*){_BREAK.pattern}")
 
 _NUMBERS = re.compile(
@@ -45,7 +45,7 @@ _ACCOUNT = re.compile(
 )
 _LONGEST_ACCOUNT = 34
 _WORD_OF_ITS_OWN = re.compile(r"[^\w\s]*(?!x\d|ext)[^\W\d]", re.IGNORECASE)
-"""No number before it goes on in it, as one does in an extension."""
+"""No number continues past such a word, except in an extension."""
 _BLOCK = re.compile(r"-----BEGIN (?:(?!-----END [A-Z0-9 ]+-----)[\s\S])*\Z")
 _SENTENCE = re.compile(r"[.!?\n]\s")
 _WORD = re.compile(r"(?<!\w)\S")
@@ -53,7 +53,7 @@ _WORD = re.compile(r"(?<!\w)\S")
 _ESCAPE = r"[%&\\]"
 _DIGITS = r"[\d+(]"
 _SEVERAL = re.compile(r"[\d+(\[]|-----BEGIN")
-"""What is in an entity of several tokens."""
+"""What an entity of several tokens contains."""
 _BEGINNINGS: Mapping[str, str] = {
     "CREDIT_CARD": _DIGITS,
     "IBAN_CODE": r"(?<![A-Za-z0-9])[A-Za-z](?:[A-Za-z](?:\d\w*)?)?$",
@@ -62,41 +62,41 @@ _BEGINNINGS: Mapping[str, str] = {
     "US_ITIN": _DIGITS,
     "US_SSN": _DIGITS,
 }
-"""What an unfinished token of ASCII has in it that may be the beginning of an entity; for others it may be any."""
+"""What an unfinished ASCII token contains if it may begin an entity; for entities not listed, any token may."""
 
 _OWN_PATTERN = 128
 _MAY_MATCH_SPACE = re.compile(r"[ .]|\\[sWDnt]|\[\^")
 
 _OPENING = re.compile(r"@|(?:\D*\d){6}|(?=\S*\d)(?=\S*[A-Za-z])\S{12}\Z")
-"""What an unfinished text has in it that words of prose do not have."""
+"""What unfinished text contains that words of prose do not."""
 
 Change = Callable[[str, str, str], str]
-"""Gives what a text becomes, with the text that stood before it, and with what that became."""
+"""Returns the changed text, given the text, the text before it, and the changed form of that."""
 
 IsPlain = Callable[[str], bool]
-"""Whether the next text of a stream stays as it is, seen without a search; is given all of them in their order."""
+"""Whether the next text of a stream can skip the search unchanged; called with all texts in order."""
 
 
 class Reach(Protocol):
-    """How far what is looked for may reach over the end of a text."""
+    """How far an entity may extend past the end of a text."""
 
     def settled(self, text: str) -> int:
-        """How many characters of a text are settled."""
+        """Return how many characters of a text are final."""
         ...
 
     def opens(self, text: str) -> bool:
-        """Whether the end of a text looks like the beginning of what is looked for."""
+        """Return whether the end of a text looks like the beginning of an entity."""
         ...
 
 
 @dataclass(frozen=True)
 class EntityReach:
-    """How far entities reach.
+    """How far named entities extend.
 
     Attributes:
-        entities: Their names; none for any.
-        characters: The most characters of an entity that may hold any white space.
-        sentences: Whether whole sentences are needed, as for names.
+        entities: Their names; empty for any.
+        characters: Maximum length of an entity that may contain any white space.
+        sentences: Whether detection needs whole sentences, as for names.
     """
 
     entities: frozenset[str] = frozenset()
@@ -104,7 +104,7 @@ class EntityReach:
     sentences: bool = False
 
     def settled(self, text: str) -> int:
-        """How many characters of a text are settled."""
+        """Return how many characters of a text are final."""
         if self.sentences:
             ends = [match.end() for match in _SENTENCE.finditer(text)]
             return ends[-1] if ends else 0
@@ -119,7 +119,7 @@ class EntityReach:
         return cut if begins.search(token) or not token.isascii() else len(text)
 
     def opens(self, text: str) -> bool:
-        """Whether the end of a text has a mark, digits or a length that words of prose do not have."""
+        """Return whether the end of a text has a symbol, digits or a length that words of prose do not have."""
         return _OPENING.search(text, self.settled(text)) is not None
 
     @cached_property
@@ -134,7 +134,7 @@ def _composed(term: str) -> str:
 
 
 class TermReach:
-    """How far words and phrases reach: the end of a text that begins a term is held back, nothing else is."""
+    """How far terms extend: only the end of a text that begins a term is held back."""
 
     def __init__(self, terms: Iterable[str]) -> None:
         normal = {_composed(term) for term in terms}
@@ -143,7 +143,7 @@ class TermReach:
         self._characters = 2 * max(map(len, normal)) + 2
 
     def settled(self, text: str) -> int:
-        """How many characters of a text are settled."""
+        """Return how many characters of a text are final."""
         start = max(0, len(text) - self._characters)
         end = text[start:]
         if not end.isascii() or re.search(_ESCAPE, end):
@@ -157,34 +157,34 @@ class TermReach:
         return len(text)
 
     def _begun_anywhere(self, text: str, start: int) -> int:
-        """Where the end of a text begins a term, be it inside of a word: not all scripts have spaces between words."""
+        """Return where the end of a text begins a term, even inside a word: some scripts have no spaces."""
         for at in range(start, len(text)):
             if not text[at].isascii() and _composed(text[at:]) in self._beginnings:
                 return at
         return len(text)
 
     def opens(self, text: str) -> bool:
-        """Whether the end of a text begins a term."""
+        """Return whether the end of a text begins a term."""
         return self.settled(text) < len(text.rstrip())
 
 
 def reach_of(
     entities: Iterable[str], recognizers: Iterable[object], *, sentences: bool = False
 ) -> Reach:
-    """How far entities reach; a user's own pattern that may match white space is held to 128 characters."""
+    """Return how far entities extend; a custom pattern that may match white space is limited to 128 characters."""
     patterns = [p for r in recognizers for p in getattr(r, "patterns", None) or ()]
     spaced = any(_MAY_MATCH_SPACE.search(pattern.regex) for pattern in patterns)
     return EntityReach(frozenset(entities), _OWN_PATTERN if spaced else 0, sentences)
 
 
 class SettledStream:
-    """Lets a text leave as far as it is settled.
+    """Emits text as soon as it is final.
 
     Args:
-        reach: How far the entities reach.
-        change: What becomes of a text.
-        is_plain: Which texts stay as they are.
-        read: How a text is read: what shows nothing in it counts neither as held back nor as context.
+        reach: How far entities extend.
+        change: Rewrites a text.
+        is_plain: Returns whether a text needs no rewriting.
+        read: Removes invisible characters, which count neither as held back nor as context.
     """
 
     def __init__(
@@ -202,16 +202,16 @@ class SettledStream:
         self._before = ""
         self._became = ""
         self._is_swallowing = False
-        self._hides = False  # whether something was written that shows nothing
+        self._hides = False  # whether any invisible characters were written
         self._json = JsonText()
 
     @property
     def held(self) -> int:
-        """How many characters are held back."""
+        """The number of characters held back."""
         return len(self._pending)
 
     def feed(self, piece: str) -> str:
-        """Take the next piece; give back what may leave now."""
+        """Add a piece; return the text that is ready to emit."""
         if self._is_swallowing:
             piece = self._swallow(piece)
         pending = self._pending = self._pending + piece
@@ -224,7 +224,7 @@ class SettledStream:
         return released + self._relieve()
 
     def flush(self) -> str:
-        """Give back the rest: nothing follows."""
+        """Mark the end of the text; return the rest."""
         return self._release(len(self._pending)) if self._pending else ""
 
     def _release(self, cut: int) -> str:
@@ -238,24 +238,24 @@ class SettledStream:
         return self._json.feed(text, changed)
 
     def _end_of(self, text: str) -> str:
-        """The context that a text is for what follows it: so many characters as it is read."""
+        """Return the context that a text provides for what follows it, measured in visible characters."""
         if not self._hides:
             return text[-CONTEXT:]
         shows_nothing = max(0, len(text) - len(self._read(text)))
         return text[-min(CONTEXT + shows_nothing, _PADDED_HELD_BACK) :]
 
     def _holds_much(self) -> bool:
-        """Whether more is held back than an entity has characters, where invisible ones do not count."""
+        """Return whether more visible characters are held back than an entity can have."""
         is_padded = len(self._pending) <= _PADDED_HELD_BACK
         return not is_padded or len(self._read(self._pending)) > HELD_BACK
 
     def _relieve(self) -> str:
-        """Let go of the first half of a token that is longer than any entity; what is found at its end is swallowed."""
+        """Emit half of a token longer than any entity; if an entity spans the cut, emit all and drop its rest."""
         if len(self._pending) <= _BLOCK_HELD_BACK and _LONG.search(self._pending):
             return ""
         shown = visible(self._pending)
         if len(shown) <= HELD_BACK < len(self._pending):
-            self._pending = shown  # the padding would go with it
+            self._pending = shown  # the padding would be emitted with it
             return ""
         half = len(self._pending) // 2
         if self._changes_across(half):
@@ -278,7 +278,7 @@ class SettledStream:
 
 
 def _begin_of_several(text: str, end: int) -> int:
-    """Where an entity of several tokens may begin that reaches to a place in a text; else that place."""
+    """Return where an entity of several tokens that extends to `end` may begin; `end` if there is none."""
     while (begin := _begin_of_longer(text, end)) is not None:
         end = begin
         if _WORD_OF_ITS_OWN.match(text, end):
@@ -304,7 +304,7 @@ def _last_break(text: str) -> int:
 
 
 def _first_of_words(text: str, end: int, words: int) -> int:
-    """Where the last so many whole words before a place begin."""
+    """Return where the last N whole words before a position begin."""
     for _ in range(words):
         end = _last_break(text[:end].rstrip())
     return end

@@ -1,4 +1,4 @@
-"""Functions of the same signature, synchronous or not, with something around them."""
+"""Wraps synchronous and asynchronous functions without changing their signature."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def adapted(
     before: Callable[[tuple[Any, ...], dict[str, Any]], Arguments] = lambda a, k: (a, k),
     after: Callable[[Any], Any] = lambda result: result,
 ) -> Any:
-    """A function of the same signature.
+    """Return a wrapper with the same signature.
 
     Args:
-        function: What to call.
-        inside: Makes the context that it is called in.
-        before: What becomes of the arguments.
-        after: What becomes of the result.
+        function: The function to wrap.
+        inside: Creates the context manager to call it in.
+        before: Transforms the arguments.
+        after: Transforms the result.
     """
     if inspect.iscoroutinefunction(function):
 
@@ -49,7 +49,7 @@ def adapted(
 
 
 def filtered_function(function: Callable[..., Any], call: Call, **adaptions: Any) -> Any:
-    """A function whose result and errors are filtered as what leaves a call is."""
+    """Return a function whose result and errors pass the filters of a call."""
     context = adaptions.pop("inside", nullcontext)
 
     @contextmanager

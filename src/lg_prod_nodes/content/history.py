@@ -1,4 +1,4 @@
-"""What a history of messages holds: what is new in it, and which tool calls wait for an answer."""
+"""Reads message histories: what is new, and which tool calls are unanswered."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from lg_prod_nodes.core.call import Call
 def replies(
     input: object, text: str, *, status: Literal["success", "error"] = "success"
 ) -> list[BaseMessage]:
-    """A text as the answer of each tool call that waits for one, else as the assistant's message.
+    """Return a text as the answer to every unanswered tool call, or as an assistant message if there is none.
 
     Args:
-        input: What a node got: a state with `messages`, or the tool calls that were sent to it.
-        text: What to say.
-        status: What a tool's answer says of how it went.
+        input: The input of a node: a state with `messages`, or the tool calls sent to it.
+        text: The text of the answer.
+        status: The status of the tool messages.
     """
     waiting = _waiting_calls(input)
     if not waiting:
@@ -36,14 +36,14 @@ def _waiting_calls(input: Any) -> list[Any]:
     if messages and all(
         isinstance(m, Mapping) and m.keys() >= {"name", "args", "id"} for m in messages
     ):
-        return messages  # the calls themselves, as they are sent to a tool node
+        return messages  # the calls themselves, as sent to a tool node
     answered = {m.tool_call_id for m in messages if isinstance(m, ToolMessage)}
     asked = (call for m in messages if isinstance(m, AIMessage) for call in m.tool_calls)
     return [call for call in asked if call["id"] not in answered]
 
 
 def latest(input: Any) -> Any:
-    """What is new in a node's or model's input: the messages from the last human one on, or all of it."""
+    """Return the new part of an input: the messages from the last human one on, or the whole input."""
     messages = _messages_of(input)
     if messages is None or not all(isinstance(message, BaseMessage) for message in messages):
         return input
@@ -59,7 +59,7 @@ def _messages_of(input: Any) -> list[Any] | None:
 
 
 async def as_update(call: Call, reply: Any) -> Any:
-    """How a run or node is answered: a text as a message in `messages`, anything else as the update that it is."""
+    """Return a policy's reply as a state update: a text becomes a message in `messages`, anything else is unchanged."""
     if not isinstance(reply, str):
         return reply
     return {"messages": replies(call.input if call.kind == "node" else None, reply)}

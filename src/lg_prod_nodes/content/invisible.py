@@ -1,4 +1,4 @@
-"""Characters that show nothing: Unicode's `Default_Ignorable_Code_Point`, with those it reserves for later."""
+"""Invisible characters: Unicode's `Default_Ignorable_Code_Point`, including reserved ones."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ INVISIBLE = re.compile(
 
 
 def visible(text: str) -> str:
-    """A text without them."""
+    """Remove invisible characters from a text."""
     return text if text.isascii() else INVISIBLE.sub("", text)

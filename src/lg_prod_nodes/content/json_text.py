@@ -1,6 +1,6 @@
-"""JSON that stays JSON where something in it was replaced: alone, in a fence, line by line, beside prose.
+"""Keeps JSON valid where text in it was replaced: on its own, in a code fence, as JSON lines, or within prose.
 
-What replaces a number gets quotes, and a key that would equal another of its object gets a number.
+A placeholder that replaces a number is quoted. A key that would duplicate another in its object is numbered.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ _PART_OF_STRING = re.compile(r'[^"\\]+|\\.', re.DOTALL)
 _STAND_IN = re.compile(r"\[[A-Z][\w:]*\]|\*+\w*|<[^<>\s\"]+>")
 
 _DEEPEST = 1000
-"""Parsers give up on JSON that is nested deeper."""
+"""Parsers reject JSON nested more deeply."""
 
 _ITEM, _KEY, _COLON, _COMMA = "item", "key", "colon", "comma"
-"""What comes next inside JSON."""
+"""The next token expected inside JSON."""
 
 
 class JsonText:
-    """Reads a text, whole or piece by piece, any part of which may be JSON."""
+    """Reads a text that may contain JSON, whole or in pieces."""
 
     __slots__ = ("_expected", "_is_blank", "_is_escaped", "_is_new", "_key", "_levels", "_string")
 
     def __init__(self) -> None:
-        self._is_blank = True  # nothing but white space in this line so far
+        self._is_blank = True  # only white space in this line so far
         self._levels: list[set[str] | None] = []  # the changed keys of an object; None: a list
         self._expected = _ITEM
         self._string = False
@@ -35,11 +35,11 @@ class JsonText:
         self._is_new = False
 
     def feed(self, raw: str, changed: str) -> str:
-        """The next piece as it may leave.
+        """Return the next piece with its JSON repaired.
 
         Args:
-            raw: The piece before anything in it was replaced.
-            changed: The same after that.
+            raw: The piece before replacements.
+            changed: The piece after replacements.
         """
         if not self._levels and "{" not in changed and "[" not in changed:
             if self._is_blank or "\n" in changed:
@@ -53,7 +53,7 @@ class JsonText:
         return "".join(parts)
 
     def _next(self, raw: str, text: str, at: int) -> tuple[int, str]:
-        """Where the token that begins here ends, and what it becomes."""
+        """Return where the token at a position ends, and its new text."""
         if not self._levels:
             return self._prose(text, at)
         if self._string:
@@ -70,7 +70,7 @@ class JsonText:
         return end, text[at:end]
 
     def _prose(self, text: str, at: int) -> tuple[int, str]:
-        """To where JSON may begin: at a brace, or at a bracket that begins a line."""
+        """Skip to a possible start of JSON: a brace, or a bracket at the beginning of a line."""
         found = _OPENING.search(text, at)
         end = found.start() if found else len(text)
         self._read_line(text[at:end])
@@ -90,7 +90,7 @@ class JsonText:
         self._expected = _KEY if mark == "{" else _ITEM
 
     def _token(self, text: str, at: int) -> int | None:
-        """Where a mark, number or literal ends; nothing where JSON has no such token here."""
+        """Return where a symbol, number or literal ends; `None` if JSON allows no such token here."""
         mark, expected = text[at], self._expected
         if mark == '"' and expected in (_KEY, _ITEM):
             self._string, self._is_new = True, False
@@ -105,7 +105,7 @@ class JsonText:
         elif mark == ":" and expected == _COLON:
             self._expected = _ITEM
         elif (scalar := _SCALAR.match(text, at)) and expected in (_ITEM, _COMMA):
-            self._expected = _COMMA  # where another piece may follow of the same number
+            self._expected = _COMMA  # the next piece may continue the same number
             return scalar.end()
         else:
             return None
@@ -127,7 +127,7 @@ class JsonText:
         return end, text[at:end]
 
     def _numbered(self) -> str:
-        """What the end of a string adds to it: a number to a changed key that its object has already."""
+        """Return the suffix of a finished string: a number if a changed key already exists in its object."""
         key, known = self._key, self._levels[-1]
         self._expected = _COMMA if key is None else _COLON
         if key is None or not self._is_new or known is None:
@@ -140,7 +140,7 @@ class JsonText:
 
 
 def still_json(raw: str, changed: str) -> str:
-    """A changed text whose JSON parses as that of the text before."""
+    """Return a changed text whose JSON still parses as the original's did."""
     if "{" not in raw and "[" not in raw:
         return changed
     return JsonText().feed(raw, changed)

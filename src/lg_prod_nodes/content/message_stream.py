@@ -1,6 +1,6 @@
-"""What a model says piece by piece: the chunks of its message, or the events of its protocol.
+"""Filters a model's streamed output: the chunks of a message, or the events of its protocol.
 
-Each text goes through the filters of the call as a stream of its own, told apart by where it stands in the message.
+Each text passes the filters of the call as a stream of its own, identified by its path in the message.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _DELTAS = frozenset(
         *("args", "arguments", "input", "partial_json"),
     }
 )
-"""Fields of a chunk that go on where the same field of the chunk before it ended."""
+"""Fields of a chunk that continue the same field of the previous chunk."""
 
 _SAYING = ("content", "tool_call_chunks", "additional_kwargs")
 _NOTHING: dict[str, Any] = {"content": "", "tool_call_chunks": [], "additional_kwargs": {}}
@@ -33,11 +33,11 @@ _NAMES = frozenset({"type", "id", "index", "name", "role"}) | SIGNATURES
 
 
 class MessageStream:
-    """The chunks of one message of a model.
+    """Filters the chunks of one model message.
 
     Args:
-        filters: What becomes of its texts.
-        held: Called where nothing of a chunk leaves yet.
+        filters: The filters that its texts pass.
+        held: Called when nothing of a chunk can be emitted yet.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class MessageStream:
         self._is_last = False
 
     def feed(self, chunk: ChatGenerationChunk) -> list[ChatGenerationChunk]:
-        """The chunks that may leave, given the next one; the rest leaves before the last one."""
+        """Add a chunk; return those that are ready to emit. Text still held back is emitted before the last chunk."""
         left = self._left(chunk)
         if not left:
             self._held()
@@ -78,7 +78,7 @@ class MessageStream:
         return [*waiting, *_in_two(chunk, changed if rest is None else _joined(changed, rest))]
 
     def flush(self) -> list[ChatGenerationChunk]:
-        """What is left after the last chunk; a message of which nothing may leave is an empty one."""
+        """Return the rest after the last chunk; an empty message if nothing was emitted at all."""
         waiting, content = self._texts.join("", is_last=True)
         rest = self._rest(content)
         if rest is None and not waiting and self._has_left is False:
@@ -94,7 +94,7 @@ class MessageStream:
         return waiting, [left for item in content for left in self._block(item)]
 
     def _block(self, item: Any) -> list[Any]:
-        """What may leave of a content block, after what may leave of those before it."""
+        """Return the output for a content block, preceded by text held back from earlier blocks."""
         is_block = isinstance(item, dict)
         path = (*_CONTENT, _place(item)) if is_block else _CONTENT
         of_text = (*path, "text")
@@ -135,7 +135,7 @@ class MessageStream:
         return piece
 
     def _compare(self, path: Path, text: str, piece: str) -> None:
-        """Remember a block in which something was replaced."""
+        """Record a block in which text was replaced."""
         unsaid = self._unsaid.pop(path, "") + text
         if unsaid.startswith(piece):
             self._unsaid[path] = unsaid[len(piece) :]
@@ -143,7 +143,7 @@ class MessageStream:
             self._altered.add(path[:2])
 
     def _items(self, path: Path, items: Sequence[Any]) -> list[Any]:
-        """The items of a list; those without an index do not go on from chunk to chunk, but the texts among them do."""
+        """Filter the items of a list; without an index, only plain texts continue from chunk to chunk."""
         return [self._item(path, item) for item in items]
 
     def _item(self, path: Path, item: Any) -> Any:
@@ -157,7 +157,7 @@ class MessageStream:
         return self._tree(path, item, whole=whole)
 
     def _signed(self, path: Path, item: dict[str, Any]) -> dict[str, Any]:
-        """The end of a thought; its signature is withdrawn if the thought was changed, since it would be refused."""
+        """End a thought; if it was changed, withdraw its signature, since the provider would reject it."""
         thought: dict[str, Any] = self._tree(path, item, whole=True)
         for at in self._streams.inside(path):
             _plant(thought, at[len(path) :], self._flushed(at), self._seen, path)
@@ -205,7 +205,7 @@ class MessageStream:
         return AIMessageChunk(content=said, tool_call_chunks=tools, additional_kwargs=kwargs)
 
     def _grown(self, path: Path, text: str, root: int) -> Any:
-        """The rest of a text at its place in a block."""
+        """Return the rest of a text at its path in a block."""
         if len(path) == root:
             return text
         block = dict(self._seen.get(path[:root], {}))
@@ -218,14 +218,14 @@ class MessageStream:
 
 
 def _joined(message: AIMessageChunk, rest: AIMessageChunk) -> AIMessageChunk:
-    """A message with the rest, without an empty block for an empty text before other blocks."""
+    """Append the rest to a message, without leaving an empty block for an empty text before other blocks."""
     if not message.content and isinstance(rest.content, list):
         message = copied(message, {"content": []})
     return message + rest
 
 
 def _in_two(chunk: ChatGenerationChunk, message: AIMessageChunk) -> list[ChatGenerationChunk]:
-    """The last chunk, after one with what was held back: LangChain's events drop tool calls on the last one."""
+    """Split the last chunk from the text held back: LangChain's events drop tool calls on the last one."""
     own: Any = chunk.message
     says = {name: getattr(message, name) for name in _SAYING}
     if all(says[name] == getattr(own, name) for name in _SAYING):
@@ -237,7 +237,7 @@ def _in_two(chunk: ChatGenerationChunk, message: AIMessageChunk) -> list[ChatGen
 
 
 def _is_text_alone(message: BaseMessage) -> bool:
-    has = vars(message)  # this happens at each token
+    has = vars(message)  # runs for every token
     return (
         isinstance(has["content"], str)
         and isinstance(message, AIMessageChunk)
@@ -276,14 +276,14 @@ _EVENT_TEXTS = {"text-delta": "text", "reasoning-delta": "reasoning", "tool-call
 
 
 class EventStream:
-    """The protocol events of a model that makes them itself."""
+    """Filters the protocol events of a model that emits them itself."""
 
     def __init__(self, filters: Sequence[TextFilter]) -> None:
         self._streams = Streams(filters)
         self._filters = filters
 
     def feed(self, event: Mapping[str, Any]) -> list[Any]:
-        """What may leave now, in place of an event."""
+        """Return the events that replace an event."""
         match event:
             case {"event": "content-block-delta", "index": index, "delta": dict(delta)}:
                 return [{**event, "delta": self._delta(index, delta)}]
@@ -297,13 +297,13 @@ class EventStream:
                 return [rewrite(dict(event), self._filtered)]
 
     def flush(self) -> list[Any]:
-        """Nothing: each block has ended."""
+        """Return nothing: every block has ended."""
         return []
 
     def _delta(self, index: Any, delta: Mapping[str, Any]) -> dict[str, Any]:
         if (name := _EVENT_TEXTS.get(delta.get("type", ""))) is not None:
             return {**delta, name: self._streams.feed((index, name), delta.get(name) or "")}
-        if isinstance(fields := delta.get("fields"), dict):  # grow until the block is whole
+        if isinstance(fields := delta.get("fields"), dict):  # they grow until the block is complete
             return {**delta, "fields": {**fields, **dict.fromkeys(_DELTAS & fields.keys(), "")}}
         return rewrite(dict(delta), self._filtered)
 

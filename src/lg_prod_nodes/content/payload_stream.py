@@ -1,4 +1,4 @@
-"""What a node writes to the custom stream: payloads that pass whole, and entities that are written in pieces."""
+"""Filters a node's custom stream, where an entity may be split across several payloads."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from lg_prod_nodes.content.walk import Keys, rewrite, texts_by_path, with_text_a
 from lg_prod_nodes.core.filters import TextFilter, through
 
 _PLACES = 64
-"""How many texts may go on at once."""
+"""Maximum number of texts that may continue at once."""
 
 
 class PayloadStream:
-    """What a node writes to the custom stream.
+    """Filters what a node writes to the custom stream.
 
-    A payload passes whole, and at once, unless the end of a text in it looks like the beginning of an entity: then it
-    waits for the next one that goes on with that text, or for the end of the node. An entity that is written in pieces
-    is replaced from the piece on that shows it.
+    A payload is written whole and at once, unless a text in it ends with the possible beginning of an entity. Then it
+    waits for the next payload that continues that text, or for the end of the node. An entity split across payloads is
+    replaced from the first piece that reveals it.
 
     Args:
-        write: Takes the payloads that leave.
-        filters: What becomes of their texts.
-        held: Called where a payload waits.
+        write: Writes a filtered payload.
+        filters: The filters that its texts pass.
+        held: Called when a payload has to wait.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class PayloadStream:
                 self._held()
 
     def flush(self) -> None:
-        """Write what waits: nothing follows."""
+        """Mark the end of the stream; write the waiting payloads."""
         with self._lock:
             self._release()
 
@@ -65,7 +65,7 @@ class PayloadStream:
         return through(self._filters, text)
 
     def _texts(self) -> dict[Keys, str]:
-        """The texts of what waits, by their place in a payload, each after what was written there before it."""
+        """Return the waiting texts by path, each joined to the earlier text at the same path."""
         joined: dict[Keys, str] = {}
         for payload in self._waiting:
             for path, text in texts_by_path(payload).items():
@@ -90,12 +90,12 @@ class PayloadStream:
             self._write(payload)
 
     def _goes_on(self, joined: Mapping[Keys, str]) -> bool:
-        """Whether a text among those that are written goes on from another payload."""
+        """Return whether any of these texts continues one from another payload."""
         return len(self._waiting) > 1 or not self._before.keys().isdisjoint(joined)
 
 
 def _said_once(payloads: Sequence[Any], path: Keys, text: str) -> list[Any]:
-    """The payloads with a text at a place of the first that has it, and none at that place of the others."""
+    """Put a text at a path of the first payload that has it, and an empty text there in the others."""
     said: list[Any] = []
     for payload in payloads:
         has = path in texts_by_path(payload)

@@ -1,4 +1,4 @@
-"""Values like others, but for some of their parts."""
+"""Copies of values with some parts replaced."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lg_prod_nodes.content.rules import field_names
 
 
 def renamed(value: Mapping[Any, Any], names: Mapping[Any, Any], changed: Mapping[Any, Any]) -> Any:
-    """A mapping with other keys, of which no two become one."""
+    """Return a mapping with renamed keys; no two keys become equal."""
     items: dict[Any, Any] = {}
     for key, old in value.items():
         name = wanted = names.get(key, key)
@@ -31,7 +31,7 @@ def renamed(value: Mapping[Any, Any], names: Mapping[Any, Any], changed: Mapping
 
 
 def updated(value: Mapping[Any, Any], changed: dict[Any, Any]) -> Any:
-    """A mapping with other values."""
+    """Return a mapping with updated values."""
     try:
         new = copy(value)
         new.update(changed)  # type: ignore[attr-defined]
@@ -41,21 +41,21 @@ def updated(value: Mapping[Any, Any], changed: dict[Any, Any]) -> Any:
 
 
 def replaced(value: Any, changed: dict[str, Any]) -> Any:
-    """An object with other fields; the same where none changed."""
+    """Return an object with updated fields; the same object if none changed."""
     if not changed:
         return value
     if isinstance(value, tuple):
         return value._replace(**changed)  # type: ignore[attr-defined]
     if isinstance(value, BaseModel):
         return value.model_copy(update=changed)
-    new = copy(value)  # and not `replace`, which would run `__init__` again
+    new = copy(value)  # `replace` would run `__init__` again
     for name, field in changed.items():
         object.__setattr__(new, name, field)
     return new
 
 
 def with_items(value: Any, items: list[Any]) -> Any:
-    """A collection of the same type with other items."""
+    """Return a collection of the same type with other items."""
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return type(value)(*items)
     if isinstance(value, deque):
@@ -64,14 +64,14 @@ def with_items(value: Any, items: list[Any]) -> Any:
 
 
 def hollow(value: Any) -> Any:
-    """A copy that `fill` completes, of a value that holds itself; `None` for an immutable collection."""
+    """Return a copy of a self-referencing value, for `fill` to complete; `None` for an immutable collection."""
     if isinstance(value, (dict, list, set, deque)) or field_names(value):
         return copy(value)
     return None
 
 
 def fill(copied: Any, new: Any) -> Any:
-    """The copy, with the parts of a new value."""
+    """Fill a copy with the parts of a new value."""
     if isinstance(copied, (dict, set)):
         copied.clear()
         copied.update(new)

@@ -1,4 +1,4 @@
-"""Rule sets of the walk in `walk.py`: what each use of it skips, changes and shows."""
+"""Rule sets for the walk in `walk.py`: what each use of it skips, changes and shows."""
 
 from __future__ import annotations
 
@@ -24,28 +24,27 @@ _SECRET_NAME = re.compile(
 
 @lru_cache(maxsize=4096)
 def names_a_secret(key: Any) -> bool:
-    """Whether a key says that the value under it is a secret."""
+    """Return whether a key indicates that its value is a secret."""
     return isinstance(key, str) and len(key) <= 80 and _SECRET_NAME.search(key) is not None
 
 
 @dataclass(frozen=True)
 class Rules:
-    """How a walk treats what it meets.
+    """How a walk treats values.
 
     Attributes:
-        keys: How many of the keys above a text are passed with it.
-        has_paths: Whether places in sequences count as keys, and keys are not searched: for a walk that needs to know
-            where each text stands.
-        has_names: Whether keys that only name things in messages (`id`, `type`) are skipped.
+        keys: How many of the enclosing keys are passed with a text.
+        has_paths: Whether indices count as keys and keys are not searched: for a walk that needs the path of each text.
+        has_names: Whether keys of messages that hold only identifiers (`id`, `type`) are skipped.
         has_numbers: Whether integers of seven or more digits are searched.
-        has_floats: Whether other numbers of that size are.
-        trusts_ids: Whether a number under a key such as `id` or `timestamp` is not searched.
+        has_floats: Whether floats of that size are searched.
+        trusts_ids: Whether numbers under keys such as `id` or `timestamp` are skipped.
         reads_binary: Whether bytes that are not UTF-8 are searched.
-        hidden: What replaces any value under a key that names a secret; `None` searches it like the rest.
-        unreadable: What replaces a text whose search fails; `None` raises.
-        show: Gives the mapping, list or text that is walked in place of an object; `None` keeps each object's type, and
-            leaves alone what it does not know.
-        depth: The level of nesting from which on a value is walked as the text that shows it.
+        hidden: Replaces any value under a key that indicates a secret; with `None`, such values are searched normally.
+        unreadable: Replaces a text whose search fails; with `None`, the error is raised.
+        show: Returns the mapping, list or text to walk instead of an object. With `None`, objects keep their type, and
+            unknown objects are left unchanged.
+        depth: The nesting level from which on values are walked in their text form.
     """
 
     keys: int = 3
@@ -62,7 +61,7 @@ class Rules:
 
 
 def plainly(value: Any) -> Any:
-    """An object as a mapping, a list or a text; a field that its `repr` leaves out stays out."""
+    """Convert an object to a mapping, list or text; fields excluded from its `repr` are left out."""
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, (list, tuple, set, frozenset, deque)):
@@ -76,7 +75,7 @@ def plainly(value: Any) -> Any:
 
 
 def shown(value: Any) -> str:
-    """The text that shows an object."""
+    """Return the text form of an object."""
     try:
         return value if isinstance(value, str) else repr(value)
     except Exception:
@@ -84,7 +83,7 @@ def shown(value: Any) -> str:
 
 
 def field_names(value: Any) -> tuple[str, ...]:
-    """The names of the fields of a pydantic model or dataclass; none for anything else."""
+    """Return the field names of a pydantic model or dataclass; empty for anything else."""
     if isinstance(value, BaseModel):
         return (*type(value).model_fields, *(value.model_extra or ()))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -93,13 +92,13 @@ def field_names(value: Any) -> tuple[str, ...]:
 
 
 VALUES = Rules()
-"""State, messages, arguments and results: the same value, with its texts changed."""
+"""State, messages, arguments and results: the value keeps its shape, its texts change."""
 
 PAYLOADS = Rules(keys=1_000_000, has_paths=True, has_names=False, has_numbers=False)
-"""What is written to a stream piece by piece: each text with its path."""
+"""Streamed payloads: each text with its path."""
 
 ERRORS = Rules(reads_binary=True, unreadable=UNREADABLE)
-"""The parts of an exception, which is on its way and must get there."""
+"""The parts of an exception, which must propagate in any case."""
 
 LOGS = Rules(
     has_names=False,
@@ -110,4 +109,4 @@ LOGS = Rules(
     show=plainly,
     depth=9,
 )
-"""The values of a log line: plain ones, whatever is logged."""
+"""The values of a log entry: always converted to plain values."""

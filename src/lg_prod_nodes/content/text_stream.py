@@ -1,4 +1,4 @@
-"""Texts that leave piece by piece through filters: one by itself, many by their place, and the chunks of one."""
+"""Streams of filtered text: a single text, many texts by path, and the chunks of one text."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ M = TypeVar("M", bound=BaseModel)
 Path = tuple[Hashable, ...]
 
 _LONG = 80
-"""How many characters of a chunk are settled before it leaves in two."""
+"""How many characters of a chunk must be final before it is split."""
 
 
 class _Cascade:
-    """A text that leaves through several filters."""
+    """A text stream through several filters."""
 
     def __init__(self, streams: Sequence[TextStream]) -> None:
         self._streams = streams
@@ -42,48 +42,48 @@ class _Cascade:
 
 
 def stream_through(filters: Sequence[TextFilter]) -> TextStream:
-    """A text that leaves piece by piece through filters, the last one first."""
+    """Create a text stream through filters, the last one first."""
     streams = [filter.stream() for filter in reversed(filters)]
     return streams[0] if len(streams) == 1 else _Cascade(streams)
 
 
 class Streams:
-    """Texts that leave piece by piece, each by itself, through the same filters."""
+    """Independent text streams through the same filters, by path."""
 
     def __init__(self, filters: Sequence[TextFilter]) -> None:
         self._filters = filters
         self._open: dict[Path, TextStream] = {}
 
     def feed(self, path: Path, piece: str) -> str:
-        """Give the next piece of a text; get what may leave."""
+        """Add a piece to a text; return the text that is ready to emit."""
         if path not in self._open:
             self._open[path] = stream_through(self._filters)
         return self._open[path].feed(piece)
 
     def held(self, path: Path) -> int:
-        """How many characters of a text are held back."""
+        """Return how many characters of a text are held back."""
         return self._open[path].held if path in self._open else 0
 
     def inside(self, path: Path) -> list[Path]:
-        """The places of texts inside of another place."""
+        """Return the paths of open texts below another path."""
         return [at for at in self._open if at[: len(path)] == path]
 
     def go_on(self, path: Path, stream: TextStream) -> None:
-        """Let a text go on with another stream."""
+        """Continue a text with another stream."""
         self._open[path] = stream
 
     def flush(self, path: Path) -> str:
-        """End a text; get the rest of it."""
+        """End a text; return the rest of it."""
         return self._open.pop(path).flush() if path in self._open else ""
 
     def flush_all(self) -> dict[Path, str]:
-        """End all texts; get what is left of each."""
+        """End all texts; return the rest of each."""
         rest = {path: self.flush(path) for path in list(self._open)}
         return {path: piece for path, piece in rest.items() if piece}
 
 
 class TextChunks:
-    """The chunks of a message's text: where nothing is replaced they leave as the model cut them, a little later."""
+    """The chunks of a message's text; without replacements, they keep the model's boundaries."""
 
     def __init__(self, filters: Sequence[TextFilter]) -> None:
         self._stream = stream_through(filters)
@@ -91,7 +91,7 @@ class TextChunks:
         self._said, self._settled = "", 0
 
     def feed(self, chunk: ChatGenerationChunk) -> list[ChatGenerationChunk]:
-        """The chunks that may leave, given the next one, which is a text and nothing else."""
+        """Add a chunk that contains only text; return the chunks that are ready to emit."""
         said: Any = chunk.message.content
         piece = self._stream.feed(said)
         if piece == said and not self._said:
@@ -107,7 +107,7 @@ class TextChunks:
         return []
 
     def join(self, content: str, *, is_last: bool) -> tuple[list[ChatGenerationChunk], str]:
-        """The chunks that may leave before one that is more than a text, and what that may say."""
+        """Add the text of a mixed chunk; return the chunks to emit before it, and its own filtered text."""
         piece = self._said[: self._settled] + self._stream.feed(content)
         if is_last:
             piece += self._stream.flush()
@@ -126,7 +126,7 @@ class TextChunks:
         return self._said[max(0, len(self._said) - self._stream.held) :]
 
     def _keep(self, unsettled: str) -> None:
-        """Go on with a text that is held back, in one chunk."""
+        """Continue with the held-back text as a single chunk."""
         chunk = self._waiting[-1] if self._waiting else _BARE
         self._waiting.clear()
         self._said, self._settled = unsettled, 0
@@ -134,7 +134,7 @@ class TextChunks:
             self._waiting.append(with_text(chunk, unsettled))
 
     def _as_cut(self, length: int) -> list[ChatGenerationChunk]:
-        """The chunks that end within a length of what waits; of a long one, the part that does."""
+        """Return the waiting chunks that end within `length`; a long chunk is split."""
         settled, waiting, at = self._settled + length, self._waiting, 0
         left: list[ChatGenerationChunk] = []
         while waiting and (end := at + len(waiting[0].message.content)) <= settled:
@@ -153,7 +153,7 @@ _BARE = ChatGenerationChunk(message=AIMessageChunk(content=""))
 
 
 def with_message(chunk: ChatGenerationChunk, message: BaseMessage) -> ChatGenerationChunk:
-    """The chunk with another message."""
+    """Return a chunk with another message."""
     if message is chunk.message:
         return chunk
     text = message.content if isinstance(message.content, str) else message.text
@@ -161,12 +161,12 @@ def with_message(chunk: ChatGenerationChunk, message: BaseMessage) -> ChatGenera
 
 
 def with_text(chunk: ChatGenerationChunk, text: str) -> ChatGenerationChunk:
-    """The chunk with another text."""
+    """Return a chunk with another text."""
     return with_message(chunk, copied(chunk.message, {"content": text}))
 
 
 def copied(model: M, update: dict[str, Any]) -> M:
-    """What `model_copy` gives, in a fifth of its time, since this happens at each token."""
+    """Like `model_copy`, in a fifth of the time: it runs for every token."""
     new = object.__new__(type(model))
     object.__setattr__(new, "__dict__", {**vars(model), **update})
     object.__setattr__(new, "__pydantic_fields_set__", model.model_fields_set | update.keys())

@@ -1,6 +1,6 @@
-"""The one walk over everything that carries content: messages, content blocks, tool calls, state, `Command`, `Send`.
+"""The single walk over all content: messages, content blocks, tool calls, state, `Command`, `Send`.
 
-What it is given is never mutated, but for exceptions, which are on their way already.
+Input is never mutated, except for exceptions, which are already propagating.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _NUMBER = re.compile(r"[\d\s().+/-]{7,40}")
 _KEY_CHARACTERS = 80
 
 QUICK = 0.01
-"""Seconds that a walk may hold up an event loop before a thread does it."""
+"""Seconds that a walk may block an event loop before it moves to a thread."""
 
 
 def rewrite(
@@ -47,37 +47,37 @@ def rewrite(
     clean: Mapping[int, Any] | None = None,
     seconds: float | None = None,
 ) -> T:
-    """Apply `change` to every text inside of a value, keys of mappings and numbers of seven digits or more included.
+    """Apply `change` to every text in a value, including keys of mappings and numbers of seven or more digits.
 
-    A number, and a text that is one, is given together with the keys that it stands under, as in `"phone: 2125550142"`,
-    since they say what it is; a text under a key that names a secret as `"password": "..."`. What is JSON stays JSON.
+    Keys tell what a value is. So a number, or a text that consists of one, is passed with its keys, as in `"phone:
+    2125550142"`, and a text under a key that indicates a secret as `"password": "..."`. JSON stays valid.
 
     Args:
         value: A message, a state (mapping, pydantic model, dataclass), an update, a `Command`, `Send` or `Interrupt`,
-            or any nesting of lists, tuples, sets and mappings of these.
-        change: Gets a text, gives back the text to have in its place.
-        clean: Messages to leave out, by identity, with their content.
-        seconds: How long the walk may take, without limit by default.
+            or any nesting of these in lists, tuples, sets and mappings.
+        change: Returns the replacement for a text.
+        clean: Messages to skip, by identity, with their content.
+        seconds: Time limit of the walk; by default, none.
 
     Returns:
-        The same object when no text changed, else a copy with the changed texts.
+        The same object if no text changed, otherwise a copy with the changed texts.
 
     Raises:
-        TakesLong: It would take longer.
-        DetectionFailed: The value is nested too deeply to be searched.
+        TakesLong: The walk would exceed `seconds`.
+        DetectionFailed: The value is nested too deeply to search.
     """
     return _rewritten(value, Walker(VALUES, _in_context(change), clean, seconds))  # type: ignore[no-any-return]
 
 
 def texts(value: object, *, seconds: float | None = None) -> list[str]:
-    """Every text inside of a value, in the order of the walk.
+    """Return every text in a value, in the order of the walk.
 
     Args:
-        value: What `rewrite` takes.
-        seconds: How long the walk may take, without limit by default.
+        value: Anything that `rewrite` accepts.
+        seconds: Time limit of the walk; by default, none.
 
     Raises:
-        TakesLong: It would take longer.
+        TakesLong: The walk would exceed `seconds`.
     """
     found: list[str] = []
 
@@ -90,19 +90,19 @@ def texts(value: object, *, seconds: float | None = None) -> list[str]:
 
 
 def texts_by_path(value: object) -> dict[Keys, str]:
-    """Every text inside of a value but the keys of mappings, by the keys, indices and fields that lead to it."""
+    """Return every text in a value except keys of mappings, by its path of keys, indices and fields."""
     found: dict[Keys, str] = {}
     Walker(PAYLOADS, lambda text, path: found.setdefault(path, text)).value(value)
     return found
 
 
 def with_text_at(value: T, path: Keys, text: str) -> T:
-    """A value with another text at a path that it has."""
+    """Return a value with the text at an existing path replaced."""
     return _rewritten(value, Walker(PAYLOADS, lambda old, at: text if at == path else old))  # type: ignore[no-any-return]
 
 
 def if_quick(change: Rewrite, is_quick: Callable[[str], bool]) -> Rewrite:
-    """The change, which raises `TakesLong` for a text whose search takes long."""
+    """Return a version of `change` that raises `TakesLong` for texts that are slow to search."""
 
     def changed(text: str) -> str:
         if not is_quick(text):
@@ -113,13 +113,13 @@ def if_quick(change: Rewrite, is_quick: Callable[[str], bool]) -> Rewrite:
 
 
 def walked(value: Any, change: Rewrite, rules: Rules) -> Any:
-    """What a value becomes under a rule set."""
+    """Return a value rewritten under a rule set."""
     return Walker(rules, _in_context(change)).value(value)
 
 
 @contextmanager
 def cleaned_errors(change: Rewrite) -> Generator[None]:
-    """Clean what is raised inside of the block, in place: an exception is on its way already."""
+    """Clean exceptions raised inside the block, in place: they are already propagating."""
     try:
         yield
     except Exception as error:
@@ -130,7 +130,7 @@ def cleaned_errors(change: Rewrite) -> Generator[None]:
 
 
 def _in_context(change: Rewrite) -> Visit:
-    """What a text becomes, given that the keys that it stands under may say what it is."""
+    """Return a visitor that passes the keys of a text along if they may tell what it is."""
 
     def visit(text: str, keys: Keys) -> str:
         if not keys:
@@ -152,7 +152,7 @@ def _after(change: Rewrite, before: str, text: str) -> str:
 
 
 def _as_secret(change: Rewrite, key: str, text: str) -> str:
-    """What becomes of a text in JSON, where it would stand under its key."""
+    """Rewrite a text in JSON form, under its key."""
     changed = _after(change, f"{dumps(key)}: ", dumps(text, ensure_ascii=False))
     try:
         value = loads(changed)

@@ -1,7 +1,6 @@
-"""Walks over a value by a rule set of `rules.py`.
+"""Walks a value under a rule set of `rules.py`.
 
-It gives back the very same object where nothing changed, and a new one of the same shape, id and type where something
-did.
+It returns the very same object if nothing changed, otherwise a new one of the same shape, id and type.
 """
 
 from __future__ import annotations
@@ -37,17 +36,17 @@ from lg_prod_nodes.content.wire import (
 
 Keys = tuple[Any, ...]
 Visit = Callable[[str, Keys], str]
-"""Gets a text and the keys that it stands under, gives back the text to have in its place."""
+"""Returns the replacement for a text, given the keys it is under."""
 
 _PLAIN_KEY = re.compile(r"[A-Za-z_]{1,40}").fullmatch
 _IDENTIFIES = re.compile(
     r"(?:^|[_\W])(?:id|ids|pk|seq|ts|time|timestamp|epoch|offset|size|version|hash|seed)$|[a-z]Ids?$"
 )
-"""Keys of numbers that are what they are called, and not a card by chance."""
+"""Keys whose numbers are identifiers or measurements, and not a card number by chance."""
 _LEAST_NUMBER = 10**6
-"""A number with fewer digits says nothing by itself."""
+"""A number with fewer digits identifies nothing."""
 _EACH = 1e-6
-"""About how many seconds an item takes in which there is no text."""
+"""Approximate time in seconds for an item that contains no text."""
 _CHANGEABLE = (
     "name",
     "additional_kwargs",
@@ -56,15 +55,15 @@ _CHANGEABLE = (
     "invalid_tool_calls",
     "model_extra",
 )
-"""What of a message whose text is clean may have been changed in its place since."""
+"""Fields that may have been changed in place in a message whose text is clean."""
 
 
 class TakesLong(Exception):
-    """A walk would take longer than it may."""
+    """Raised if a walk would exceed its time limit."""
 
 
 class Walker:
-    """One walk; `wire` says that it is inside of a message, where some keys only name things."""
+    """A single walk; `wire` means inside a message, where some keys hold only identifiers."""
 
     __slots__ = (
         "_clean",
@@ -93,10 +92,10 @@ class Walker:
         self._errors: dict[int, BaseException] = {}
         self._seen: dict[tuple[int, Keys, bool], tuple[Any, Any]] = {}
         self._once_seen: set[int] = set()
-        self._open: dict[int, Any] = {}  # by identity, with the copy of what holds itself
+        self._open: dict[int, Any] = {}  # by identity, with the copy of a self-referencing value
 
     def value(self, value: Any, keys: Keys = (), wire: bool = False) -> Any:
-        """What a value becomes that stands under these keys."""
+        """Return the new form of a value under the given keys."""
         kind = type(value)
         if kind is str:
             return self._text(value, keys)
@@ -107,11 +106,11 @@ class Walker:
         return self._once(value, keys, wire)
 
     def error(self, error: BaseException) -> BaseException:
-        """An exception, changed in place."""
+        """Return an exception, changed in place."""
         return rewritten(error, self.value, self._errors)
 
     def _once(self, value: Any, keys: Keys, wire: bool) -> Any:
-        """A value that may stand in several places, or hold itself."""
+        """Walk a value that may occur in several places, or contain itself."""
         known = id(value)
         place = (known, keys, wire)
         if place in self._seen:
@@ -126,12 +125,12 @@ class Walker:
             new = fill(copied, new)
         if new is not value or known in self._once_seen:
             self._seen[place] = (value, new)
-        else:  # most values stand in one place: an entry for each would keep the garbage collector busy
+        else:  # most values occur once: an entry for each would keep the garbage collector busy
             self._once_seen.add(known)
         return new
 
     def _copy(self, value: Any, keys: Keys) -> Any:
-        """What stands for a value inside of itself; `None` for a tuple, which holds itself through another."""
+        """Return the stand-in for a value inside itself; `None` for a tuple, which only nests through another."""
         if self._rules.show is not None:
             return self._text(shown(value), keys)
         if self._open[id(value)] is None:
@@ -189,7 +188,7 @@ class Walker:
         return still_json(text, changed)
 
     def _bytes(self, data: Any, keys: Keys) -> Any:
-        """Bytes that are a text; others stay, since what looks like a finding in them is one by chance."""
+        """Rewrite bytes that are text; in other bytes, any match would be accidental."""
         errors = "surrogateescape" if self._rules.reads_binary else "strict"
         try:
             text = data.decode(errors=errors)
@@ -283,16 +282,16 @@ class Walker:
         return replaced(message, changed)
 
     def _is_clean(self, message: BaseMessage) -> bool:
-        """Whether a message was seen before, and has nothing since that could be changed in its place."""
+        """Return whether a message was cleaned before, and has no field that may have been mutated since."""
         known = self._clean.get(id(message))
         if known is None or known is not message.content:
             return False
         return not any(getattr(message, name, None) for name in _CHANGEABLE)
 
     def _blocks(self, blocks: list[Any]) -> list[Any]:
-        """Content blocks; what is found only across neighbouring texts lands in the first of them.
+        """Rewrite content blocks; a match across adjacent texts goes to the first of them.
 
-        A thought that its provider signed is refused when it comes back changed, so it is left out.
+        A thought signed by its provider is dropped if it changed, since the provider would reject it.
         """
         cleaned = [self.value(block, (), True) for block in blocks]
         for run in neighbours(blocks):
@@ -322,7 +321,7 @@ class Walker:
         return self._object(command, ("update", "resume"), keys)
 
     def _part(self, value: Any, name: str, keys: Keys) -> Any:
-        """A value of LangGraph's own, of which one part is content."""
+        """Rewrite the one field of a LangGraph type that holds content."""
         old = getattr(value, name)
         new = self.value(old, self._under(keys, name) if self._rules.has_paths else keys)
         return value if new is old else replaced(value, {name: new})

@@ -1,4 +1,4 @@
-"""What the keys of messages, content blocks and tool calls mean, as LangChain and providers write them."""
+"""The keys of messages, content blocks and tool calls in the formats of LangChain and providers."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 NAMING_KEYS = frozenset(
     {"type", "id", "role", "index", "tool_call_id", "mime_type", "source_type", "finish_reason"}
 )
-"""Keys of messages and blocks whose values name things rather than say something."""
+"""Keys of messages and blocks whose values are identifiers, not content."""
 _NAMING_KEYS_OF_CALLS = NAMING_KEYS | {"name"}
 
 ARGUMENTS = frozenset({"args", "arguments", "input"})
-"""Keys of tool calls whose values are the user's data, in which no key has a meaning of its own."""
+"""Keys of tool calls whose values are user data, in which no key has a special meaning."""
 
 MESSAGE_FIELDS = (
     "content",
@@ -30,7 +30,7 @@ MESSAGE_FIELDS = (
 CALLS = frozenset({"tool_calls", "invalid_tool_calls", "tool_call_chunks"})
 
 WITHDRAWN = "[WITHDRAWN]"
-"""Stands for the signature of a thought that was changed after part of it had been streamed."""
+"""Replaces the signature of a thought that was changed after part of it had been streamed."""
 
 _ROLES = frozenset({"user", "human", "assistant", "ai", "system", "developer", "tool", "function"})
 _THOUGHTS = frozenset({"thinking", "reasoning", "reasoning_content"})
@@ -43,22 +43,22 @@ _BINARY_BLOCKS = frozenset(
 _DATA_URL = re.compile(r"data:[\w/.+;=-]*;base64,")
 _ONE_ALPHABET = str.maketrans("-_", "+/", "\r\n")
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{40,}={0,2}")
-"""Shorter ones may be a value that is written in these letters, such as an account number."""
+"""Shorter ones may be a value written in the same alphabet, such as an account number."""
 _NUMBER = re.compile(r"(?<![A-Za-z0-9])\d{7,}(?![A-Za-z0-9])")
 
 
 def is_call(value: Mapping[Any, Any]) -> bool:
-    """Whether a mapping is the call of a tool."""
+    """Return whether a mapping is a tool call."""
     return value.get("type") in ("function", "tool_call")
 
 
 def is_message(value: Mapping[Any, Any]) -> bool:
-    """Whether a mapping is a message."""
+    """Return whether a mapping is a message."""
     return "content" in value and value.get("role") in _ROLES
 
 
 def skipped_keys(value: Mapping[Any, Any]) -> frozenset[str]:
-    """The keys of a message, block or call whose values are not searched."""
+    """Return the keys of a message, block or call whose values are not searched."""
     skipped = NAMING_KEYS if ARGUMENTS.isdisjoint(value) else _NAMING_KEYS_OF_CALLS
     is_binary = value.get("type") in _BINARY_BLOCKS
     encoded = SIGNATURES | _BINARY_KEYS if is_binary else SIGNATURES
@@ -68,7 +68,7 @@ def skipped_keys(value: Mapping[Any, Any]) -> frozenset[str]:
 
 
 def is_encoded(text: str) -> bool:
-    """Whether a text is a data URL of encoded bytes, and not words that claim to be."""
+    """Return whether a text is a data URL with encoded bytes, and not just prefixed like one."""
     if not text.startswith("data:"):
         return False
     claim = _DATA_URL.match(text)
@@ -88,22 +88,22 @@ def _is_base64(text: Any) -> bool:
 
 
 def is_thought(block: Any) -> bool:
-    """Whether a content block is what a model thought."""
+    """Return whether a content block is a model's thought."""
     return isinstance(block, Mapping) and block.get("type") in _THOUGHTS
 
 
 def is_signed_thought(block: Any) -> bool:
-    """Whether its provider signed a thought, so that it goes back as it came or not at all."""
+    """Return whether a thought is signed by its provider, so that it must be sent back unchanged or not at all."""
     return is_thought(block) and any(_signatures(block))
 
 
 def is_withdrawn(block: Any) -> bool:
-    """Whether a thought was changed in a stream before its signature came."""
+    """Return whether a thought was changed in a stream before its signature arrived."""
     return is_thought(block) and WITHDRAWN in _signatures(block)
 
 
 def withdrawn(block: Mapping[str, Any], instead: str = WITHDRAWN) -> dict[str, Any]:
-    """A thought without its signature."""
+    """Return a thought without its signature."""
     kept: dict[str, Any] = {}
     for name, value in block.items():
         inner = withdrawn(value, instead) if isinstance(value, Mapping) else value
@@ -120,18 +120,18 @@ def _signatures(block: Mapping[str, Any]) -> Iterator[Any]:
 
 
 def said(block: Any) -> str:
-    """The text of a content block."""
+    """Return the text of a content block."""
     text = block if isinstance(block, str) else block.get("text") if isinstance(block, dict) else ""
     return text if isinstance(text, str) else ""
 
 
 def saying(block: Any, text: str) -> Any:
-    """A content block with another text."""
+    """Return a content block with another text."""
     return text if isinstance(block, str) else {**block, "text": text}
 
 
 def neighbours(blocks: Sequence[Any]) -> Iterator[list[int]]:
-    """The places of texts that stand directly after each other."""
+    """Yield the positions of texts that directly follow each other."""
     run: list[int] = []
     for at in range(len(blocks) + 1):
         if at < len(blocks) and said(blocks[at]):
