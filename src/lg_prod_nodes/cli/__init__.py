@@ -1,6 +1,6 @@
-"""The command `lg-prod-nodes`: what an operator asks, from a shell.
+"""The `lg-prod-nodes` command line tool.
 
-A subcommand is one module with one function that adds its parser and says what runs.
+Each subcommand is a module with one function that adds its parser and sets the function to run.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a subcommand, and say in one line what goes wrong."""
+    """Run a subcommand; report errors in one line."""
     parser = argparse.ArgumentParser(prog="lg-prod-nodes", description="Asks a database of yours.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for add in (add_setup, add_check, add_usage, add_failures):

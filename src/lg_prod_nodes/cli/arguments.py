@@ -1,4 +1,4 @@
-"""What several subcommands are given: a database, and a name in a module."""
+"""Arguments shared by several subcommands: a database, and a `MODULE:NAME` reference."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lg_prod_nodes.core.secret import Secret
 from lg_prod_nodes.service.settings import Settings
 
 TIMEOUT = 60.0
-"""Seconds to wait at most for the database."""
+"""Maximum seconds to wait for the database."""
 
 
 def add_dsn(parser: argparse.ArgumentParser) -> None:
@@ -21,10 +21,10 @@ def add_dsn(parser: argparse.ArgumentParser) -> None:
 
 
 def dsn_of(given: argparse.Namespace) -> Secret:
-    """The database that was named.
+    """Return the database given by option or environment.
 
     Raises:
-        ConfigurationError: None was.
+        ConfigurationError: No database was given.
     """
     dsn: Secret | None = given.dsn or Settings().database_url
     if not dsn:
@@ -33,7 +33,7 @@ def dsn_of(given: argparse.Namespace) -> Secret:
 
 
 def named(place: str) -> Any:
-    """What is at MODULE:NAME, where the module may be in the current folder. Raises whatever the import does."""
+    """Import MODULE:NAME, also from the current folder. Raises whatever the import raises."""
     module, _, name = place.partition(":")
     sys.path.insert(0, "")
     try:

@@ -1,4 +1,4 @@
-"""`lg-prod-nodes check`: whether settings, `langgraph.json` and all that they name would work."""
+"""`lg-prod-nodes check`: validate settings, `langgraph.json` and everything they name."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _COLORS = {"ok": "green", "warning": "yellow", "failed": "red"}
 
 
 def add_check(commands: object) -> None:
-    """Add the subcommand to those of a parser."""
+    """Add the `check` subcommand to a parser."""
     parser: argparse.ArgumentParser = commands.add_parser(  # type: ignore[attr-defined]
         "check", help="whether settings, langgraph.json and every connection work"
     )
@@ -49,7 +49,7 @@ def add_check(commands: object) -> None:
 
 
 def show_check(given: argparse.Namespace) -> int:
-    """`check`; gives the exit code."""
+    """Run `check`; return the exit code."""
     findings = find_all(given)
     if given.json:
         sys.stdout.write(json.dumps([asdict(finding) for finding in findings], indent=2) + "\n")
@@ -59,7 +59,7 @@ def show_check(given: argparse.Namespace) -> int:
 
 
 def find_all(given: argparse.Namespace) -> list[CheckFinding]:
-    """All findings."""
+    """Return the findings of all checks."""
     findings: list[CheckFinding] = []
     config = _server_config(given.langgraph_json)
     if isinstance(config, CheckFinding):
@@ -84,7 +84,7 @@ def _settings_checks(
         settings = within(4 * given.timeout, kind)
     except ConfigurationError as error:
         return [*unknown, CheckFinding("settings", "failed", str(error), "correct them")], {}
-    except Exception as error:  # a secret manager's own, whose text may hold anything
+    except Exception as error:  # raised by a secret manager; its message may contain anything
         found = f"a source failed with {type(error).__name__}"
         return [
             *unknown,
@@ -104,7 +104,7 @@ def _settings_type(place: str | None) -> type[Settings]:
         return Settings
     try:
         found = named(place)
-    except Exception as error:  # whose text may hold anything
+    except Exception as error:  # its message may contain anything
         raise ConfigurationError(
             f"the settings at {place!r} cannot be imported: {type(error).__name__}"
         ) from None
@@ -123,7 +123,7 @@ def _server_config(path: Path | None) -> ServerConfig | CheckFinding | None:
 
 @contextmanager
 def _environment(env_file: Path | None, config: ServerConfig | None) -> Generator[None]:
-    """The environment as the service will have it."""
+    """Provide the environment that the service will have."""
     if env_file is not None and not env_file.is_file():
         raise ConfigurationError(f"there is no file {env_file}; correct --env-file")
     before = dict(os.environ)

@@ -1,4 +1,4 @@
-"""What a check finds, and checks that run side by side without holding each other up."""
+"""Runs checks concurrently, so that none delays another, and collects their findings."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Status = Literal["ok", "warning", "failed"]
 
 @dataclass(frozen=True)
 class CheckFinding:
-    """What was found of one thing. No secret is in it.
+    """The result of checking one thing. Contains no secrets.
 
     Attributes:
-        subject: What was looked at.
+        subject: What was checked.
         status: Whether it works.
         found: What was found.
-        advice: What to do, where it does not work.
+        advice: What to do if it does not work.
     """
 
     subject: str
@@ -37,16 +37,16 @@ Check = Callable[[], Iterable[CheckFinding]]
 
 
 def within(seconds: float, step: Callable[[], T]) -> T:
-    """What a step gives.
+    """Return the result of a step.
 
     Raises:
-        TimeoutError: It takes longer than so many seconds; it goes on until the process ends.
+        TimeoutError: The step takes longer than `seconds`. It keeps running until the process ends.
     """
     return _begun(step).result(seconds)
 
 
 def run_all(checks: Mapping[str, Check], seconds: float) -> list[CheckFinding]:
-    """The findings of checks, in their order; one that takes longer than so many seconds has failed."""
+    """Return the findings of all checks, in order; a check that takes longer than `seconds` has failed."""
     begun = {
         subject: _begun(partial(_findings, subject, check)) for subject, check in checks.items()
     }
@@ -64,7 +64,7 @@ def run_all(checks: Mapping[str, Check], seconds: float) -> list[CheckFinding]:
 
 
 def _begun(step: Callable[[], T]) -> Future[T]:
-    """What a step will give, in a thread that holds nobody up."""
+    """Start a step in a daemon thread; return its future."""
     future: Future[T] = Future()
 
     def run() -> None:
@@ -81,9 +81,9 @@ def _findings(subject: str, check: Check) -> list[CheckFinding]:
     findings: list[CheckFinding] = []
     try:
         findings.extend(check())
-    except ProductionError as error:  # whose text is ours
+    except ProductionError as error:  # its message is ours
         findings.append(CheckFinding(subject, "failed", str(error)))
-    except BaseException as error:  # of whatever a check meets, its text may quote a secret
+    except BaseException as error:  # any other message may quote a secret
         kind = type(error).__name__
         findings.append(CheckFinding(subject, "failed", f"the check itself failed with {kind}"))
     return findings

@@ -1,4 +1,4 @@
-"""`lg-prod-nodes failures`: which runs failed, what is known of one, and try it again."""
+"""`lg-prod-nodes failures`: list failed runs, show one, retry it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _COLUMNS = ("id", "graph", "node", "type", "error_class", "count", "last")
 
 
 def add_failures(commands: Any) -> None:
-    """Add the subcommand to those of a parser."""
+    """Add the `failures` subcommand to a parser."""
     parser = commands.add_parser("failures", help="runs that failed: list, show, retry")
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     listing = _action(actions, "list", "which runs failed, the latest first", show_list)
@@ -44,7 +44,7 @@ def _action(actions: Any, name: str, text: str, run: Any) -> argparse.ArgumentPa
 
 
 def show_list(given: argparse.Namespace) -> None:
-    """`failures list`."""
+    """Run `failures list`."""
     with _log(given) as log:
         found = log.list(graph=given.graph, resolved=given.resolved, limit=given.limit)
     rows = [_COLUMNS, *(_row(failure) for failure in found)]
@@ -55,7 +55,7 @@ def show_list(given: argparse.Namespace) -> None:
 
 
 def show_one(given: argparse.Namespace) -> None:
-    """`failures show`."""
+    """Run `failures show`."""
     with _log(given) as log:
         failure = log.show(given.id)
     for name, value in asdict(failure).items():
@@ -65,7 +65,7 @@ def show_one(given: argparse.Namespace) -> None:
 
 
 def retry(given: argparse.Namespace) -> None:
-    """`failures retry`."""
+    """Run `failures retry`."""
     graph = _graph(given.graph)
     with _log(given) as log:
         try:
@@ -75,13 +75,13 @@ def retry(given: argparse.Namespace) -> None:
                 log.retry(given.id, graph, fork=given.fork)
         except ProductionError:
             raise
-        except Exception as error:  # whose message is content
+        except Exception as error:  # its message is content
             raise ProductionError(f"{given.id} failed again: {type_of(error)}") from error
     sys.stdout.write(f"{given.id} ran to its end and is done with\n")
 
 
 async def _retry_in(service: Any, log: FailureLog, given: argparse.Namespace) -> None:
-    """Retry in a service that has to be opened; asynchronously, since its nodes may be."""
+    """Open a service and retry in it; asynchronously, since its nodes may be asynchronous."""
     async with service as graph:
         await log.aretry(given.id, graph, fork=given.fork)
 
@@ -97,7 +97,7 @@ def _log(given: argparse.Namespace) -> closing[FailureLog]:
 
 
 def _graph(place: str) -> Any:
-    """A graph, or a service that has one, by its place."""
+    """Import a graph, or a service that has one."""
     try:
         return named(place)
     except (ImportError, AttributeError) as error:

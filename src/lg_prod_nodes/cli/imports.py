@@ -1,6 +1,6 @@
-"""Resolves what `langgraph.json` names, in a process of its own: an import can do anything, and may never end.
+"""Imports what `langgraph.json` names, in a separate process: an import may do anything, and may never return.
 
-Reads places as JSON from the standard input, and writes what it finds as it goes, a line of JSON each.
+It reads references as JSON from standard input, and writes each result as soon as it has it, one line of JSON each.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from types import ModuleType
 from typing import Any, TextIO
 
 ImportFinding = tuple[str, str, str]
-"""Status, what was found, what to do."""
+"""Status, finding, advice."""
 
 
 def main() -> None:
-    """Resolve the places of the standard input."""
+    """Resolve the references read from standard input."""
     with os.fdopen(os.dup(1), "w") as out:
-        os.dup2(2, 1)  # what modules print is not ours
+        os.dup2(2, 1)  # the output of imported modules is not part of the result
         asked = json.load(sys.stdin)
         sys.path += asked["paths"]
         for at, (kind, place) in enumerate(asked["places"]):
@@ -49,7 +49,7 @@ def _finding(kind: str, place: str) -> ImportFinding:
 
 
 def _module_at(kind: str, place: str) -> tuple[ModuleType, str]:
-    """A module and the name in it, by the server's rules."""
+    """Import a module by the server's rules; return it with the name to look up."""
     if "/" in place or ".py:" in place:
         path, _, name = place.rpartition(":")
         alias = Path(path).as_posix().replace("/", "__").removesuffix(".py").lstrip(".")
@@ -64,7 +64,7 @@ def _module_at(kind: str, place: str) -> tuple[ModuleType, str]:
 
 
 def _where(error: BaseException) -> str:
-    """An error by its type and place; its text may hold anything."""
+    """Describe an error by its type and location; its message may contain anything."""
     place, traceback = "", error.__traceback__
     while traceback is not None:
         code = traceback.tb_frame.f_code

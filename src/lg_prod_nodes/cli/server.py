@@ -1,4 +1,4 @@
-"""Checks of `langgraph.json`: what it says, and what it names."""
+"""Checks `langgraph.json`: its content, and everything it names."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _OURS = re.compile(r"lg_prod_nodes\.(?:service\.persistence\.)?(?:checkpointer|s
 
 @dataclass(frozen=True)
 class ServerConfig:
-    """A `langgraph.json` that could be read.
+    """A valid `langgraph.json`.
 
     Attributes:
-        path: Where it is.
-        content: What it says.
+        path: The path of the file.
+        content: The parsed file.
     """
 
     path: Path
@@ -39,12 +39,12 @@ class ServerConfig:
 
     @property
     def folder(self) -> Path:
-        """The folder that its paths begin at."""
+        """The folder that its paths are relative to."""
         return self.path.parent.absolute()
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables that the server sets, from `env`."""
+        """The environment variables that the server sets, from `env`."""
         env = self.content.get("env") or {}
         values = dotenv_values(self.folder / env) if isinstance(env, str) else env
         if not isinstance(values, Mapping):
@@ -53,21 +53,21 @@ class ServerConfig:
 
     @property
     def pools(self) -> int:
-        """How many pools of this library's the server opens."""
+        """The number of this library's connection pools that the server opens."""
         paths = (_inside(self.content, kind, "path") for kind in ("checkpointer", "store"))
         return max(1, sum(_OURS.fullmatch(str(path)) is not None for path in paths))
 
     @property
     def has_index(self) -> bool:
-        """Whether its store searches by meaning."""
+        """Whether its store has semantic search."""
         return bool(_inside(self.content, "store", "index"))
 
     def checks(self, environ: Mapping[str, str], seconds: float) -> dict[str, Check]:
-        """The checks of what it says, and of what it names, which is imported in a process of its own.
+        """Return checks of its content and of everything it names, which is imported in a separate process.
 
         Args:
             environ: The environment of that process.
-            seconds: How long the imports may take.
+            seconds: Time limit of the imports.
         """
         name = self.path.name
         return {
@@ -130,7 +130,7 @@ class ServerConfig:
             yield CheckFinding(self.path.name, "warning", found, "check in the version that serves")
 
     def _places(self) -> Iterator[tuple[str, str, str]]:
-        """What is named, by subject, kind and place."""
+        """Yield everything it names, as subject, kind and reference."""
         graphs = self.content.get("graphs")
         for name, graph in graphs.items() if isinstance(graphs, Mapping) else ():
             place = graph.get("path") if isinstance(graph, Mapping) else graph
@@ -181,7 +181,7 @@ class ServerConfig:
 
 
 def read(path: Path) -> ServerConfig | CheckFinding:
-    """A `langgraph.json`, or why it cannot be read."""
+    """Read a `langgraph.json`; return a finding if it is invalid."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError:
@@ -204,7 +204,7 @@ def _inside(content: Mapping[str, Any], *names: str) -> Any:
 def _asked(
     places: str, folder: Path, environ: Mapping[str, str], seconds: float
 ) -> tuple[list[Any], bool]:
-    """What the process says, and whether it had to be ended."""
+    """Return the output of the import process, and whether it timed out."""
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", "lg_prod_nodes.cli.imports"],
         cwd=folder,
@@ -225,7 +225,7 @@ def _asked(
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a process, and those that it has started."""
+    """Kill a process and its children."""
     with suppress(ProcessLookupError):
         if hasattr(os, "killpg"):
             os.killpg(process.pid, signal.SIGKILL)

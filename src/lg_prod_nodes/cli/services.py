@@ -1,4 +1,4 @@
-"""Checks of what settings name: databases, collector, keys, folders. Nothing is written, and nothing is made."""
+"""Checks what settings name: databases, collector, keys, folders. The checks write and create nothing."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ _VAULT: LiteralString = "SELECT to_regclass('lg_prod_nodes_vault_root') IS NOT N
 def checks_of(
     settings: Settings, *, seconds: float, pools: int = 1, has_index: bool = False
 ) -> dict[str, Check]:
-    """The checks of what settings name.
+    """Return the checks for the services that settings name.
 
     Args:
-        settings: What is checked.
-        seconds: How long each may wait for an answer.
-        pools: How many pools of connections each process has.
-        has_index: Whether the store searches by meaning, which needs pgvector.
+        settings: The settings to check.
+        seconds: Time limit of each request.
+        pools: The number of connection pools per process.
+        has_index: Whether the store has semantic search, which requires pgvector.
     """
     checks: dict[str, Check] = {"Postgres": partial(_no_server, settings.database_url)}
     if _server_of(settings) is not None:
@@ -82,7 +82,7 @@ def checks_of(
 
 
 def unknown_names(settings: type[Settings], environ: Iterable[str]) -> Iterator[CheckFinding]:
-    """Variables of the environment that are written like settings, and are none."""
+    """Report environment variables with the settings prefix that are not settings."""
     known = {f"{PREFIX}SECRETS_DIR"}
     for field in settings.model_fields:
         known.update(name.upper() for name in settings.names_of(field))
@@ -94,7 +94,7 @@ def unknown_names(settings: type[Settings], environ: Iterable[str]) -> Iterator[
 
 
 def _server_of(settings: Settings) -> SecretStr | None:
-    """The database that is named, `None` where none is or an embedded one."""
+    """Return the configured database; `None` if it is unset or embedded."""
     dsn = settings.database_url
     return None if dsn is None or dsn.get_secret_value() == EMBEDDED else dsn
 
@@ -148,7 +148,7 @@ def _found_in(database: Postgres) -> Iterator[CheckFinding]:
 
 
 def _tables(database: Postgres, *, may_create: bool) -> CheckFinding:
-    """Whether the tables are there or can be made, and can be used."""
+    """Check that the tables exist or can be created, and can be used."""
     rows = database.rows(_TABLES, langgraph=list(LANGGRAPH_TABLES))
     lacking = [name for name in TABLES if name not in {name for name, _ in rows}]
     closed = [name for name, may_use in rows if not may_use]
@@ -224,7 +224,7 @@ def _server(about: Mapping[str, Any], where: str) -> Iterator[CheckFinding]:
 
 
 def _windows(url: SecretStr, seconds: float) -> CheckFinding:
-    """Ask by way of `limits`, which knows sentinels and sockets."""
+    """Connect through `limits`, which supports sentinels and sockets."""
     with LimitStore(url, timeout=seconds) as store:
         try:
             drive(store.acquire(parse_limits("1/second"), "check", blocking=True, cost=0))
@@ -272,7 +272,7 @@ def _opened(
 
 
 def _opens(dsn: SecretStr, key: SecretStr, seconds: float) -> bool:
-    """Whether a key opens a vault that is sealed, which stays as it is."""
+    """Return whether a key opens a sealed vault; the vault is not changed."""
     with Vault(dsn, key=key, timeout=seconds) as vault:
         try:
             vault.resolve("check", ["[CHECK_aaaaaaaa]"])
@@ -282,7 +282,7 @@ def _opens(dsn: SecretStr, key: SecretStr, seconds: float) -> bool:
 
 
 def _otlp(url: str, headers: SecretStr | None, seconds: float) -> Iterable[CheckFinding]:
-    """Send an empty export, which says whether the collector is there and takes the header fields."""
+    """Send an empty export, which shows whether the collector is reachable and accepts the headers."""
     parts = urlsplit(url)
     where = f"the collector at {parts.netloc}"
     kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection

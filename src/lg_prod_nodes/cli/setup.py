@@ -1,4 +1,4 @@
-"""`lg-prod-nodes setup`: make or migrate every table, as their owner, so that services need no right to."""
+"""`lg-prod-nodes setup`: create or migrate all tables as their owner, so that services need no DDL privileges."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ OURS: dict[str, LiteralString] = {
     )
     for name, statement in made.items()
 }
-"""What the stores make in a database, by name: tables, indexes, functions."""
+"""The tables, indexes and functions that stores create in a database, by name."""
 
 TABLES = (*LANGGRAPH_TABLES, *(name for name in OURS if "TABLE" in OURS[name].split("(")[0]))
 """All tables that a service may use."""
@@ -47,7 +47,7 @@ _GRANTS: LiteralString = """
 
 
 def add_setup(commands: Any) -> None:
-    """Add the subcommand to those of a parser."""
+    """Add the `setup` subcommand to a parser."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "setup", help="make or migrate all tables, as their owner"
     )
@@ -59,7 +59,7 @@ def add_setup(commands: Any) -> None:
 
 
 def make_all(given: argparse.Namespace) -> None:
-    """`setup`."""
+    """Run `setup`."""
     dsn = hidden(dsn_of(given))
     set_up(dsn)
     database = Postgres(dsn, tables=OURS, timeout=TIMEOUT)

@@ -1,4 +1,4 @@
-"""`lg-prod-nodes usage`: what model calls spent, as a table, CSV or JSON."""
+"""`lg-prod-nodes usage`: the usage and cost of model calls as a table, CSV or JSON."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 def add_usage(commands: Any) -> None:
-    """`usage`: what model calls spent."""
+    """Add the `usage` subcommand to a parser."""
     parser = commands.add_parser(
         "usage", help="what model calls spent, and what their results cost"
     )
@@ -46,7 +46,7 @@ def _show_usage(given: argparse.Namespace) -> None:
 
 
 def _time(text: str) -> datetime | timedelta:
-    """A time, or how long ago, as it is written in a shell."""
+    """Parse a time, or a duration before now."""
     if span := re.fullmatch(r"(\d{1,6})([mhdw])", text):
         return timedelta(**{_UNITS[span[2]]: int(span[1])})
     try:
@@ -60,7 +60,7 @@ def _time(text: str) -> datetime | timedelta:
 
 
 def _record(by: Sequence[str], row: UsageRow) -> dict[str, Any]:
-    """A row as a flat record."""
+    """Convert a row to a flat record."""
     spent, effective, in_doubt = row.spent, row.effective, row.in_doubt
     return {
         **dict(zip(by, row.key, strict=True)),
@@ -81,7 +81,7 @@ def _record(by: Sequence[str], row: UsageRow) -> dict[str, Any]:
 
 
 def _dollars(usage: Usage) -> str | None:
-    """A price, `None` where no call has one."""
+    """Return a price; `None` if no call has one."""
     return None if 0 < usage.calls == usage.unpriced_calls else f"{usage.cost:f}"
 
 
