@@ -1,12 +1,12 @@
-"""The laws of LangGraph, as tests of one's own policies and nodes: what passes through, whatever stands around it.
+"""Tests that your own policies and nodes preserve LangGraph's behavior.
 
     from lg_prod_nodes.testing import check_policy
 
     def test_my_policy():
         check_policy(MyPolicy())
 
-Each law is a small graph that is run bare, and run again with the policies around it: the caller must not see a
-difference. With pytest, a test that takes `policy_law` or `node_law` runs once for each law and way.
+Each law is a small graph that runs once bare and once with the policies around it; the caller must see no difference.
+With pytest, a test that takes `policy_law` or `node_law` runs once for each law and each way to run a graph.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The laws that hold for policies."""
+"""The laws that policies must obey."""
 
 from __future__ import annotations
 
@@ -33,29 +33,29 @@ _OF_ERRORS = (scenes.errors,)
 
 
 class LawBroken(AssertionError):
-    """A policy or a node does what must not be done; says which law, in which way, and what is seen instead."""
+    """Raised if a policy or node breaks a law; names the law, the way the graph ran, and what was seen instead."""
 
 
 @dataclass(frozen=True)
 class PolicyLaw:
-    """One law, in one way to run a graph: call it with policies, the first one outermost.
+    """A law, checked in one way to run a graph: call it with policies, the first one outermost.
 
     Attributes:
-        scene: What is run.
-        way: How.
+        scene: The graph to run.
+        way: The way to run it.
     """
 
     scene: Scene
     way: Way
 
     def __call__(self, *policies: Policy) -> None:
-        """Check policies around a graph, and around each of its nodes where they can stand there.
+        """Check policies around a graph, and around each of its nodes if they support that.
 
         Raises:
-            LawBroken: A caller sees something else than without them.
+            LawBroken: The caller sees a difference to the run without policies.
         """
         if self.scene in _OF_ERRORS and any(policy.recovery is not None for policy in policies):
-            return  # that is what they are for
+            return  # that is their purpose
         bare = _bare(self.scene, self.way)
         for attach in (_around_graph, _around_nodes):
             seen = self.scene(Runner(self.way), partial(attach, policies))
@@ -72,20 +72,20 @@ class PolicyLaw:
 
 
 def policy_laws() -> tuple[PolicyLaw, ...]:
-    """Give each law in each way, as parameters of a test of one's own, with `ids=str`."""
+    """Return every law in every way, to parametrize a test of your own with `ids=str`."""
     return tuple(PolicyLaw(scene, way) for scene in _SCENES for way in WAYS)
 
 
 def check_policy(*policies: Policy) -> None:
-    """Check that nothing of what a graph means is changed by policies around it.
+    """Check that policies do not change the behavior of a graph.
 
-    Give them settings under which they let calls pass: a limit that is wide enough, terms that do not occur.
+    Configure them so that calls pass: a limit that is not reached, terms that do not occur.
 
     Args:
-        *policies: What to check, as one stack, the first one outermost.
+        *policies: The policies to check, as one stack, the first one outermost.
 
     Raises:
-        LawBroken: Lists each law that is broken, and what is seen instead.
+        LawBroken: Lists each broken law, and what was seen instead.
 
     Example:
         ```python
@@ -104,7 +104,7 @@ def check_policy(*policies: Policy) -> None:
 
 @cache
 def _bare(scene: Scene, way: Way) -> Any:
-    """What a caller sees without policies."""
+    """Return what a caller sees without policies."""
     return scene(Runner(way), lambda builder, *args: builder.compile(*args))
 
 

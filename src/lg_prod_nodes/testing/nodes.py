@@ -1,4 +1,4 @@
-"""The laws that hold for nodes."""
+"""The laws that nodes must obey."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _THREAD = {"configurable": {"thread_id": "1"}}
 
 @dataclass(frozen=True)
 class _Bench:
-    """A node on its own in a graph, with one policy around it that looks on or interferes."""
+    """A graph with a single node and one policy around it that observes or interferes."""
 
     function: Callable[..., Any]
     state: Any
@@ -45,7 +45,7 @@ class _Bench:
 
 @dataclass(frozen=True)
 class _Looks(Policy):
-    """Notes what goes in and what comes out."""
+    """Records inputs and outputs."""
 
     seen: list[Any] = field(default_factory=list)
 
@@ -71,7 +71,7 @@ class _Interrupts(Policy):
 
 @dataclass(frozen=True)
 class _Stands(Policy):
-    """Tells that the node starts."""
+    """Signals that the node starts."""
 
     started: asyncio.Event
 
@@ -81,7 +81,7 @@ class _Stands(Policy):
 
 
 def updates(bench: _Bench) -> str | None:
-    """It gives an update of fields that the state has, a Command, or nothing."""
+    """It gives an update of fields in the state's schema, a Command, or nothing."""
     looks = _Looks()
     seen = bench.run(looks)
     if not looks.seen:
@@ -104,7 +104,7 @@ def updates(bench: _Bench) -> str | None:
 
 
 def inputs(bench: _Bench) -> str | None:
-    """It does not change the state that it is given: a retry would find it changed."""
+    """It does not mutate its input state: a retry would see the changes."""
     looks = _Looks()
     bench.run(looks)
     if any(before != after for before, after, _ in looks.seen):
@@ -113,7 +113,7 @@ def inputs(bench: _Bench) -> str | None:
 
 
 def interrupts(bench: _Bench) -> str | None:
-    """An interrupt in it, in its models and its tools, pauses the run: it is an exception that must pass."""
+    """An interrupt in it, its models or its tools pauses the run: it is an exception that must not be caught."""
     with _interrupts_made() as made:
         paused = _is_paused(bench.run(_Looks()))
     if made and not paused:
@@ -125,7 +125,7 @@ def interrupts(bench: _Bench) -> str | None:
 
 
 def cancellations(bench: _Bench) -> str | None:
-    """A cancellation ends it: it catches no CancelledError without raising it again."""
+    """A cancellation ends it: it never catches CancelledError without raising it again."""
     if bench.way != "ainvoke" or not inspect.iscoroutinefunction(bench.function):
         return None
     looks = _Looks()
@@ -145,11 +145,11 @@ _WAYS: tuple[Way, ...] = ("invoke", "ainvoke")
 
 @dataclass(frozen=True)
 class NodeLaw:
-    """One law, in one way to run a graph: call it with a node function and a state that it can read.
+    """A law, checked in one way to run a graph: call it with a node function and a state for it.
 
     Attributes:
-        law: What is checked.
-        way: How.
+        law: The law to check.
+        way: The way to run the graph.
     """
 
     law: Callable[[_Bench], str | None]
@@ -160,12 +160,12 @@ class NodeLaw:
 
         Args:
             function: The node.
-            state: What it reads, such as `{"messages": [("user", "hi")]}`.
-            schema: The graph's state; by default the type of the function's first parameter, else the fields of
-                `state`.
+            state: The input of the node, such as `{"messages": [("user", "hi")]}`.
+            schema: The graph's state schema; by default the type of the function's first parameter, otherwise the
+                fields of `state`.
 
         Raises:
-            LawBroken: It does what must not be done.
+            LawBroken: The node breaks the law.
         """
         if self.way == "invoke" and inspect.iscoroutinefunction(function):
             return
@@ -180,22 +180,23 @@ class NodeLaw:
 
 
 def node_laws() -> tuple[NodeLaw, ...]:
-    """Give each law in each way, as parameters of a test of one's own, with `ids=str`."""
+    """Return every law in every way, to parametrize a test of your own with `ids=str`."""
     return tuple(NodeLaw(law, way) for law in _LAWS for way in _WAYS)
 
 
 def check_node(function: Callable[..., Any], state: Any, *, schema: Any = None) -> None:
-    """Check that a node function does nothing that LangGraph's runs, retries and interrupts break on.
+    """Check that a node function is safe for LangGraph's runs, retries and interrupts.
 
-    Models and tools that it calls are really called, so give it fakes.
+    The models and tools that it uses are really called, so use fakes.
 
     Args:
         function: The node.
-        state: What it reads, such as `{"messages": [("user", "hi")]}`.
-        schema: The graph's state; by default the type of the function's first parameter, else the fields of `state`.
+        state: The input of the node, such as `{"messages": [("user", "hi")]}`.
+        schema: The graph's state schema; by default the type of the function's first parameter, otherwise the fields of
+            `state`.
 
     Raises:
-        LawBroken: Lists each law that is broken, and what is wrong.
+        LawBroken: Lists each broken law, and what is wrong.
 
     Example:
         ```python
@@ -229,7 +230,7 @@ def _is_paused(seen: Any) -> bool:
 
 @contextmanager
 def _interrupts_made() -> Generator[list[GraphInterrupt]]:
-    """The interrupts that are raised inside of the block, caught or not."""
+    """Collect the interrupts raised inside the block, caught or not."""
     made: list[GraphInterrupt] = []
     native = GraphInterrupt.__init__
 

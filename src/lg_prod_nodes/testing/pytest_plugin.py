@@ -1,4 +1,4 @@
-"""The pytest plugin: a test that takes `policy_law` or `node_law` runs once for each law, in each way."""
+"""Pytest plugin: a test that takes `policy_law` or `node_law` runs once for each law and each way to run a graph."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def pytest_generate_tests(metafunc: Any) -> None:
-    """Give each law as a parameter."""
+    """Parametrize a test with the laws."""
     for name in {"policy_law", "node_law"}.intersection(metafunc.fixturenames):
         from lg_prod_nodes import testing
 

@@ -1,4 +1,4 @@
-"""One small graph for each law: what its caller sees must be the same, whatever stands around it."""
+"""One small graph for each law: its caller must see the same with and without policies."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from typing_extensions import TypedDict
 from lg_prod_nodes.testing.ways import Runner, cancelled
 
 Compile = Callable[..., Any]
-"""Makes a graph of a builder: bare, or with policies around it."""
+"""Compiles a builder, bare or with policies around it."""
 
 _THREAD = {"configurable": {"thread_id": "1"}}
 _AT_ONCE = RetryPolicy(max_attempts=3, initial_interval=0, jitter=False)
 
 
 class State(TypedDict):
-    """What the graphs of the laws hold."""
+    """The state of the graphs."""
 
     log: Annotated[list[str], operator.add]
     text: str
 
 
 class Trouble(Exception):
-    """An error that only a law knows."""
+    """An error that only the laws raise."""
 
 
 def _builder(*nodes: tuple[str, Any], **options: Any) -> StateGraph[State]:
@@ -53,7 +53,7 @@ def _says(word: str) -> Any:
 
 
 def result(runner: Runner, compile: Compile) -> Any:
-    """A result, an input and a stream stay as they are, and each node is called once."""
+    """Results, inputs and streams stay the same, and each node is called once."""
     calls: list[str] = []
 
     def first(state: State) -> Any:
@@ -69,7 +69,7 @@ def result(runner: Runner, compile: Compile) -> Any:
 
 
 def interrupts(runner: Runner, compile: Compile) -> Any:
-    """An interrupt pauses the run, also in a subgraph and a tool, and is resumed with its answer."""
+    """An interrupt pauses the run, also in a subgraph or tool, and resumes with its answer."""
 
     @tool
     def ask() -> str:
@@ -89,7 +89,7 @@ def interrupts(runner: Runner, compile: Compile) -> Any:
 
 
 def commands(runner: Runner, compile: Compile) -> Any:
-    """A Command goes where it says, in its graph and to its parent."""
+    """A Command reaches its target, in its own graph and in the parent."""
 
     def goes(state: State) -> Any:
         return Command(goto="inside", update={"log": ["goes"]})
@@ -104,7 +104,7 @@ def commands(runner: Runner, compile: Compile) -> Any:
 
 
 def sends(runner: Runner, compile: Compile) -> Any:
-    """Each Send arrives, with what was sent."""
+    """Each Send arrives with its input."""
 
     def work(state: State) -> Any:
         return {"log": [state["text"]]}
@@ -113,11 +113,11 @@ def sends(runner: Runner, compile: Compile) -> Any:
     ways = [Send("work", {"text": text}) for text in ("a", "b", "c")]
     builder.add_conditional_edges(START, lambda state: ways, ["work"])
     seen = runner.run(compile(builder), {"log": []})
-    return sorted(map(repr, seen)) if isinstance(seen, list) else seen  # they end in any order
+    return sorted(map(repr, seen)) if isinstance(seen, list) else seen  # they may end in any order
 
 
 def errors(runner: Runner, compile: Compile) -> Any:
-    """An error is raised as it is, and not tried again."""
+    """An error is raised unchanged, and not retried."""
     calls: list[str] = []
 
     def fails(state: State) -> Any:
@@ -128,7 +128,7 @@ def errors(runner: Runner, compile: Compile) -> Any:
 
 
 def retries(runner: Runner, compile: Compile) -> Any:
-    """Retries are LangGraph's: as many as its policy says, and what it ends with is the result."""
+    """Retries are LangGraph's: as many as its policy allows, and the last outcome is the result."""
     calls: list[str] = []
 
     def fails_twice(state: State) -> Any:
@@ -142,7 +142,7 @@ def retries(runner: Runner, compile: Compile) -> Any:
 
 
 def handlers(runner: Runner, compile: Compile) -> Any:
-    """An error handler of the user's gets the error, once."""
+    """A user's error handler receives the error, once."""
 
     def fails(state: State) -> Any:
         raise Trouble
@@ -155,7 +155,7 @@ def handlers(runner: Runner, compile: Compile) -> Any:
 
 
 def draining(runner: Runner, compile: Compile) -> Any:
-    """A run that is asked to drain stops after its superstep, and goes on later."""
+    """A draining run stops after its superstep, and can be resumed."""
 
     def asks(state: State) -> Any:
         control = get_runtime().control
@@ -169,7 +169,7 @@ def draining(runner: Runner, compile: Compile) -> Any:
 
 
 def cancellations(runner: Runner, compile: Compile) -> Any:
-    """A cancelled run is cancelled, down to what its node awaits."""
+    """A cancellation cancels the run, including what its node awaits."""
     if not runner.is_async:
         return None
     ended: list[str] = []
@@ -191,7 +191,7 @@ def cancellations(runner: Runner, compile: Compile) -> Any:
 
 
 def stopping(runner: Runner, compile: Compile) -> Any:
-    """A reader that stops early ends the run, and raises nothing."""
+    """A reader that stops early ends the run without an error."""
     if runner.way not in ("stream", "astream"):
         return None
     calls: list[str] = []
@@ -207,7 +207,7 @@ def stopping(runner: Runner, compile: Compile) -> Any:
 
 
 class _Model(GenericFakeChatModel):
-    """A model that notes when the stream of what it says is closed."""
+    """A model that records when its stream is closed."""
 
     closed: list[str] = []  # noqa: RUF012
 
@@ -219,7 +219,7 @@ class _Model(GenericFakeChatModel):
 
 
 def models(runner: Runner, compile: Compile) -> Any:
-    """What a model says arrives, whole and in pieces, and a stream that its reader closes is closed inside too."""
+    """A model's output arrives, whole or streamed; closing the stream closes the model's stream too."""
     model = _Model(
         messages=iter([AIMessage("one two"), AIMessage("three four"), AIMessage("five six")])
     )
@@ -242,7 +242,7 @@ def models(runner: Runner, compile: Compile) -> Any:
 
 
 def tools(runner: Runner, compile: Compile) -> Any:
-    """What a tool gives and what it raises arrive as they are."""
+    """A tool's results and errors arrive unchanged."""
 
     @tool
     def double(number: int) -> int:

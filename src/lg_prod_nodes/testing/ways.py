@@ -1,4 +1,4 @@
-"""Each way that a caller has to run a graph, told alike."""
+"""The ways to run a graph, behind one interface."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from langgraph.types import Interrupt
 Way = Literal["invoke", "ainvoke", "stream", "astream"]
 WAYS: tuple[Way, ...] = get_args(Way)
 
-_PATIENCE = 5.0  # seconds that something may take which should be done at once
+_PATIENCE = 5.0  # seconds allowed for what should take none
 _MODES = ["updates", "values", "custom"]
 
 
 class Runner:
-    """Runs graphs in one way, and tells what their caller sees."""
+    """Runs graphs in one way, and returns what their caller sees."""
 
     def __init__(self, way: Way) -> None:
         self.way: Way = way
         self.is_async = way.startswith("a")
 
     def run(self, graph: Any, input: Any, config: Any = None, **options: Any) -> Any:
-        """What a run gives: its result or the items of its stream; else the error that it raises."""
+        """Return the result of a run or the items of its stream, or the error it raises."""
         try:
             return _plain(self._run(graph, input, config, options))
         except Exception as error:
@@ -44,7 +44,7 @@ class Runner:
                 return awaited(_collected(graph, input, config, options))
 
     def first(self, graph: Any, input: Any) -> Any:
-        """What a reader sees that stops after the first item of the custom stream."""
+        """Return what a reader sees that stops after the first item of the custom stream."""
         try:
             if self.is_async:
                 return awaited(_afirst(graph, input))
@@ -65,7 +65,7 @@ async def _afirst(graph: Any, input: Any) -> Any:
 
 
 def awaited(work: Awaitable[Any]) -> Any:
-    """What an awaitable gives, on an event loop of its own, also where one is running."""
+    """Await on a separate event loop, even if one is running."""
 
     async def main() -> Any:
         return await work
@@ -78,7 +78,7 @@ def awaited(work: Awaitable[Any]) -> Any:
 
 
 def cancelled(begin: Callable[[asyncio.Event], Awaitable[Any]]) -> str:
-    """How work ends that is cancelled as soon as it says that it has started."""
+    """Return how work ends that is cancelled as soon as it signals its start."""
 
     async def main() -> str:
         started = asyncio.Event()
@@ -103,7 +103,7 @@ def _raised(error: BaseException) -> tuple[str, str, str]:
 
 
 def _plain(value: Any) -> Any:
-    """What a caller sees, without what is drawn by lot."""
+    """Return what a caller sees, without random ids."""
     match value:
         case Interrupt():
             return ("interrupt", value.value)
