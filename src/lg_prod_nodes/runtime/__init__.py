@@ -1,1 +1,1 @@
-"""Where we meet LangGraph and LangChain."""
+"""The only package that touches LangGraph and LangChain internals."""

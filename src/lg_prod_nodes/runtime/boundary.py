@@ -1,4 +1,4 @@
-"""The boundary of a hardened graph: every run and every update of its state passes here.
+"""The boundary of a hardened graph: all its runs and state updates pass through here.
 
 Every public entry point of a compiled graph ends in `stream`, `astream`, `bulk_update_state` or `abulk_update_state`.
 """
@@ -37,32 +37,32 @@ _REPLY: ContextVar[Any] = ContextVar("reply")
 
 
 def set_boundary(graph: Any, hardening: Hardening, *, plain: Any) -> None:
-    """Make a compiled graph's runs pass through its policies.
+    """Send a compiled graph's runs through its policies.
 
     Args:
-        graph: A compiled graph of one's own, which is changed.
+        graph: The compiled graph, changed in place.
         hardening: Its policies.
-        plain: The graph as it was before, which drawings show.
+        plain: The graph before hardening, used for drawings.
     """
     vars(graph).update(_hardening=hardening, _plain=plain)
     graph.__class__ = _bounded(cast(Any, type(graph)))
 
 
 def hardening_of(graph: object) -> Hardening | None:
-    """The policies of a hardened graph or builder, `None` for any other."""
+    """The policies of a hardened graph or builder; `None` for any other object."""
     return vars(graph).get("_hardening")
 
 
 @cache
 def _bounded(cls: Any) -> type[Any]:
-    # The class derives from the graph's own alone: with a mixin before it the object's layout would differ, and
-    # `graph.__class__ = ...` would be refused. So the methods are taken from a class that is no base.
+    # The new class derives from the graph's class alone. A mixin would change the object's layout, and Python would
+    # refuse `graph.__class__ = ...`. So the methods are copied from a class that is not a base.
     methods = {name: method for name, method in vars(_Boundary).items() if callable(method)}
     return type(cls.__name__, (cls,), {**methods, "__module__": cls.__module__, "_native": cls})
 
 
 class _Boundary:
-    """The methods that a hardened graph has in place of its class's own."""
+    """The methods that override those of a hardened graph's own class."""
 
     _native: Any
     _hardening: Hardening
@@ -85,7 +85,7 @@ class _Boundary:
     def astream_events(
         self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Any:
-        if not self._hardening.guards_runs or kwargs.get("version") == "v3":  # a stream like others
+        if not self._hardening.guards_runs or kwargs.get("version") == "v3":  # filtered as a stream
             return self._native.astream_events(self, input, config, **kwargs)
         return filtered_events(self._native.astream_events, self, input, config, kwargs)
 
@@ -125,7 +125,7 @@ class _Boundary:
 
 
 class Passage:
-    """One run, or one update of state, on its way through the boundary."""
+    """One run or state update passing through the boundary."""
 
     def __init__(
         self,
@@ -172,7 +172,7 @@ class Passage:
         return run
 
     async def run(self) -> None:
-        """Send a run through the policies, and note how it ended."""
+        """Send a run through the policies and record its outcome."""
         error: BaseException | None = None
         try:
             await self._counted() if self._is_root else await self._go()
@@ -184,7 +184,7 @@ class Passage:
                 self._run.report.outcome = self._run.outcome(outcome_of(error))
 
     async def _counted(self) -> None:
-        """Go on, unless the process is about to end."""
+        """Run, unless the process is shutting down."""
         with IN_FLIGHT.held(self._run, self._graph._hardening) as may_begin:
             if not may_begin:
                 await self._turned_away()
@@ -192,14 +192,14 @@ class Passage:
                 await self._go()
             except GraphDrained:
                 if is_served() and IN_FLIGHT.is_draining:
-                    # What the server's queue takes for a worker that is gone: it gives the run to another one.
+                    # The server's queue reads this as a lost worker and gives the run to another one.
                     raise asyncio.CancelledError from None
                 raise
 
     async def _turned_away(self) -> None:
-        if not self._call.is_outermost:  # it is a step of a run that goes on, and stops with that
+        if not self._call.is_outermost:  # a step of an active run: it stops with that run
             self._run.request_drain()
-        elif is_served() and not self._call.blocking:  # until the server cancels its queue
+        elif is_served() and not self._call.blocking:  # wait until the server cancels its queue
             await asyncio.get_running_loop().create_future()
         else:
             await self._call.refuse(ShuttingDown())
@@ -208,8 +208,8 @@ class Passage:
         await act(self._stack.wraps("run"), self._call, self._serve)
 
     async def update(self, handler: Any) -> Any:
-        """Send an update of state through the policies."""
-        config = None  # what comes back is the thread's new place, no content for the policies
+        """Send a state update through the policies."""
+        config = None  # the thread's new config, which is no content for the policies
 
         async def kept(call: Call) -> None:
             nonlocal config
@@ -239,7 +239,7 @@ class Passage:
             raise_again(carried.error)
 
     async def _answer(self, call: Call, reply: Any) -> None:
-        """Serve the reply in the run's stead, as a run of the same thread: its input and the reply land in state."""
+        """Answer with the reply instead of the graph, as a run of the same thread: state gets both input and reply."""
         has_messages = "messages" in self._graph.channels
         if (isinstance(reply, str) and not has_messages) or await self._is_paused(call):
             raise PausedThread
@@ -268,7 +268,7 @@ class Passage:
 
 
 def _goes_on(input: Any, config: RunnableConfig) -> bool:
-    """Whether a run only goes on with earlier work: from a named checkpoint, or with an update or goto, it is new."""
+    """Whether a run only resumes earlier work. One with a checkpoint id, an update or a goto counts as new."""
     if config.get("configurable", {}).get("checkpoint_id"):
         return False
     if isinstance(input, Command):
@@ -277,7 +277,7 @@ def _goes_on(input: Any, config: RunnableConfig) -> bool:
 
 
 def _reply_graph(graph: Any) -> Any:
-    """A graph of the same channels that has one node, which replies; none of the user's is ever reached."""
+    """A graph with the same channels and a single node, which replies; no user node ever runs."""
     if "_replying" not in vars(graph):
         builder = without_defaults(graph.builder)
         builder.edges = {(start, end) for start, end in builder.edges if start != START}

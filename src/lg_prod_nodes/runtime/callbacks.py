@@ -1,4 +1,4 @@
-"""LangChain's callbacks as events: what each model call of a run has spent, and whether the run pauses."""
+"""LangChain callbacks as events: the usage of each model call, and whether the run pauses."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ from lg_prod_nodes.core.usage import (
 )
 
 METERED: ContextVar[tuple[CallRequest, ...]] = ContextVar("metered_requests", default=())
-"""The model calls of policies that are under way, which want to know what is spent."""
+"""The metered model calls in progress, whose policies need the usage."""
 
 CALLER: ContextVar[Call | None] = ContextVar("guarded_call", default=None)
-"""The guarded call that runs: of a node, a tool, or an agent's model."""
+"""The guarded call that is running: of a node, a tool or an agent's model."""
 
 OF_TEXTS: ContextVar[bool] = ContextVar("model_of_texts", default=False)
-"""Whether the model that is called takes texts and not messages."""
+"""Whether the model being called takes texts rather than messages."""
 
 
 @dataclass(slots=True)
 class _Begun:
-    """A model call that is under way."""
+    """A model call in progress."""
 
     call: Call
     requests: tuple[CallRequest, ...]
@@ -54,10 +54,10 @@ class _Begun:
 
 
 class RunWatch(GraphCallbackHandler):
-    """Counts every model call made below a call, streamed ones and those of tools and subgraphs too.
+    """Counts every model call made inside a call, including streamed calls and those of tools and subgraphs.
 
-    Counting happens when a model call ends, so a failed attempt of a node counts what it really spent, and a stream
-    that is cut what came of it. What a provider does not report is estimated.
+    A call is counted when it ends. A failed node attempt therefore counts what it spent, and an interrupted stream
+    counts what arrived. Usage that the provider does not report is estimated.
     """
 
     def __init__(self, call: Call) -> None:
@@ -66,45 +66,45 @@ class RunWatch(GraphCallbackHandler):
 
     @property
     def ignore_chain(self) -> bool:
-        """Chains, nodes and graphs are not watched here."""
+        """Ignores chains, nodes and graphs."""
         return True
 
     @property
     def ignore_agent(self) -> bool:
-        """Nor are legacy agents and tools."""
+        """Ignores legacy agents and tools."""
         return True
 
     @property
     def ignore_retriever(self) -> bool:
-        """Nor are retrievers."""
+        """Ignores retrievers."""
         return True
 
     @property
     def ignore_custom_event(self) -> bool:
-        """Nor are events of the user's own."""
+        """Ignores custom events."""
         return True
 
     @property
     def run_inline(self) -> bool:  # type: ignore[override] # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether LangChain calls this handler in the caller's own task, and not in a thread.
+        """Whether LangChain calls this handler in the caller's own task rather than in a thread.
 
-        As soon as one handler is called so, the others are never told that a model of texts begins:
+        One inline handler is enough for LangChain to skip all others when a text model starts:
         https://github.com/langchain-ai/langchain/issues/39633
         """
         return not OF_TEXTS.get()
 
     def on_interrupt(self, event: GraphInterruptEvent) -> None:
-        """Note that the run pauses for a person."""
+        """Record that the run pauses for human input."""
         self._call.run.interrupted = True
 
     def on_chat_model_start(
         self, serialized: Any, messages: Any, *, run_id: UUID, **kwargs: Any
     ) -> None:
-        """Note which model is called, where, and what its input is estimated at."""
+        """Record the model, its caller and the estimated input tokens."""
         self._begin(run_id, messages, kwargs)
 
     def on_llm_start(self, serialized: Any, prompts: Any, *, run_id: UUID, **kwargs: Any) -> None:
-        """Note which model is called, where, and what its input is estimated at."""
+        """Record the model, its caller and the estimated input tokens."""
         self._begin(run_id, prompts, kwargs)
 
     def _begin(self, run_id: UUID, input: Any, kwargs: Mapping[str, Any]) -> None:
@@ -127,17 +127,17 @@ class RunWatch(GraphCallbackHandler):
     def on_llm_new_token(
         self, token: Any, *, chunk: Any = None, run_id: UUID, **kwargs: Any
     ) -> None:
-        """Note how much of the answer has come."""
+        """Record how much of the answer has arrived."""
         if (begun := self._open.get(run_id)) is not None:
             begun.answer.add(getattr(chunk, "message", token))
 
     def on_stream_event(self, event: Any, *, run_id: UUID, **kwargs: Any) -> None:
-        """Note how much of the answer has come."""
+        """Record how much of the answer has arrived."""
         if (begun := self._open.get(run_id)) is not None:
             begun.answer.add_event(event)
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
-        """Emit what the model call spent."""
+        """Emit the usage of a model call."""
         begun = self._ended(run_id)
         begun.call = begun.call.replace(name=model_of(response) or begun.call.name)
         if is_cached(response):
@@ -146,9 +146,9 @@ class RunWatch(GraphCallbackHandler):
             emit(str(run_id), begun, "answered", spent(response, begun.input_tokens))
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
-        """Emit what a failed or cut model call spent, as far as its answer came.
+        """Emit the usage of a failed or interrupted model call, as far as its answer arrived.
 
-        Of one that was cut before an answer came, nobody here knows whether the provider serves it.
+        If a call is interrupted before any answer, nothing here shows whether the provider bills it.
         """
         begun = self._ended(run_id)
         if (usage := begun.answer.cut(begun.input_tokens)) is not None:
@@ -157,7 +157,7 @@ class RunWatch(GraphCallbackHandler):
             emit(str(run_id), begun, "failed", Usage(), error=type(error).__name__)
 
     def _abandoned(self, run_id: UUID, task: object) -> None:
-        """LangChain says nothing of a model call whose task is cancelled, unless it was read as a stream."""
+        """End a model call whose task was cancelled: LangChain reports that only for calls read as a stream."""
         if run_id in self._open:
             self.on_llm_error(asyncio.CancelledError(), run_id=run_id)
 
@@ -171,7 +171,7 @@ class RunWatch(GraphCallbackHandler):
 
 
 def emit(id: str, begun: _Begun, outcome: ModelOutcome, usage: Usage, **data: Any) -> None:
-    """Emit how a model call ended, and note it on the calls of policies that it belongs to."""
+    """Emit the outcome of a model call and record it on the policy calls that it belongs to."""
     call, seconds = begun.call, begun.call.now() - begun.start
     ended = MeteredCall(id, call.name, outcome, usage, seconds)
     for request in begun.requests:
@@ -185,7 +185,7 @@ def emit(id: str, begun: _Begun, outcome: ModelOutcome, usage: Usage, **data: An
 
 @contextmanager
 def metered(call: Call) -> Generator[Callable[[Any], None]]:
-    """Meter a call of which LangChain calls no handler of models; gives what takes the usage that it reported."""
+    """Meter a call for which LangChain calls no model handler; yields a function that takes the reported usage."""
     start, requests = call.now(), (*METERED.get(), *([call.request] if call.request else []))
 
     def ended(outcome: ModelOutcome, usage: Usage, **data: Any) -> None:
@@ -205,7 +205,7 @@ def metered(call: Call) -> Generator[Callable[[Any], None]]:
 
 
 def _at_end_of_task(act: Callable[[Any], object]) -> Callable[[], object]:
-    """Do something when the running task has ended; gives what takes that back."""
+    """Run a function when the current task ends; returns a function that cancels this."""
     try:
         task = asyncio.current_task()
     except RuntimeError:  # no event loop
@@ -217,7 +217,7 @@ def _at_end_of_task(act: Callable[[Any], object]) -> Callable[[], object]:
 
 
 def watch_of(call: Call) -> RunWatch:
-    """The watch of a call's run: one a run, whoever asks."""
+    """The watch of a call's run, shared by all callers."""
     watch = call.run.watch
     if not isinstance(watch, RunWatch):
         watch = call.run.watch = RunWatch(call)
@@ -225,14 +225,14 @@ def watch_of(call: Call) -> RunWatch:
 
 
 def watched(config: RunnableConfig | None, call: Call) -> RunnableConfig:
-    """The config with the run's watch on what is called below it, all else as it was."""
+    """A copy of the config with the run's watch among its callbacks."""
     watching = RunnableConfig() if config is None else config.copy()
     watching["callbacks"] = with_watch(watching.get("callbacks"), call)
     return watching
 
 
 def with_watch(callbacks: Any, call: Call) -> Any:
-    """Callbacks with the run's watch among them."""
+    """The callbacks with the run's watch added."""
     watch = watch_of(call)
     if isinstance(callbacks, BaseCallbackManager):
         if watch in callbacks.handlers:
@@ -257,7 +257,7 @@ def watching(call: Call) -> Generator[RunnableConfig]:
 
 @contextmanager
 def metering(call: Call) -> Generator[None]:
-    """Note on a model call what is spent inside the block."""
+    """Record the usage inside the block on a model call."""
     if call.request is None:
         yield
         return

@@ -1,4 +1,4 @@
-"""Checks that policies of the user's own keep the contract: what they return, and what they await."""
+"""Checks that users' policies keep the contract: what they return and what they await."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NO_LOOP = "no running event loop"
 
 
 def wrap_of(policy: Policy) -> Wrap:
-    """A policy's `wrap`, with the contract checked around it where the method is not one of this library's."""
+    """A policy's `wrap`, checked against the contract unless the method is one of this library's."""
     module: str = type(policy).wrap.__module__
     return policy.wrap if module.partition(".")[0] == _PACKAGE else _checked(policy)
 

@@ -1,4 +1,4 @@
-"""Events of callbacks, `astream_events` and `astream_log`: they tell what nodes do, and not only what they return."""
+"""Filters for callback events, `astream_events` and `astream_log`, which expose a node's work before its result."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from lg_prod_nodes.content.walk import rewrite
 from lg_prod_nodes.core.run import Run
 
 _LISTENING: ContextVar[list[Run] | None] = ContextVar("listening", default=None)
-"""Where a run registers itself so that events can be emitted for it."""
+"""The list in which a run registers so that its events can be filtered."""
 
 _END = object()
 
 
 def tell_of(run: Run) -> None:
-    """Make a run known to whoever reads its events."""
+    """Register a run with the reader of its events."""
     if (runs := _LISTENING.get()) is not None:
         runs.append(run)
 
@@ -30,7 +30,7 @@ def tell_of(run: Run) -> None:
 async def filtered_events(
     events: Any, graph: Any, input: Any, config: RunnableConfig | None, kwargs: dict[str, Any]
 ) -> AsyncIterator[Any]:
-    """The events of a run, as its policies let them leave."""
+    """The events of a run, filtered by its policies."""
     runs: list[Run] = []
     filtered: _Events | _Log | None = None
     async with aclosing(events(graph, input, config, **kwargs)) as emitted:
@@ -50,14 +50,14 @@ async def filtered_events(
 
 
 class _Events:
-    """Events, as they may leave; what models say is filtered where they say it."""
+    """Filters events. What models say was filtered when they said it."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
         self._pieces = _Pieces(run)
 
     def feed(self, event: Any) -> list[Any]:
-        """The events that may leave, given the next one."""
+        """The events ready to leave after this one."""
         if _is_piece(event):
             key = (event["run_id"], event["event"], event["name"])
             return self._pieces.feed(key, event, "data")
@@ -66,12 +66,12 @@ class _Events:
         return [*before, rewrite(event, self._run.filtered)]
 
     def flush(self) -> list[Any]:
-        """The events that wait: nothing follows."""
+        """The events still held back, at the end."""
         return self._pieces.flush()
 
 
 class _Log:
-    """Patches of a log, or the log as it grows, as they may leave."""
+    """Filters the patches of a log, or the growing log itself."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -80,7 +80,7 @@ class _Log:
         self._taken = 0
 
     def feed(self, event: RunLogPatch) -> list[RunLogPatch]:
-        """The patches that may leave, given the next one."""
+        """The patches ready to leave after this one."""
         if not isinstance(event, RunLog):
             return list(self._as_patches(self._patches(event.ops)))
         new, self._taken = event.ops[self._taken :], len(event.ops)
@@ -88,7 +88,7 @@ class _Log:
         return list(self._as_patches(self._patches(new)))
 
     def flush(self) -> list[RunLogPatch]:
-        """The patches that wait: nothing follows."""
+        """The patches still held back, at the end."""
         return list(self._as_patches([op] for op in self._pieces.flush()))
 
     def _patches(self, ops: list[Any]) -> list[list[Any]]:
@@ -118,7 +118,7 @@ def _is_piece(event: Any) -> bool:
 
 
 class _Pieces:
-    """What tells of a text piece by piece, which waits as payloads of the custom stream do."""
+    """Filters items that carry a text piece by piece. They are held back like payloads of the custom stream."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -126,7 +126,7 @@ class _Pieces:
         self._left: list[Any] = []
 
     def feed(self, key: tuple[Any, ...], item: Any, field: str) -> list[Any]:
-        """What may leave, given the next piece of a source, which is the first of the key."""
+        """The items ready to leave after this one; the key starts with the item's source."""
         if key not in self._open:
             self._open[key] = self._opened(field)
         stream, waiting = self._open[key]
@@ -135,13 +135,13 @@ class _Pieces:
         return self._taken()
 
     def end(self, source: Any) -> list[Any]:
-        """What may leave, given that nothing more comes from a source."""
+        """The items ready to leave once a source has ended."""
         for key in [key for key in self._open if key[0] == source]:
             self._open.pop(key)[0].flush()
         return self._taken()
 
     def flush(self) -> list[Any]:
-        """What waits: nothing follows."""
+        """The items still held back, at the end."""
         return [left for source, *_ in list(self._open) for left in self.end(source)]
 
     def _opened(self, field: str) -> tuple[PayloadStream, deque[Any]]:

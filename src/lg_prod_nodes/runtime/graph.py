@@ -1,7 +1,7 @@
-"""A compiled graph with policies around its nodes, edges and runs.
+"""Policies around the nodes, edges and runs of a compiled graph.
 
-A graph is hardened after it is compiled: a copy of it gets each node's runnable replaced by a transparent one
-(`node.py`), and a boundary around its runs and updates (`boundary.py`). The user's graph stays untouched.
+Hardening copies the compiled graph. In the copy, a transparent runnable replaces each node's own (`node.py`), and a
+boundary surrounds runs and updates (`boundary.py`). The user's graph stays untouched.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def hardened(graph: Any, hardening: Hardening) -> Any:
 
 
 def plain(graph: Any) -> Any:
-    """The graph as it was before it was hardened, with what was assigned to it since."""
+    """The graph before hardening, with everything assigned to it since."""
     if hardening_of(graph) is None:
         return graph
     before = copy(vars(graph)["_plain"])
@@ -62,13 +62,13 @@ def plain(graph: Any) -> Any:
 
 
 _ASSIGNED = ("checkpointer", "store", "cache", "config", "name")
-"""What services assign to a graph that is compiled."""
+"""The attributes that services assign to a compiled graph."""
 
 
 def called_graph(name: str, scope: Scope, native: Any, graph: Any, *args: Any, **kw: Any) -> Any:
-    """A graph that a guarded node's function calls: what it lacks of the node's content policies stands around it.
+    """Run a graph that a guarded node's function calls, adding those of the node's content policies that it lacks.
 
-    Its pauses before retries end with the run that it is part of.
+    Its retry pauses end with the run that it belongs to.
     """
     own = hardening_of(graph) or Hardening()
     lacking = tuple(p for p in scope.policies.content if p not in own.inherited + own.own)
@@ -78,7 +78,7 @@ def called_graph(name: str, scope: Scope, native: Any, graph: Any, *args: Any, *
 
 
 _WITHIN: WeakKeyDictionary[Any, dict[tuple[int, ...], Any]] = WeakKeyDictionary()
-"""Graphs that were called, hardened, by the identity of the policies that they lacked."""
+"""Hardened copies of called graphs, by the identity of the policies that they lacked."""
 
 
 def _within(graph: Any, own: Hardening, lacking: tuple[Policy, ...], scope: Scope) -> Any:
@@ -89,7 +89,7 @@ def _within(graph: Any, own: Hardening, lacking: tuple[Policy, ...], scope: Scop
             plain(graph), own.inside_of(Hardening(lacking, clock=scope.call.clock))
         )
     within = copy(known[key])
-    for name in _ASSIGNED:  # since then
+    for name in _ASSIGNED:  # assigned since
         setattr(within, name, getattr(graph, name))
     return within
 
@@ -142,12 +142,12 @@ def _subgraph(graph: Any, outer: Hardening, name: str) -> Any:
 
 
 def _add_recoveries(graph: Any, hardening: Hardening) -> dict[str, Sequence[Policy]]:
-    """Give nodes the native error handlers of the policies that recover, unless the user gave them one."""
+    """Add the recovering policies' error handlers to nodes that have none of their own."""
     recoverers: dict[str, Sequence[Policy]] = {}
     for name, node in list(graph.nodes.items()):
         if node.is_error_handler or name in (START, *graph.node_error_handler_map):
             continue
-        # Of a subgraph that lacks the fields or nodes, the node of the graph around it recovers.
+        # If the subgraph lacks the fields or nodes, the parent graph's node recovers.
         fitting = [policy for policy in hardening.recoverers(name) if _fits(policy, graph)]
         if fitting:
             recoverers[name] = fitting
@@ -192,14 +192,14 @@ def _add_recovery(graph: Any, name: str, policies: Sequence[Policy], hardening: 
         is_error_handler=True,
     )
     graph.attach_node(handler, spec)
-    # The first writer writes the state, the others are the node's edges and branches.
+    # The first writer writes the state; the others are the node's edges and branches.
     graph.nodes[handler].writers.extend(map(unless_command, node.writers[1:]))
     graph.nodes[name] = node.copy({"error_handler_node": handler})
     graph.node_error_handler_map = {**graph.node_error_handler_map, name: handler}
 
 
 async def _recovered(recoveries: Sequence[Recovery], call: Call, error: BaseException | str) -> Any:
-    """What the first policy gives that covers the error."""
+    """The result of the first policy that covers the error."""
     recovery = next((recovery for recovery in recoveries if recovery.covers(error)), None)
     if recovery is None:
         if isinstance(error, Exception):
@@ -215,7 +215,7 @@ async def _recovered(recoveries: Sequence[Recovery], call: Call, error: BaseExce
 
 
 def _runnable(node: Any) -> RunnableCallable:
-    """A node function as LangGraph runs it: it gets the config, runtime, store and writer that it names."""
+    """A node function as LangGraph runs it, with the config, runtime, store and writer that it asks for."""
     if inspect.iscoroutinefunction(node):
         return RunnableCallable(None, node, trace=False)
     return RunnableCallable(node, trace=False)

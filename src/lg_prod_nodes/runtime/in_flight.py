@@ -1,4 +1,4 @@
-"""The runs that go on in this process: who is told to come to a checkpoint, and who has to be waited for."""
+"""The runs in flight in this process: a drain asks them to stop and waits for them."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ class Stoppable(Protocol):
     """A run that can be asked to stop at its next checkpoint."""
 
     def request_drain(self, reason: str) -> None:
-        """Ask it."""
+        """Ask the run to stop."""
         ...
 
 
 class InFlight:
-    """Knows the runs that go on, and lets none begin where it drains."""
+    """Counts the runs in flight and admits none while draining."""
 
     def __init__(self) -> None:
         self.begin()
 
     def begin(self) -> None:
-        """Know of nothing, as a process does that was forked just now."""
-        self._runs: dict[object, tuple[Stoppable, object]] = {}  # a run may go on more than once
+        """Reset all counts, as in a freshly forked process."""
+        self._runs: dict[object, tuple[Stoppable, object]] = {}  # one run may be here twice
         self._draining: Counter[int] = Counter()  # by identity: graphs may have equal policies
         self._changed = threading.Condition()
 
     @property
     def is_draining(self) -> bool:
-        """Whether the whole process is about to end, so that no run may begin."""
+        """Whether the whole process is shutting down, so that no run may start."""
         return self._draining[id(None)] > 0
 
     def count(self, of: object = None) -> int:
-        """How many runs go on, of one graph or of all."""
+        """The number of runs in flight, of one graph or of all."""
         with self._changed:
             return len(self._runs_of(of))
 
     @contextmanager
     def held(self, run: Stoppable, of: object) -> Generator[bool]:
-        """Count a run of a graph in and out; gives whether it may begin."""
+        """Count a run in for the duration of the block; yields whether it may start."""
         held = object()
         with self._changed:
             may_begin = not (self.is_draining or self._draining[id(of)])
@@ -56,7 +56,7 @@ class InFlight:
                 self._changed.notify_all()
 
     def drain(self, reason: str, of: object = None) -> None:
-        """Let no run begin, and ask those that go on to stop; of one graph or of all."""
+        """Admit no more runs and ask those in flight to stop, of one graph or of all."""
         with self._changed:
             self._draining[id(of)] += 1
             runs = self._runs_of(of)
@@ -64,12 +64,12 @@ class InFlight:
             run.request_drain(reason)
 
     def reopen(self, of: object = None) -> None:
-        """Take back one `drain`."""
+        """Undo one `drain`."""
         with self._changed:
             self._draining[id(of)] -= 1
 
     def wait(self, seconds: float, of: object = None) -> bool:
-        """Wait until no run goes on; tells whether that came true in time."""
+        """Wait until no run is in flight; returns whether that happened in time."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._runs_of(of), seconds)
 

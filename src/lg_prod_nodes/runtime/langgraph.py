@@ -1,7 +1,7 @@
 # pyright: reportPrivateUsage=false
-"""LangGraph's private parts: the one file that names them.
+"""LangGraph's private API. No other file uses it.
 
-`tests/test_langgraph_private.py` says what each is relied upon for, and fails when LangGraph changes it.
+`tests/test_langgraph_private.py` states why each name is needed, and fails when LangGraph changes it.
 """
 
 from __future__ import annotations
@@ -60,21 +60,21 @@ __all__ = [
 ]
 
 TOOL_OUTPUT = _tool_call_writer
-"""Where the running tool writes its output piece by piece, if anyone reads it."""
+"""The running tool's output writer, set if anyone reads that output."""
 
 AnyBuilder = StateGraph[Any, Any, Any, Any]
 
 
 def runtime_in(config: RunnableConfig) -> Runtime[Any] | None:
-    """The runtime that LangGraph carries in a config; a server may have put something else there."""
+    """The LangGraph runtime in a config; `None` if a server has put something else there."""
     runtime = config.get(CONF, {}).get(CONFIG_KEY_RUNTIME)
     return runtime if isinstance(runtime, Runtime) else None
 
 
 def note_progress(runtime: Runtime[Any] | None) -> None:
-    """Reset the idle clock of a timed node, as a piece of a stream would that a filter holds back.
+    """Reset a timed node's idle clock, as the piece held back by a filter would have done.
 
-    A `TimeoutPolicy(refresh_on="heartbeat")` is reset by its own node alone.
+    Only the node itself resets a `TimeoutPolicy(refresh_on="heartbeat")`.
     """
     scope = getattr(runtime.heartbeat, "__self__", None) if runtime is not None else None
     if isinstance(scope, _TimedAttemptScope) and scope._refresh_on == "auto":
@@ -88,13 +88,13 @@ def with_parts(
     guard: Callable[[Any, Any], Any] | None = None,
     retries: Callable[[Sequence[RetryPolicy]], Sequence[RetryPolicy]],
 ) -> RunnableConfig:
-    """The config with another runtime, and with the tasks of the functional API guarded that a node calls.
+    """A copy of the config with another runtime, and with guards for the functional API's tasks.
 
     Args:
         config: A node's config.
-        runtime: The runtime, by default that of the config.
-        guard: Gets a task's function and its arguments, gives what LangGraph may see of both.
-        retries: Gets a task's retry policies, gives those to use.
+        runtime: The runtime; by default, that of the config.
+        guard: Takes a task's function and arguments, and returns what LangGraph may see of both.
+        retries: Takes a task's retry policies, and returns those to use.
     """
     configurable = config.get(CONF, {}).copy()
     if runtime is not None:
@@ -113,7 +113,7 @@ def _guarded_call(native: Any, guard: Any, retries: Any) -> Callable[..., Any]:
             options["retry_policy"] = retries(given)
         if guard is None:
             return native(function, arguments, **options)
-        if options.get("cache_policy"):  # whose key is made of the arguments
+        if options.get("cache_policy"):  # the cache key is made of the arguments
             return native(guard(function, arguments)[0], arguments, **options)
         return native(*guard(function, arguments), **options)
 
@@ -121,9 +121,9 @@ def _guarded_call(native: Any, guard: Any, retries: Any) -> Callable[..., Any]:
 
 
 async def write_again(config: RunnableConfig, *, blocking: bool) -> bool:
-    """Make the writes that an error handler made when the run was here before; tells whether there were any.
+    """Repeat the writes that an error handler made before the run resumed; returns whether there were any.
 
-    Where a run resumes, LangGraph calls the error handlers of its superstep again.
+    On resume, LangGraph calls the error handlers of the superstep again.
     """
     configurable = config.get(CONF, {})
     saver, task = configurable.get(CONFIG_KEY_CHECKPOINTER), configurable[CONFIG_KEY_TASK_ID]
@@ -149,14 +149,14 @@ async def write_again(config: RunnableConfig, *, blocking: bool) -> bool:
 
 
 def does_nothing(node: PregelNode) -> bool:
-    """Whether a node has no runnable of its own, as the start node."""
+    """Whether a node has no runnable of its own, like the start node."""
     return node.bound is DEFAULT_BOUND
 
 
 def with_guarded_branches(
     node: PregelNode, guard: Callable[[RunnableCallable], RunnableCallable]
 ) -> PregelNode:
-    """The node with its conditional edges guarded; the very same where it has none."""
+    """A copy of the node with guarded conditional edges; the same node if it has none."""
     writers = [guard(cast(Any, w)) if _is_branch(w) else w for w in node.writers]
     if all(new is old for new, old in zip(writers, node.writers, strict=True)):
         return node
@@ -172,7 +172,7 @@ def _is_branch(writer: Any) -> bool:
 
 
 def unless_command(writer: Any) -> RunnableCallable:
-    """An edge that is not followed from what a node gives as a `Command`."""
+    """An edge that is not followed when a node returns a `Command`."""
 
     def follow(value: Any, config: RunnableConfig, **kwargs: Any) -> Any:
         return value if isinstance(value, Command) else writer.func(value, config, **kwargs)
@@ -184,7 +184,7 @@ def unless_command(writer: Any) -> RunnableCallable:
 
 
 def _in_place_of(writer: Any, func: Any, afunc: Any) -> RunnableCallable:
-    """A writer with other functions, which is none of those that LangGraph joins where they stand in a row."""
+    """A writer with other functions, of a type that LangGraph does not merge with adjacent writers."""
     other = RunnableCallable(_passed, trace=False) if _is_write(writer) else copy(writer)
     vars(other).update(func=func, afunc=afunc if writer.afunc else None)
     return cast(RunnableCallable, other)
@@ -195,7 +195,7 @@ def _passed(value: Any, config: RunnableConfig) -> Any:
 
 
 def should_retry_on(policy: RetryPolicy, error: Exception) -> bool:
-    """Whether a retry policy retries after an error, as LangGraph reads it."""
+    """Whether a retry policy retries after an error, by LangGraph's rules."""
     return _should_retry_on(policy, error)
 
 
@@ -205,12 +205,12 @@ def is_served() -> bool:
 
 
 def has_native_async(runnable: Runnable[Any, Any]) -> bool:
-    """Whether a runnable is asynchronous by itself; LangGraph refuses timeouts for those that are not."""
+    """Whether a runnable is natively async; LangGraph refuses timeouts for others."""
     return _runnable_has_native_async(runnable)
 
 
 def copy_builder(builder: AnyBuilder, cls: type[Any]) -> AnyBuilder:
-    """A builder of its own: `compile` changes the one that it is called on, and a second call may raise."""
+    """A private copy of a builder: `compile` changes its builder, and a second call may raise."""
     clone = copy(builder)
     clone.__class__ = cls
     clone.nodes = {name: dataclasses.replace(spec) for name, spec in builder.nodes.items()}
@@ -224,7 +224,7 @@ def copy_builder(builder: AnyBuilder, cls: type[Any]) -> AnyBuilder:
 
 
 def without_defaults(builder: AnyBuilder) -> AnyBuilder:
-    """A compiled graph's builder made ready for another compile: its defaults have been applied to the nodes."""
+    """A compiled graph's builder, ready to compile again: its defaults are already applied to the nodes."""
     clone = copy_builder(builder, type(builder))
     clone._node_defaults = _NodeDefaults()
     clone.compiled = False

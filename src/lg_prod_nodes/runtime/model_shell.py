@@ -1,8 +1,8 @@
 # pyright: reportPrivateUsage=false
-"""The shell of a model: a copy whose innermost methods are those of the original, filtered.
+"""Clones of models whose innermost methods filter what the original's return.
 
-What a model says is filtered before any callback sees it. `tests/runtime/test_langchain_private.py` says what is relied
-upon.
+A model's output is filtered before any callback sees it. `tests/test_langchain_private.py` states what this
+depends on.
 """
 
 from __future__ import annotations
@@ -44,20 +44,20 @@ _SHELL = "_lg_prod_nodes_shell"
 
 
 def shell(original: T) -> T:
-    """A copy that passes the patches by, and may have methods of its own; the original stays as it is."""
+    """A clone that bypasses the patches and may have methods of its own; the original is unchanged."""
     copied = copy(original)
     vars(copied)[_SHELL] = True
     return copied
 
 
 def is_shell(thing: object) -> bool:
-    """Whether something is a shell."""
+    """Whether an object is such a clone."""
     return _SHELL in getattr(thing, "__dict__", ())
 
 
 @contextmanager
 def closed(items: Any) -> Generator[Any]:
-    """An iterator, which is closed after the block if it can be."""
+    """Yield an iterator and close it after the block, if it can be closed."""
     try:
         yield items
     finally:
@@ -67,7 +67,7 @@ def closed(items: Any) -> Generator[Any]:
 
 @asynccontextmanager
 async def aclosed(items: Any) -> AsyncGenerator[Any]:
-    """Like `closed`."""
+    """Async version of `closed`."""
     try:
         yield items
     finally:
@@ -76,18 +76,18 @@ async def aclosed(items: Any) -> AsyncGenerator[Any]:
 
 
 async def _done(given: Any) -> Any:
-    """What a method gives, whether it is asynchronous or not."""
+    """The result of a method, sync or async."""
     return await given if isinstance(given, Awaitable) else given
 
 
 def filtered_copy(thing: T, call: Call, names: tuple[str, ...], **adaptions: Any) -> T:
-    """A shell whose innermost methods are those of the original, with results and errors filtered.
+    """A clone whose innermost methods filter the results and errors of the original's.
 
     Args:
         thing: A model, tool or retriever.
         call: Its call.
         names: The methods that do the work.
-        **adaptions: What else stands around them, see `filtered_function`.
+        **adaptions: Further options of `filtered_function`.
     """
     guarded = shell(thing)
     for name in names:
@@ -105,13 +105,13 @@ _INNERMOST = (
 
 
 def _whole(model: Any) -> tuple[str, str]:
-    """The innermost methods that give what a model says at once."""
+    """The names of the innermost methods that return the whole output at once."""
     by_prompt = isinstance(model, LLM) and type(model)._generate is LLM._generate
     return ("_call", "_acall") if by_prompt else ("_generate", "_agenerate")
 
 
 def shell_of(model: Any, call: Call) -> Any:
-    """A copy of a model that asks the original, with the texts that it gives filtered before any callback sees them."""
+    """A clone of a model that calls the original and filters its texts before any callback sees them."""
     guarded, whole = shell(model), _whole(model)
     own = vars(guarded)
     names = (*whole, *_INNERMOST)
@@ -140,10 +140,10 @@ def shell_of(model: Any, call: Call) -> Any:
 
 
 class _Messages(MessageStream):
-    """The chunks of a message, with what a provider says beside it."""
+    """Filters the chunks of a message, including the provider's extra fields."""
 
     def feed(self, chunk: ChatGenerationChunk) -> list[Any]:
-        """The chunks that may leave, given the next one."""
+        """The chunks ready to leave after this one."""
         if chunk.generation_info:
             info = rewrite(chunk.generation_info, partial(through, self._filters))
             chunk = chunk.model_copy(update={"generation_info": info})
@@ -151,16 +151,16 @@ class _Messages(MessageStream):
 
 
 class _Texts(MessageStream):
-    """The chunks of a text of a model, as those of a message that has nothing else."""
+    """Filters the chunks of a text model, as those of a message that holds only text."""
 
     def feed(self, chunk: Any) -> list[Any]:
-        """The chunks that may leave, given the next one."""
+        """The chunks ready to leave after this one."""
         if not isinstance(chunk, ChatGenerationChunk):
             chunk = _message_chunk(chunk.text, chunk)
         return [_text_chunk(passed) for passed in super().feed(chunk)]
 
     def flush(self) -> list[Any]:
-        """What is left after the last chunk."""
+        """The chunks still held back, at the end."""
         return [_text_chunk(passed) for passed in super().flush()]
 
 
@@ -175,7 +175,7 @@ def _text_chunk(chunk: ChatGenerationChunk) -> GenerationChunk:
 
 
 class _TokenCallbacks:
-    """What a model tells callbacks of its tokens by itself, through a stream of filters."""
+    """Filters the tokens that a model reports to callbacks on its own."""
 
     def __init__(self, kwargs: dict[str, Any], stream: Any) -> None:
         self._stream = stream
@@ -184,7 +184,7 @@ class _TokenCallbacks:
             kwargs["run_manager"] = self._filtered(self._manager)
 
     async def flush(self) -> None:
-        """Tell what is left."""
+        """Report the tokens still held back."""
         await self._tell(self._manager, self._stream.flush())
 
     def _filtered(self, manager: Any) -> Any:
@@ -213,7 +213,7 @@ def _driven(flow: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _telling(method: Callable[..., Any], begin: Callable[[], Any], *, blocking: bool) -> Any:
-    """The method, with what it tells of its tokens filtered."""
+    """The method, with the tokens that it reports filtered."""
 
     async def flow(*args: Any, **kwargs: Any) -> Any:
         callbacks = _TokenCallbacks(kwargs, begin())
@@ -243,9 +243,9 @@ def _filtered_generation(generation: ChatGeneration, call: Call) -> ChatGenerati
 
 
 def _through(method: Any, begin: Any, tokens: Any, call: Call, *, blocking: bool) -> Any:
-    """The method, with the items that it yields, and what it tells by itself, through streams of filters.
+    """The method, with the items that it yields and the tokens that it reports filtered.
 
-    Each token passes here, so there is a generator of either kind, and no driver.
+    Every token passes through here, so there is one generator for sync and one for async, without a driver.
     """
 
     async def asynchronous(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:

@@ -1,7 +1,7 @@
 # pyright: reportPrivateUsage=false
-"""Models of LangChain as a guarded node calls them: of messages, texts, decisions and embeddings.
+"""LangChain models as a guarded node calls them: chat models, text models, decision models and embeddings.
 
-A call passes the node's policies, and goes on in a shell of the model (`model_shell.py`).
+A call passes through the node's policies and continues in a clone of the model (`model_shell.py`).
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def _request(model: Any, options: Mapping[str, Any]) -> CallRequest:
 
 
 def _identified(request: CallRequest, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    """The arguments of a call by config, whose run id is that of the request, or gives it."""
+    """The call's arguments, with the request's run id in the config; an id already there goes to the request."""
     config = options.pop("config", None) or (args[0] if args else None) or {}
     if given := config.get("run_id"):
         request.id = str(given)
@@ -146,7 +146,7 @@ def _stream(
 
     async def flow() -> None:
         message = await act(scope.policies.model, call, handler)
-        if message is not None:  # held back, or an answer in the model's stead
+        if message is not None:  # held back, or answered instead of the model
             await Chunk(_as_chunk(message))
 
     call = _call(scope, model, asked, request, blocking=blocking, answer=answer)
@@ -154,7 +154,7 @@ def _stream(
 
 
 async def _read(chunks: Any, call: Call, *, whole: bool) -> Any:
-    """Pass the chunks of a model on, or join them."""
+    """Pass on a model's chunks, or join them."""
     if call.blocking:
         with closed(chunks):
             if not whole:
@@ -184,7 +184,7 @@ def _as_chunk(message: Any) -> Any:
 def _decide(
     blocking: bool, scope: Scope, native: Any, model: Any, asked: Any, *args: Any, **kwargs: Any
 ) -> Any:
-    """A decision model, which calls no handler of models: what it spent stands in its response."""
+    """Guard a decision model. It calls no model handler; its response states the usage."""
     request = CallRequest(0)
     args = _identified(request, args, kwargs)
 
@@ -203,7 +203,7 @@ def _decide(
 def _embed(
     blocking: bool, scope: Scope, native: Any, model: Any, asked: Any, *args: Any, **kwargs: Any
 ) -> Any:
-    """Embeddings, which report no tokens and call no handlers."""
+    """Guard an embedding model. It reports no tokens and calls no handlers."""
     is_query = isinstance(asked, str)
 
     async def handler(call: Call) -> Any:
@@ -223,7 +223,7 @@ def _embed(
 
 
 class _Vectors:
-    """Numbers that no policy has to look at."""
+    """Vectors, which no policy needs to read."""
 
     __slots__ = ("of",)
 
@@ -245,7 +245,7 @@ OF_CHAT_MODELS: Mapping[str, Guarded] = {
     **OF_TEXT_MODELS,
     "invoke": partial(_invoke, True),
     "ainvoke": partial(_invoke, False),
-    # A stream of events is pulled by its reader, so it is filtered, and cannot be wrapped.
+    # A reader pulls the event stream, so it is filtered and cannot be wrapped.
     "_chat_model_stream_v3": partial(_invoke, True),
     "_achat_model_stream_v3": partial(_invoke, False),
 }

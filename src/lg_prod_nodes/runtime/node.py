@@ -1,4 +1,4 @@
-"""A node's runnable with policies around it, in every other way like the one inside."""
+"""A node's runnable with policies around it, otherwise identical to the original."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ from lg_prod_nodes.runtime.scope import scope
 class GuardedNode(RunnableCallable):
     """Sends each attempt of a node through a stack of policies.
 
-    LangGraph drives nodes through `invoke` and `ainvoke`, and through `stream` and `astream` where events are read, so
-    all four are guarded. A policy that may change a result gets it whole before a stream passes it on.
+    LangGraph drives nodes through `invoke` and `ainvoke`, or through `stream` and `astream` if events are read, so all
+    four are guarded. A policy that may change a result gets it whole, before a stream passes it on.
 
     Args:
         inner: The node's own runnable.
         name: The node's name.
-        path: The node as a path through its subgraphs.
+        path: The node's path through its subgraphs.
         stack: The policies.
-        recoverers: Those that take over when the node has failed for good.
-        calls_tasks: Whether it is a workflow of the functional API.
+        recoverers: The policies that recover once the node has finally failed.
+        calls_tasks: Whether the node is a workflow of the functional API.
     """
 
     def __init__(
@@ -58,8 +58,8 @@ class GuardedNode(RunnableCallable):
         if isinstance(inner, RunnableCallable):
             vars(self).update(vars(inner))
         else:
-            # LangGraph finds a node's subgraphs in the closure of `func`, and a lack of `afunc` tells it that the node
-            # is not asynchronous.
+            # LangGraph finds a node's subgraphs in the closure of `func`, and takes a missing `afunc` to mean that
+            # the node is not async.
             def func(input: Any, config: RunnableConfig) -> Any:
                 return inner.invoke(input, config)
 
@@ -76,7 +76,7 @@ class GuardedNode(RunnableCallable):
         self._strict = (*recoverers, *(p for p, _ in stack.placed if p.recovery is None))
         self._wraps = stack.wraps("node")
         self._buffers = stack.changes("node")
-        # A graph as a node has its own boundary, and its nodes their own scopes.
+        # A graph used as a node has its own boundary, and its nodes have their own scopes.
         self._is_graph = isinstance(inner, Pregel)
         self._calls_tasks = calls_tasks
         self._attempts: Attempts | None = None
@@ -90,7 +90,7 @@ class GuardedNode(RunnableCallable):
         return repr(self._inner)
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        """Run an attempt."""
+        """Run one attempt."""
 
         async def handler(call: Call) -> Any:
             with self._scope(call, config) as inner:
@@ -99,7 +99,7 @@ class GuardedNode(RunnableCallable):
         return drive(self._act(input, config, handler, blocking=True))
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        """Run an attempt."""
+        """Run one attempt."""
 
         async def handler(call: Call) -> Any:
             with self._scope(call, config) as inner:
@@ -110,7 +110,7 @@ class GuardedNode(RunnableCallable):
     def stream(
         self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Iterator[Any]:
-        """Run an attempt whose output is read as a stream."""
+        """Run one attempt and stream its output."""
         passed = _Passed()
 
         async def handler(call: Call) -> Any:
@@ -126,7 +126,7 @@ class GuardedNode(RunnableCallable):
     async def astream(
         self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[Any]:
-        """Run an attempt whose output is read as a stream."""
+        """Run one attempt and stream its output."""
         passed = _Passed()
 
         async def handler(call: Call) -> Any:
@@ -160,7 +160,7 @@ class GuardedNode(RunnableCallable):
     ) -> None:
         result = await self._act(input, config, handler, blocking=blocking)
         if not (passed.any and passed.last is result):
-            await Chunk(result)  # held back, changed, or an answer in the node's stead
+            await Chunk(result)  # held back, changed, or answered instead of the node
 
     async def _act(
         self, input: Any, config: RunnableConfig | None, handler: Handler, *, blocking: bool
@@ -176,26 +176,26 @@ class GuardedNode(RunnableCallable):
         try:
             return await act(self._wraps, call, handler)
         except Unrecoverable as carried:
-            # from a subgraph's node: what stands around this one has its turn
+            # From a subgraph's node: the policies around this one get their turn.
             raise_again(carried.error)
 
     def retries(self, given: Sequence[RetryPolicy]) -> list[RetryPolicy] | None:
-        """The node's retry policies, guarded; `None` if nothing has a say in how its attempts end."""
+        """The node's retry policies, guarded; `None` if nothing affects how its attempts end."""
         if not (given or self._recoverers or any(map(_may_give_up, self._strict))):
             return None
         self._attempts = Attempts()
         return guarded_retries(given, self._attempts, self)
 
     def gives_up(self, error: Exception) -> Exception | None:
-        """What ends the node's attempts at once, whatever its retry policy says."""
+        """The error that ends the node's attempts at once, whatever its retry policy says."""
         if self._recovers_from(error) or not any(p.gives_up(error) for p in self._strict):
             return None
         return Unrecoverable(error)
 
     def last_error(self, error: Exception) -> Exception:
-        """The error that ends the node's attempts; one that nothing recovers from bubbles up past LangGraph's handlers.
+        """The error that ends the node's attempts. If nothing recovers from it, it bypasses LangGraph's handlers.
 
-        Otherwise LangGraph would resume the handler and never the node.
+        Otherwise LangGraph would resume the handler instead of the node.
         """
         if not self._recoverers or self._recovers_from(error):
             return error
@@ -206,7 +206,7 @@ class GuardedNode(RunnableCallable):
 
 
 class _Passed:
-    """The chunks of a node's output that have left."""
+    """Records the chunks of a node's output that have left."""
 
     __slots__ = ("any", "last")
 
@@ -214,13 +214,13 @@ class _Passed:
         self.any, self.last = False, cast(Any, None)
 
     def note(self, chunk: Any) -> Any:
-        """Note one on its way."""
+        """Record a chunk and return it."""
         self.any, self.last = True, chunk
         return chunk
 
 
 def _joined(chunks: Sequence[Any]) -> Any:
-    """Chunks as one, as LangChain's `transform` joins them."""
+    """The chunks joined into one, as LangChain's `transform` joins them."""
     result: Any = None
     for chunk in chunks:
         try:
@@ -237,7 +237,7 @@ def _may_give_up(policy: Policy) -> bool:
 def guarded_branch(
     branch: RunnableCallable, name: str, path: str, stack: Stack
 ) -> RunnableCallable:
-    """A conditional edge whose `Send`s and errors are filtered by the policies that stand around its node's content."""
+    """A conditional edge whose `Send`s and errors are filtered by its node's content policies."""
     wraps = stack.wraps("node", role="content")
 
     def call_of(config: RunnableConfig, *, blocking: bool) -> Call:
@@ -278,5 +278,5 @@ def guarded_branch(
 
 
 def rewrite_sends(targets: Sequence[Any], change: Rewrite) -> list[Any]:
-    """The targets of an edge, with what is sent rewritten."""
+    """The targets of an edge, with the payloads of `Send`s rewritten."""
     return [rewrite(target, change) if isinstance(target, Send) else target for target in targets]

@@ -1,9 +1,8 @@
-"""Everything that is patched in other libraries: one table, installed with the first hardened graph.
+"""All patches of other libraries, in one table that the first hardened graph installs.
 
-A node's function calls models, tools and graphs by itself, and no public API lets the policies around the node reach
-those calls. So the methods through which every such call goes first look whether a guarded node is running
-(`scope.py`). If none is, they do what they always did. `uninstall()` restores all of them; models and tools that are
-given to `guard` are reached without any patch.
+A node's function calls models, tools and graphs directly, and no public API lets the node's policies reach those calls.
+So the methods that all such calls pass through first check whether a guarded node is running (`scope.py`). If none is,
+they behave as before. `uninstall()` restores all of them. Models and tools passed to `guard` need no patch.
 """
 
 from __future__ import annotations
@@ -35,15 +34,15 @@ Guarded = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Patch:
-    """A class whose methods first look for the scope that they are called in.
+    """A class whose methods first look up the scope of each call.
 
     Attributes:
-        target: The class, as `module:name`; one that this version of its library lacks is passed over.
-        methods: What stands in for its methods inside a scope: gets the scope, the method, and what that was called
-            with, the first argument by position.
+        target: The class, as `module:name`; skipped if the installed version of its library lacks it.
+        methods: The replacements for its methods inside a scope. Each gets the scope, the original method and the
+            arguments, the first of them by position.
         reason: Why no public API will do.
         test: The test that fails when the class changes.
-        subclasses: Whether classes below it that define the methods themselves are patched too, later ones as well.
+        subclasses: Whether subclasses that override the methods are patched too, including later ones.
     """
 
     target: str
@@ -107,7 +106,7 @@ _is_wanted = True
 
 
 def install() -> None:
-    """Patch what the table names, unless it is patched already."""
+    """Patch everything in the table; does nothing if it is patched already."""
     global _is_wanted
     with _lock:
         _is_wanted = True
@@ -115,14 +114,14 @@ def install() -> None:
 
 
 def install_once() -> None:
-    """Patch what the table names with the first hardened graph, unless `uninstall` was called."""
+    """Patch everything in the table with the first hardened graph, unless `uninstall` was called."""
     with _lock:
         if _is_wanted:
             _install()
 
 
 def uninstall() -> None:
-    """Restore everything that was patched. Graphs hardened later do not patch it again, until `install()`."""
+    """Restore everything that was patched. Graphs hardened later patch nothing until `install()` is called."""
     global _is_wanted
     with _lock:
         _is_wanted = False
@@ -136,7 +135,7 @@ def uninstall() -> None:
 
 @cache
 def guarded_methods(cls: type[Any]) -> Mapping[str, Guarded]:
-    """What stands in for the methods of a class inside a scope; nothing for one that the table does not cover."""
+    """The replacements for a class's methods inside a scope; empty if the table does not cover the class."""
     for patch in TABLE:
         base = _resolved(patch)
         if patch.subclasses and base is not None and issubclass(cls, base):
@@ -172,7 +171,7 @@ def _patch_below(cls: type[Any], methods: Mapping[str, Guarded]) -> None:
 
 
 def _patch_later(cls: type[Any], methods: Mapping[str, Guarded]) -> None:
-    """Patch classes that are defined below a class from now on."""
+    """Patch subclasses that are defined from now on."""
     own = vars(cls).get("__init_subclass__")
 
     def hook(sub: type[Any], /, **kwargs: Any) -> None:
@@ -200,14 +199,14 @@ def _set(cls: type[Any], name: str, value: Any) -> None:
 
 
 def _looking(native: Any, guarded: Guarded) -> Callable[..., Any]:
-    """Looks for the scope that a method is called in, and does without where there is none."""
+    """A method that looks up the scope of each call, and calls the original if there is none."""
     first = [*inspect.signature(native).parameters, ""][1]
 
     ambient, elsewhere = SCOPE.get, OPEN
 
     def call(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
         try:
-            if ambient() is None and not elsewhere:  # what unguarded code pays
+            if ambient() is None and not elsewhere:  # the cost for unguarded code
                 return wrapped(*args, **kwargs)
             scope = current_scope(args, kwargs)
             if scope is None or is_shell(instance):

@@ -1,4 +1,4 @@
-"""Which policies stand where: those of a graph, of single nodes, and of the graphs around it."""
+"""Which policies apply where: in a graph, at single nodes, and from parent graphs."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class Hardening:
     """The policies of one graph.
 
     Attributes:
-        own: Those given for the whole graph, the first outermost.
-        nodes: Those given for single nodes, inside of the graph's.
-        inherited: Those of the graphs around a subgraph, outside of its own.
-        path: Where a subgraph stands in the graphs around it, as in `"research/"`.
-        clock: Where policies take the time from.
+        own: The policies of the whole graph, outermost first.
+        nodes: The policies of single nodes, inside the graph's.
+        inherited: The policies of a subgraph's parent graphs, outside its own.
+        path: The subgraph's path in its parent graphs, such as `"research/"`.
+        clock: The clock that policies use.
     """
 
     own: tuple[Policy, ...] = ()
@@ -52,16 +52,16 @@ class Hardening:
     clock: Clock = SYSTEM_CLOCK
 
     def prepare(self) -> None:
-        """Check that the policies can stand together, and let them load what takes time.
+        """Check that the policies can be combined, and let them load what takes time.
 
         Raises:
-            ConfigurationError: They cannot.
+            ConfigurationError: The policies cannot be combined.
         """
         for policies in (self.own, *self.nodes.values()):
             Stack.at("graph", policies, self.clock)
 
     def inside_of(self, outer: Hardening) -> Hardening:
-        """Both for the same graph: what is here already is not put around it again."""
+        """Both sets of policies for the same graph; those already present are not added again."""
         nodes = {
             name: _joined(outer.nodes.get(name, ()), self.nodes.get(name, ()))
             for name in {**self.nodes, **outer.nodes}
@@ -70,7 +70,7 @@ class Hardening:
         return dataclasses.replace(self, own=own, nodes=nodes, clock=outer.clock)
 
     def as_subgraph(self, outer: Hardening, name: str) -> Hardening:
-        """This graph's hardening as a node of another: it keeps its own policies and gets those that it lacks."""
+        """This graph's policies when it is a node of another: its own, plus those that it lacks."""
         kept = {type(policy) for policy in self.own if policy.single}
         inherited = tuple(
             policy
@@ -86,14 +86,14 @@ class Hardening:
         return Stack.at("graph", self.own, self.clock)
 
     def node(self, name: str, *, is_error_handler: bool = False) -> Stack:
-        """The stack at a node; the user's error handlers are never asked for admission."""
+        """The stack at a node; the user's error handlers are always admitted."""
         placed = self._placed(name)
         if is_error_handler:
             placed = [(policy, kinds) for policy, kinds in placed if policy.role != "admit"]
         return Stack(placed, self.clock)
 
     def recovery(self, name: str) -> Stack:
-        """The stack at a policy's recovery of a node: what it writes is content like any other."""
+        """The stack around a policy's recovery of a node; what it writes is filtered like any content."""
         placed = [(p, kinds) for p, kinds in self._placed(name) if p.role == "content"]
         return Stack(placed, self.clock)
 
@@ -106,11 +106,11 @@ class Hardening:
 
     @property
     def guards_runs(self) -> bool:
-        """Whether this graph has policies of its own, so that its runs are theirs to see."""
+        """Whether this graph has policies of its own, which see its runs."""
         return bool(self.own or self.nodes)
 
     def recoverers(self, name: str) -> tuple[Policy, ...]:
-        """The policies that take over when a node has failed for good, the innermost first."""
+        """The policies that recover once a node has finally failed, innermost first."""
         candidates = reversed(self.inherited + self.own + self.nodes.get(name, ()))
         return tuple(policy for policy in candidates if policy.recovery is not None)
 
@@ -120,18 +120,18 @@ def _joined(outer: tuple[Policy, ...], inner: tuple[Policy, ...]) -> tuple[Polic
 
 
 def observers_first(policies: Iterable[Policy]) -> tuple[Policy, ...]:
-    """The policies with those that observe outermost, so that they see what the others refuse."""
+    """The policies with observers outermost, so that these see what the others refuse."""
     return tuple(sorted(policies, key=lambda policy: policy.role != "observe"))
 
 
 class Stack:
-    """Policies in their order, sorted by the kind of call that they wrap at one place of a graph.
+    """Ordered policies, sorted by the kind of call that they wrap at one site of a graph.
 
     Attributes:
-        placed: The policies, with the kinds of calls that each of them wraps here.
-        clock: Where they take the time from.
-        observers: Those that listen to events.
-        inner: Those that stand around what a node calls.
+        placed: The policies, each with the kinds of calls that it wraps here.
+        clock: The clock that they use.
+        observers: The policies that listen to events.
+        inner: The policies around what a node calls.
     """
 
     def __init__(
@@ -152,10 +152,10 @@ class Stack:
 
     @classmethod
     def at(cls, site: Site, policies: Sequence[Policy], clock: Clock = SYSTEM_CLOCK) -> Stack:
-        """The stack of policies attached to a site, observers outermost.
+        """The stack of the policies attached to a site, observers outermost.
 
         Raises:
-            ConfigurationError: The policies cannot stand together, see `validate`.
+            ConfigurationError: The policies cannot be combined, see `validate`.
         """
         validate(policies)
         for policy in policies:
@@ -167,7 +167,7 @@ class Stack:
         return " > ".join(repr(policy) for policy, _ in self.placed)
 
     def wraps(self, kind: Kind, *, role: Role | None = None) -> tuple[Wrap, ...]:
-        """The policies' `wrap` for a kind of call, outermost first; of those in a role alone if it is named."""
+        """The policies' `wrap` methods for a kind of call, outermost first; only those of the role, if given."""
         return tuple(
             wrap_of(p)
             for p, kinds in self.placed
@@ -204,14 +204,14 @@ class Stack:
         )
 
     def ambient_call(self, name: str, state: Any, *, blocking: bool) -> Call:
-        """The call of the node that is running, whose config is the ambient one."""
+        """The call of the running node, taken from the ambient config."""
         config = ambient_config()
         path = node_path(config.get("metadata") or {}) or name
         return self.node_call(name, path, state, config, ambient_runtime(), blocking=blocking)
 
     @contextmanager
     def around(self, call: Call) -> Generator[RunnableConfig]:
-        """Put the policies around what a function calls and lets out, through the ambient config."""
+        """Put the policies around what a function calls and emits, through the ambient config."""
         with scope(call, self.inner, call.config) as config:
             if self.inner.model and run_of(call.runtime) is None:  # no boundary watches the run
                 with watching(call.replace(config=config or call.config)) as watched:
@@ -221,10 +221,10 @@ class Stack:
 
 
 def validate(policies: Sequence[Policy]) -> None:
-    """Check that policies can stand together, the first outermost.
+    """Check that the policies, outermost first, can be combined.
 
     Raises:
-        ConfigurationError: Something is not a policy, or one stands twice that must be single.
+        ConfigurationError: An item is not a policy, or a policy that must be unique occurs twice.
     """
     if isinstance(policies, Policy):
         raise ConfigurationError(

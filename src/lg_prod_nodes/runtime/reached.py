@@ -1,7 +1,7 @@
 """Models, tools, retrievers and embeddings that policies reach without any patch.
 
-`guard` makes a copy of what it is given, of a class of its own: below the original's, so that it is one in every way,
-with the methods of the table in `patches.py` looking for the scope that they are called in.
+`guard` copies the object it gets and gives the copy a subclass of the original's class. In the subclass, the methods
+listed in `patches.py` look up the scope of each call.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _STACK = "_lg_prod_nodes_stack"
 
 
 def is_reachable(thing: object) -> bool:
-    """Whether something is a model, tool, retriever or embeddings of LangChain."""
+    """Whether an object is a LangChain model, tool, retriever or embeddings."""
     return not isinstance(thing, type) and bool(guarded_methods(cast(Any, type(thing))))
 
 
 def reached(thing: T, stack: Stack) -> T:
-    """A copy that policies reach: its own, inside those of the node that calls it.
+    """A copy whose calls pass through its own policies, inside those of the calling node.
 
     Args:
         thing: A model, tool, retriever or embeddings.
@@ -73,7 +73,7 @@ def _reaching(native: Any, guarded: Guarded) -> Any:
 
 
 def _scope(instance: Any, args: Any, kwargs: Any, *, blocking: bool) -> Scope:
-    """The scope of the node that calls it, with the policies of its own inside; or a scope of its own."""
+    """The calling node's scope with the copy's own policies inside; a scope of its own if no node is calling."""
     stack: Stack = vars(instance)[_STACK]
     scope = current_scope(args, kwargs)
     if scope is None:

@@ -1,9 +1,9 @@
 # pyright: reportPrivateUsage=false
-"""LangGraph's retries of a guarded node: the user's decision, asked once, and what the run has to say about it.
+"""LangGraph's retries of a guarded node: the user's decision, asked once, and the run's reasons to stop.
 
-LangGraph asks `retry_on` after each failed attempt, and then pauses. A guarded node's policies are clones whose
-`retry_on` answers for the user's, and adds what only the run knows: that a policy gives up, that the deadline would
-pass during the pause, that the run is asked to stop. A pause ends early when the run's bell rings.
+LangGraph calls `retry_on` after each failed attempt, and then pauses. A guarded node gets clones of its retry policies.
+Their `retry_on` returns the user's answer, unless the run has a reason to stop: a policy gives up, the deadline would
+pass during the pause, or a drain was requested. A pause ends early when the run's bell rings.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from lg_prod_nodes.core.errors import DeadlineExceeded
 from lg_prod_nodes.core.run import Run
 from lg_prod_nodes.runtime.langgraph import should_retry_on
 
-_SLEEP = time.sleep  # who replaces it, as tests do, is asked
+_SLEEP = time.sleep  # if a test replaces it, the replacement is called
 _TASK = re.compile(r"and id '([^']+)'")
-"""How LangGraph notes on an error which task it failed."""
+"""LangGraph's note on an error that names the failed task."""
 
 
 @dataclass(slots=True, weakref_slot=True)
 class Attempt:
-    """The latest attempt of a node's task; it lives as long as its run.
+    """The latest attempt of a node's task; lives as long as its run.
 
     Attributes:
         run: The run that it belongs to.
         number: 1 for the first try, 2 for the first retry, and so on.
         blocking: Whether the graph is called synchronously.
-        pauses: Whether LangGraph pauses after it now.
+        pauses: Whether LangGraph is about to pause after it.
     """
 
     run: weakref.ref[Run]
@@ -49,7 +49,7 @@ class Attempt:
 
 
 class Tries(Protocol):
-    """Knows the attempts that fail."""
+    """Looks up failed attempts."""
 
     def failed(self, error: Exception) -> tuple[Attempt, Run] | None:
         """The attempt that failed with an error, and its run."""
@@ -57,25 +57,25 @@ class Tries(Protocol):
 
 
 class Fails(Protocol):
-    """What may have an error of its own to raise in place of a node's last one."""
+    """May replace a node's last error with one of its own."""
 
     def last_error(self, error: Exception) -> Exception:
         """The error that ends the node's attempts, as LangGraph gets it."""
         ...
 
     def gives_up(self, error: Exception) -> Exception | None:
-        """What ends the node's attempts at once, whatever its retry policy says."""
+        """The error that ends the node's attempts at once, whatever its retry policy says."""
         ...
 
 
 class Attempts:
-    """The latest attempts of a node's tasks, by LangGraph's id of the task."""
+    """The latest attempts of a node's tasks, by LangGraph's task id."""
 
     def __init__(self) -> None:
         self._latest: weakref.WeakValueDictionary[str, Attempt] = weakref.WeakValueDictionary()
 
     def begin(self, call: Call) -> None:
-        """Note an attempt."""
+        """Record an attempt."""
         info = call.runtime.execution_info if call.runtime is not None else None
         if info is None:
             return
@@ -85,7 +85,7 @@ class Attempts:
         self._latest[info.task_id] = call.run.attempts[info.task_id] = attempt
 
     def failed(self, error: Exception) -> tuple[Attempt, Run] | None:
-        """The attempt that failed with an error, by what LangGraph noted on it, and its run."""
+        """The attempt that failed with an error, found by LangGraph's note on it, and its run."""
         for note in reversed(getattr(error, "__notes__", ())):
             if found := _TASK.search(note):
                 attempt = self._latest.get(found[1])
@@ -97,7 +97,7 @@ class Attempts:
 def guarded_retries(
     policies: Sequence[RetryPolicy], attempts: Tries, node: Fails
 ) -> list[RetryPolicy]:
-    """Clones of a node's retry policies; one that never retries where it has none, so that LangGraph asks at all."""
+    """Clones of a node's retry policies. A node without any gets one that never retries, so that LangGraph asks."""
     given = policies or (RetryPolicy(max_attempts=1, retry_on=()),)
     last = given[-1]
     return [
@@ -107,35 +107,35 @@ def guarded_retries(
 
 
 def task_retries(policies: Sequence[RetryPolicy], call: Call) -> list[RetryPolicy]:
-    """Clones of the retry policies of a task that a node calls: its pauses end with its node's run."""
+    """Clones of the retry policies of a task that a node calls; its pauses end with the node's run."""
     return guarded_retries(policies, _OfTask(call), _Task())
 
 
 class _OfTask:
-    """The attempts of one task, each of which LangGraph asks about once."""
+    """The attempts of one task; LangGraph asks about each of them once."""
 
     def __init__(self, call: Call) -> None:
         self._run, self._blocking, self._number = call.run, call.blocking, 0
 
     def failed(self, error: Exception) -> tuple[Attempt, Run]:
-        """The attempt that failed with an error."""
+        """The attempt that failed with an error, and its run."""
         self._number += 1
         return Attempt(weakref.ref(self._run), self._number, self._blocking), self._run
 
 
 class _Task:
-    """Policies have no say in how a task's attempts end."""
+    """A task, whose attempts no policy can end early."""
 
     def gives_up(self, error: Exception) -> None:
-        """Nothing ends them early."""
+        """Always `None`: nothing ends the attempts early."""
 
     def last_error(self, error: Exception) -> Exception:
-        """The error stays what it is."""
+        """The error, unchanged."""
         return error
 
 
 class _Pausable(RetryPolicy):
-    """A policy whose pause is over when its `retry_on` has made it."""
+    """A retry policy without a pause of its own once its `retry_on` has paused."""
 
     @property
     def max_interval(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -151,7 +151,7 @@ class _Pausable(RetryPolicy):
 
 
 class _Decision:
-    """`retry_on` of a guarded node.
+    """The `retry_on` of a guarded node.
 
     Args:
         policy: The user's policy.
@@ -167,11 +167,11 @@ class _Decision:
 
     @property
     def has_paused(self) -> bool:
-        """Whether the pause that LangGraph is about to make in this thread has been made."""
+        """Whether the pause that LangGraph is about to make in this thread is already over."""
         return getattr(self._here, "paused", False)
 
     def __call__(self, error: Exception) -> bool:
-        """Whether LangGraph tries the node again after this error; raises what ends its attempts another way."""
+        """Whether LangGraph retries the node after this error; raises any other error that ends its attempts."""
         self._here.paused = False
         retries = should_retry_on(self._policy, error)
         failed = self._attempts.failed(error)
@@ -208,13 +208,13 @@ class _Decision:
 
 
 def _seconds(policy: RetryPolicy, attempt: int) -> float:
-    """How long LangGraph pauses at least after an attempt."""
+    """The minimum pause after an attempt, in seconds."""
     pause = policy.initial_interval * policy.backoff_factor ** (attempt - 1)
     return min(policy.max_interval, pause)
 
 
 def _wake_at_bell(attempt: Attempt, run: Run) -> None:
-    """End the pause that LangGraph makes in the running task when the run's bell rings."""
+    """End LangGraph's pause in the current task when the run's bell rings."""
     task = asyncio.current_task()
     if task is None:
         return
@@ -222,7 +222,7 @@ def _wake_at_bell(attempt: Attempt, run: Run) -> None:
     loop = task.get_loop()
 
     def wake() -> None:
-        # What the task waits for is the timer of `asyncio.sleep`: it ends as if it had run out.
+        # The task waits for the timer of `asyncio.sleep`, which ends as if it had expired.
         waits_for: asyncio.Future[Any] | None = getattr(task, "_fut_waiter", None)
         if attempt.pauses and waits_for is not None and not waits_for.done():
             waits_for.set_result(None)

@@ -1,4 +1,4 @@
-"""Who tries the calls of a node again: there should be one."""
+"""A warning for nodes whose calls are retried in more than one layer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MOST = 200
 
 
 def warn_of_layers(name: str, node: Any, retries: Sequence[Any]) -> None:
-    """Warn where more than one layer tries what a node calls again, as far as it can be seen.
+    """Warn if more than one layer visibly retries what a node calls.
 
     Args:
         name: The node's name.
@@ -58,8 +58,8 @@ def _layers(node: Any) -> Iterator[str]:
 
 
 def _inside(thing: Any) -> Iterator[Any]:
-    """What a node's runnable or function holds on to and may call."""
-    if isinstance(thing, Pregel):  # its own nodes are looked at by themselves
+    """The objects that a node's runnable or function refers to and may call."""
+    if isinstance(thing, Pregel):  # its own nodes are checked separately
         return
     if isinstance(thing, RunnableCallable):
         yield from (thing.func, thing.afunc)
@@ -78,7 +78,7 @@ def _inside(thing: Any) -> Iterator[Any]:
 
 
 def _held(function: Any) -> Iterator[Any]:
-    """The values that a function closes over, and the globals that it names."""
+    """The values in a function's closure, and the globals that it names."""
     for cell in function.__closure__ or ():
         try:
             yield cell.cell_contents

@@ -1,8 +1,8 @@
-"""The scope of a guarded node: which policies reach what it calls, and what leaves it by other ways than its result.
+"""The scope of a guarded node: the policies for what it calls, and for output that bypasses its result.
 
-A node's function calls models, tools, graphs and stores by itself, so nothing around the node can change what those
-get, or hold back what they stream. A scope is a light record in a context variable that says which call is running.
-Whatever the node calls looks it up (`patches.py`, `guarded_model.py`); nothing is prepared before that.
+A node's function calls models, tools, graphs and stores directly, so nothing around the node can change their input or
+hold back their streams. A scope is a light record of the running call, in a context variable. Everything that the node
+calls looks it up (`patches.py`, `models.py`); nothing is prepared in advance.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ _NO_WRITER = Runtime.__dataclass_fields__["stream_writer"].default
 
 @dataclass(frozen=True, slots=True)
 class InnerPolicies:
-    """The policies of a node, or of an agent's middleware, that stand around what is called there.
+    """The policies of a node, or of an agent's middleware, for what is called inside it.
 
     Attributes:
-        model: The `wrap`s around models, outermost first.
-        tool: Those around tools.
-        retriever: Those around retrievers, which policies take for tools.
-        changing: How many of those around a model may change what it says.
-        content: The policies of the role `content`, for the graphs that are called.
+        model: The `wrap` methods around models, outermost first.
+        tool: The `wrap` methods around tools.
+        retriever: The `wrap` methods around retrievers, which policies treat as tools.
+        changing: How many of the wraps around a model may change its output.
+        content: The policies in the role `content`, for graphs called here.
     """
 
     model: tuple[Wrap, ...] = ()
@@ -54,7 +54,7 @@ class InnerPolicies:
     content: tuple[Any, ...] = ()
 
     def around(self, inner: InnerPolicies) -> InnerPolicies:
-        """These, and others inside them."""
+        """These policies with others inside them."""
         return InnerPolicies(
             self.model + inner.model,
             self.tool + inner.tool,
@@ -65,12 +65,12 @@ class InnerPolicies:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing that is called meets a policy."""
+        """Whether no inner call meets a policy."""
         return not (self.model or self.tool or self.retriever or self.content)
 
 
 class Scope:
-    """A guarded call that is running, and the policies around what it calls."""
+    """A running guarded call, and the policies for what it calls."""
 
     __slots__ = ("call", "outer", "policies", "texts")
 
@@ -78,31 +78,31 @@ class Scope:
         self.call = call
         self.policies = policies
         self.outer = outer
-        # Before the node runs, which may change a message in its place.
+        # Taken before the node runs, because it may change a message in place.
         seen = clean_messages(call.input) if policies.content and not outer.filters else None
         self.texts = Texts(outer.filters, clean=seen)
 
     def inner(self, kind: Kind, name: str, **changes: Any) -> Call:
-        """The call of what is called here."""
+        """A call made inside this one."""
         return self.call.replace(kind=kind, name=name, texts=self.texts, **changes)
 
     def buffers(self, call: Call) -> bool:
-        """Whether a policy may change what a model says, and does not say how to change it piece by piece."""
+        """Whether a policy may change a model's output but cannot do so piece by piece."""
         return len(call.texts.filters) - len(self.outer.filters) < self.policies.changing
 
 
 SCOPE: ContextVar[Scope | None] = ContextVar("scope", default=None)
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 OPEN: dict[str, list[Scope]] = {}
-"""The scopes that are open, by LangGraph's namespaces of their nodes, for threads without the context."""
+"""The open scopes, by their nodes' LangGraph namespace, for threads that lack the context."""
 
 
 def current_scope(args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] = _NOTHING) -> Scope | None:
-    """The scope that a call is made in: the ambient one, or that of the node whose config the call was given.
+    """The scope of a call: the ambient one, or that of the node whose config the call was given.
 
     Args:
-        args: What is called with by position; a config stands second.
-        kwargs: What it is called with by name.
+        args: The positional arguments of the call; a config is the second.
+        kwargs: Its keyword arguments.
     """
     scope = SCOPE.get()
     if scope is not None or not OPEN:
@@ -124,14 +124,14 @@ def _namespace(metadata: Any) -> str:
 
 
 class scope:  # noqa: N801 - a context manager that reads as a verb
-    """Be in the scope of a guarded call inside the block, which gets the config for what runs there.
+    """Open the scope of a guarded call for the block; yields the config for what runs there.
 
     Args:
         call: The call.
-        policies: The policies around what it calls.
-        config: The config that the call's own function was to get.
-        outer: What the policies around the agent do, for a model that middleware calls.
-        calls_tasks: Whether the call is of a workflow of the functional API, which calls tasks.
+        policies: The policies for what it calls.
+        config: The config meant for the call's own function.
+        outer: The filters of the policies around the agent, for a model that middleware calls.
+        calls_tasks: Whether the call is a workflow of the functional API, which calls tasks.
     """
 
     __slots__ = (
@@ -150,7 +150,7 @@ class scope:  # noqa: N801 - a context manager that reads as a verb
     ) -> None:
         self._scope = Scope(call, policies, outer)
         self._config, self._calls_tasks = config, calls_tasks
-        # Threads without the context look for it where there is something to find.
+        # Threads that lack the context look the scope up here, if there is a policy to find.
         self._place = "" if policies.is_empty else _namespace(call.config.get("metadata"))
         self._writer: PayloadStream | None = None
         self._ambient: Token[RunnableConfig | None] | None = None
@@ -176,13 +176,13 @@ class scope:  # noqa: N801 - a context manager that reads as a verb
         SCOPE.reset(self._token)
         try:
             if self._writer is not None:
-                self._writer.flush()  # LangGraph's own writer asks for the ambient config
+                self._writer.flush()  # LangGraph's own writer reads the ambient config
         finally:
             if self._ambient is not None:
                 var_child_runnable_config.reset(self._ambient)
 
     def _changed(self, config: RunnableConfig, call: Call) -> RunnableConfig:
-        """The config with what leaves through it filtered: custom stream, store, tasks."""
+        """The config with filters on what leaves through it: custom stream, store and tasks."""
         runtime, filters = runtime_in(config), call.texts.filters
         retries = partial(task_retries, call=call)
         if runtime is None or not filters:
@@ -204,6 +204,6 @@ class scope:  # noqa: N801 - a context manager that reads as a verb
 
 
 def _guarded_task(function: Any, given: Arguments, call: Call) -> tuple[Any, Arguments]:
-    """A task's function, which gets what it was given, and the arguments as LangGraph may show them."""
+    """A task's function, which gets the original arguments, and the arguments as LangGraph may show them."""
     guarded = filtered_function(function, call, before=lambda args, kwargs: given)
     return guarded, rewrite(given, call.texts.filtered)

@@ -1,4 +1,4 @@
-"""A store as a node gets it: what is put into it passes the node's policies first."""
+"""A LangGraph store whose values pass through the node's policies before they are put."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Change = Callable[[str], str]
 
 
 class FilteredStore(wrapt.ObjectProxy[BaseStore]):
-    """The node's store in every way, but that values are rewritten before they are put.
+    """The node's store, except that values are rewritten before they are put.
 
     Args:
         store: The store.
@@ -26,19 +26,19 @@ class FilteredStore(wrapt.ObjectProxy[BaseStore]):
         self._self_change = change
 
     def put(self, namespace: Any, key: Any, value: Any, *args: Any, **kwargs: Any) -> None:
-        """Put a value, rewritten."""
+        """Put a rewritten value."""
         self.__wrapped__.put(namespace, key, self._rewritten(value), *args, **kwargs)
 
     async def aput(self, namespace: Any, key: Any, value: Any, *args: Any, **kwargs: Any) -> None:
-        """Put a value, rewritten."""
+        """Put a rewritten value."""
         await self.__wrapped__.aput(namespace, key, self._rewritten(value), *args, **kwargs)
 
     def batch(self, ops: Iterable[Op]) -> Any:
-        """Do several operations; values that are put are rewritten."""
+        """Run several operations; values to put are rewritten."""
         return self.__wrapped__.batch(map(self._filtered, ops))
 
     async def abatch(self, ops: Iterable[Op]) -> Any:
-        """Do several operations; values that are put are rewritten."""
+        """Run several operations; values to put are rewritten."""
         return await self.__wrapped__.abatch([self._filtered(op) for op in ops])
 
     def _rewritten(self, value: Any) -> Any:

@@ -1,5 +1,5 @@
 # pyright: reportPrivateUsage=false
-"""Tools and retrievers of LangChain as a guarded node calls them; see `models.py`, which does the same for models."""
+"""LangChain tools and retrievers as a guarded node calls them; `models.py` does the same for models."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _with_args(input: Any, call: Call) -> Any:
 
 
 def _revealed(args: tuple[Any, ...], kwargs: dict[str, Any], call: Call) -> Arguments:
-    """What a tool's own method gets: originals in place of tokens, which no callback has seen."""
+    """The arguments for a tool's own method, with tokens replaced by originals that no callback has seen."""
     if not call.texts.originals:
         return args, kwargs
     asked, revealed = call.input["args"], call.texts.revealed
