@@ -1,4 +1,4 @@
-"""What finds content: entities and terms in a text, as places and names."""
+"""Find entities and terms in texts, with their positions and names."""
 
 from lg_prod_nodes.detectors.detector import (
     DEFAULT_ENTITIES,

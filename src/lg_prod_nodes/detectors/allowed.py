@@ -12,9 +12,9 @@ _BETWEEN_DIGITS = re.compile(r"[\s()/-]")
 
 
 class Allowed:
-    """Texts that are allowed: upper and lower case, white space and Unicode's forms make no difference.
+    """A set of allowed texts that ignores case, white space and Unicode form.
 
-    Of what has no letters, such as telephone and card numbers, spaces, hyphens and brackets make none either.
+    For texts without letters, such as phone and card numbers, it also ignores spaces, hyphens, slashes and parentheses.
     """
 
     def __init__(self, texts: Iterable[str]) -> None:

@@ -1,6 +1,6 @@
-"""Finds entities in texts: Presidio's recognizers and this library's, offline, in linear time.
+"""Find entities in texts with Presidio's and this library's recognizers, offline and in linear time.
 
-Presidio is imported when a text is first scanned, or by `Detector.open`.
+Presidio is imported by the first scan or by `Detector.open`.
 """
 
 from __future__ import annotations
@@ -41,34 +41,35 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_ENTITIES", "Detector", "Finding", "detector_of"]
 
 _REMEMBERED = 65_536
-"""How many texts and findings are remembered at most."""
+"""The maximum number of texts and findings in the cache."""
 
 _QUICK = 4096
-"""The length in characters up to which a text is scanned at once."""
+"""The length in characters below which a text is scanned without delay."""
 
 
 class Detector(Resource):
     """Finds entities in texts.
 
-    A text is looked at as it is written and as it is read: with invisible characters dropped, lookalikes taken for what
-    they look like, and the escapes of URLs, HTML and JSON resolved.
+    A text is searched both as written and as a person reads it: without invisible characters, with lookalikes folded to
+    ASCII, and with URL, HTML and JSON escapes resolved.
 
-    What was found in a text is remembered by a keyed digest of it, so that a history that comes back every turn is
-    not scanned again; the text itself is not kept.
+    Results are cached under a keyed digest of the text, so a chat history that returns every turn is not scanned again.
+    The text itself is not stored.
 
     Args:
-        entities: Names of entities, as in `detectors.recognizers.ENTITIES`; of names and places with an `nlp_engine`.
-        recognizers: The user's own recognizers, such as Presidio's `PatternRecognizer`; each takes the place of what
-            is built in for its entity.
-        threshold: The least score that counts, 0 to 1.
-        thresholds: The least score by entity, where it is another.
+        entities: Names of entities, as in `detectors.recognizers.catalogue.ENTITIES`. Names and places need an
+            `nlp_engine`.
+        recognizers: Your own recognizers, such as Presidio's `PatternRecognizer`. Each replaces the built-in one for
+            its entity.
+        threshold: The minimum score, 0 to 1.
+        thresholds: Minimum scores by entity that differ from `threshold`.
         allow: Texts that are never findings, whatever their case and white space.
-        context: Words that count as standing near everything, for recognizers that are surer with such words.
-        nlp_engine: Finds names and places, as `detectors.names.load_nlp_engine` gives it.
-        timeout: Seconds in which a text has to be searched.
+        context: Words treated as if they stood near every finding, for recognizers that score higher with context.
+        nlp_engine: Finds names and places; see `detectors.recognizers.names.load_nlp_engine`.
+        timeout: Time limit for one text, in seconds.
 
     Raises:
-        ConfigurationError: An entity is not known, or a number is out of its range.
+        ConfigurationError: An entity is unknown, or a number is out of range.
     """
 
     label = "detector"
@@ -114,10 +115,10 @@ class Detector(Resource):
             raise ConfigurationError(f"timeout is {self._timeout}; give seconds, more than 0")
 
     def find(self, text: str) -> tuple[Finding, ...]:
-        """What stands where in a text, in order, no two findings overlapping.
+        """The findings of a text, in order and without overlaps.
 
         Raises:
-            DetectionFailed: A recognizer failed or ran out of its time, so that nobody knows what the text holds.
+            DetectionFailed: A recognizer failed or timed out, so the text may hold more than was found.
         """
         if not text or text.isspace():
             return ()
@@ -130,11 +131,11 @@ class Detector(Resource):
         return known
 
     def is_known(self, text: str) -> bool:
-        """Whether `find` answers at once: the text is short, or was searched before."""
+        """Whether `find` returns without delay: the text is short or in the cache."""
         return len(text) < _QUICK or self._digest(text) in self._known
 
     def open(self, database: Secret | None = None) -> None:
-        """Load the recognizers before the first text comes."""
+        """Load the recognizers before the first text arrives."""
         _ = self._scanner
 
     def _digest(self, text: str) -> bytes:
@@ -192,7 +193,7 @@ class Detector(Resource):
 
 
 def _is_read_otherwise(text: str, scanner: Scanner) -> bool:
-    """Whether a text has to be searched as it is read, too."""
+    """Whether a text must also be searched as a person reads it."""
     if has_escapes(text):
         return True
     reading = text if text.isascii() else reading_of(text)
@@ -201,5 +202,5 @@ def _is_read_otherwise(text: str, scanner: Scanner) -> bool:
 
 @lru_cache(maxsize=64)
 def detector_of(entities: tuple[str, ...], threshold: float) -> Detector:
-    """The detector of these entities, shared by the policies that look for them."""
+    """The detector of these entities, shared by all policies that look for them."""
     return Detector(entities, threshold=threshold)

@@ -1,4 +1,4 @@
-"""Findings, and how those that overlap come apart."""
+"""Findings, and how overlaps between them are resolved."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from operator import attrgetter
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A place in a text and what stands there."""
+    """An entity at a position in a text."""
 
     start: int
     end: int
@@ -20,7 +20,7 @@ class Finding:
 
 
 def apart(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Findings that do not overlap: the surer keeps its place, else the longer; the rest of the other stays."""
+    """Resolve overlaps: the higher score wins, then the longer finding; the rest of the other remains a finding."""
     ordered = sorted(findings, key=attrgetter("start"))
     if _are_apart(ordered):
         return tuple(ordered)

@@ -1,6 +1,6 @@
-"""Texts in which nothing can be found, seen without a search: words of prose, where entities have digits and marks.
+"""Plain prose that needs no search, because every entity has digits, marks or long tokens.
 
-A stream asks about a few words at a time, where even a quick search costs more than the words.
+A stream checks a few words at a time. Even a fast search would cost more than those words.
 """
 
 from __future__ import annotations
@@ -16,36 +16,36 @@ _MARKED = frozenset(
         *("SECRET", "URL"),
     }
 )
-"""Entities with a digit, a mark or a long token in them; a password after a word that announces it is the exception."""
+"""Entities that contain a digit, a mark or a long token; only a password after a word that announces it may not."""
 
 _MARK = re.compile(r"[^\sA-Za-z,.;:!?'\"]|[.:](?=[^\s\"'])|[A-Za-z]{16}")
 _ANNOUNCES = re.compile(
     "pass|pwd|pw|secret|token|key|auth|bearer|basic|cred|login|pin|user|sign|code"
 )
-"""What stands before a password."""
+"""Words that may announce a password."""
 _UNFINISHED = len("secret") - 1
 
 
 class PlainText:
-    """Tells plain texts, where all entities that are looked for have marks."""
+    """Recognizes plain text, provided that all wanted entities contain marks."""
 
     def __init__(self, entities: Iterable[str]) -> None:
         self._can_be_judged = _MARKED.issuperset(entities)
 
     def stream(self) -> IsPlain | None:
-        """What tells the plain texts of a stream, if they can be told."""
+        """A check for the pieces of one stream; `None` if these entities allow no such check."""
         return _PlainStream().is_plain if self._can_be_judged else None
 
 
 class _PlainStream:
-    """Remembers how long ago a password was announced, so that no text is looked at twice."""
+    """Tracks how long ago a password was announced, so that no text is read twice."""
 
     def __init__(self) -> None:
         self._end = ""
         self._announced = 0
 
     def is_plain(self, text: str) -> bool:
-        """Whether nothing can be found in the next texts, which are whole tokens."""
+        """Whether the next piece, made of whole tokens, can hold no finding."""
         said = self._end + text.lower()
         self._end = said[-_UNFINISHED:]
         was_announced = self._announced > 0

@@ -1,4 +1,4 @@
-"""What becomes of texts in which something was found."""
+"""Replaces findings in texts and in streams."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from lg_prod_nodes.detectors.reading.views import ReadReach, as_read
 
 Find = Callable[[str], Sequence[Finding]]
 StandIn = Callable[[str, str], str]
-"""Gives what to put in the place of an entity's value."""
+"""Returns the replacement for an entity's value."""
 
 _ROUNDS = 5
-"""How often a text is looked at again: what was replaced can lay open what stood beside it."""
+"""How often a text is searched again: a replacement can expose what stood beside it."""
 
 
 class Replacer:
-    """Puts a stand-in in the place of each finding, and counts what it found.
+    """Replaces each finding and counts what it found.
 
-    As a filter it lets texts leave by other ways than a call's result, whole or piece by piece. Nothing of a text that
-    leaves piece by piece follows what is blocked; whoever made the replacer asks it whether to refuse the call.
+    As a filter it also applies to texts that bypass a call's result, whole or piece by piece. In a stream, no text
+    leaves after a blocked entity; the owner asks the replacer whether to refuse the call.
 
     Args:
-        find: What stands where in a text.
-        stand_in: What to put there.
-        reach: How far what is looked for reaches.
-        blocks: Whether an entity blocks the call that it is found in.
-        plain: Tells pieces of a stream in which nothing can be found.
+        find: Finds entities in a text.
+        stand_in: Returns the replacement.
+        reach: How far the entities may extend.
+        blocks: Whether an entity blocks the call.
+        plain: Recognizes pieces of a stream that can hold no finding.
 
     Attributes:
         found: How often each entity was found.
-        blocked: How often those were that block the call.
+        blocked: How often each blocking entity was found.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Replacer:
         self._plain = plain
 
     def change(self, text: str, before: str = "", became: str = "") -> str:
-        """The text with stand-ins, given what stood before it and what that became."""
+        """The text with findings replaced, given the text before it and what that became."""
         context = before
         for round in range(_ROUNDS):
             findings = self._after(context, text)
@@ -65,11 +65,11 @@ class Replacer:
         return text
 
     def __call__(self, text: str) -> str:
-        """The text as it may leave."""
+        """The text with findings replaced."""
         return self.change(text)
 
     def stream(self) -> SettledStream:
-        """A text that leaves piece by piece."""
+        """A filter for one text that leaves piece by piece."""
         is_plain = self._plain.stream() if self._plain is not None else None
 
         def stays(text: str) -> bool:
@@ -78,15 +78,15 @@ class Replacer:
         return SettledStream(self._reach, self._piece, stays, as_read)
 
     def settled(self, text: str) -> int:
-        """How many characters of a text are settled, whatever follows."""
+        """How many characters of a text are final, whatever follows."""
         return self._reach.settled(text)
 
     def opens(self, text: str) -> bool:
-        """Whether the end of a text looks like the beginning of what is looked for."""
+        """Whether the end of a text looks like the start of an entity."""
         return self._reach.opens(text)
 
     def take(self) -> dict[str, int]:
-        """What was found since this was last asked."""
+        """The counts since the last call."""
         found, self.found = dict(self.found), Counter()
         return found
 

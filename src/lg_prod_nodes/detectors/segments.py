@@ -1,7 +1,7 @@
-"""Long texts in parts: no step of a search then takes longer than the part, whatever the text.
+"""Splits long texts into parts, so that no step of a search takes longer than one part.
 
-A search is made of calls that hold Python's global lock, and most ask for the time only between two of them. In parts
-of a few thousand characters both an event loop and a timeout wait for one part at most.
+A search is a series of calls that hold the GIL, and most of it checks the time only between two calls. With parts of a
+few thousand characters, both an event loop and a timeout wait for one part at most.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from lg_prod_nodes.detectors.findings import Finding
 
 _LENGTH: Final = 8192
 _SLACK: Final = 2048
-"""How much longer a part may be, to end between two tokens."""
+"""How far a part may be extended to end between two tokens."""
 _AROUND: Final = 512
-"""How much of the text beside a part is looked at with it."""
+"""How much of the neighboring text is searched with a part."""
 _LONGEST_BLOCK: Final = 65_536
 
 _BETWEEN: Final = re.compile(r"\s(?=\S)")
@@ -26,7 +26,7 @@ _BLOCK: Final = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY")
 
 
 class _Segment(NamedTuple):
-    """A part of a text, and where what is looked at with it begins and ends."""
+    """A part of a text, and the bounds of what is searched with it."""
 
     start: int
     end: int
@@ -35,7 +35,7 @@ class _Segment(NamedTuple):
 
 
 def in_segments(text: str, find: Callable[[str], Iterable[Finding]]) -> Iterator[Finding]:
-    """What is found in a text, part by part; a finding belongs to the part that it begins in."""
+    """The findings of a text, part by part; a finding belongs to the part in which it begins."""
     if len(text) <= _LENGTH + _SLACK:
         yield from find(text)
         return
@@ -60,7 +60,7 @@ def _segments(text: str) -> Iterator[_Segment]:
 
 
 def _end(text: str, start: int) -> int:
-    """Where a part ends: after white space, else after a mark, and never inside of a private key."""
+    """Where a part ends: after white space, otherwise after a mark, and never inside a private key."""
     least = start + _LENGTH
     if len(text) <= least + _SLACK:
         return len(text)

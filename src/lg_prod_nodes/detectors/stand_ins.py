@@ -1,4 +1,4 @@
-"""What stands in the place of a value that was found, by the strategy of its entity."""
+"""Replacements for found values, by the strategy of their entity."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DIGEST = 16
 
 
 class Tokens(Protocol):
-    """Gives tokens for values."""
+    """Issues tokens for values."""
 
     def token(self, entity: str, value: str) -> str:
         """The token of a value."""
@@ -27,15 +27,15 @@ class Tokens(Protocol):
 
 @dataclass(frozen=True)
 class StandIns:
-    """Makes what stands in a value's place.
+    """Makes the replacements for values.
 
     Args:
-        strategy: For all entities that have none of their own.
-        strategies: By entity.
-        key: Key of the digests.
+        strategy: The strategy for entities without one of their own.
+        strategies: Strategies by entity.
+        key: The key of the digests.
 
     Raises:
-        ConfigurationError: A strategy is not known, or its key is missing.
+        ConfigurationError: A strategy is unknown, or its key is missing.
     """
 
     strategy: Strategy
@@ -58,15 +58,15 @@ class StandIns:
 
     @property
     def used(self) -> set[str]:
-        """The strategies that are used."""
+        """The strategies in use."""
         return {self.strategy, *self.strategies.values()}
 
     def blocks(self, entity: str) -> bool:
-        """Whether an entity blocks the call that it is found in."""
+        """Whether an entity blocks the call."""
         return self._of(entity) == "block"
 
     def make(self, tokens: Tokens | None, entity: str, value: str) -> str:
-        """What stands in the place of a value."""
+        """The replacement for a value."""
         match self._of(entity):
             case "mask":
                 stars = "*" * max(len(value) - _SHOWN, _SHOWN)

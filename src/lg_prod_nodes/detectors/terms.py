@@ -18,7 +18,7 @@ UNSPACED: Final = (
     "\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\uff66-\uffdc\U00020000-\U0003ffff"
 )
 """Scripts without spaces between words (Chinese, Japanese, Thai, Lao, Tibetan, Burmese, Khmer), and Korean, whose
-particles follow a word without one."""
+particles are attached to a word."""
 
 _IS_UNSPACED = re.compile(f"[{UNSPACED}]")
 _IS_ARABIC = re.compile("[\u0621-\u06ff\u0750-\u077f]")
@@ -34,10 +34,10 @@ _NOT_BEFORE_A_WORD = rf"(?![^\W{UNSPACED}])"
 
 
 def term_recognizers(terms: Mapping[str, Iterable[str]]) -> list[EntityRecognizer]:
-    """Recognizers of whole words and phrases, by the category that they stand for.
+    """Recognizers of whole words and phrases, by category.
 
-    Case, Unicode form and the white space between the words of a phrase make no difference. Where a script has no
-    spaces between words, a term is found inside of longer ones.
+    Matching ignores case, Unicode form and the amount of white space between the words of a phrase. In scripts without
+    spaces between words, a term is also found inside longer ones.
     """
     load_presidio()
     from presidio_analyzer import Pattern, PatternRecognizer
@@ -52,7 +52,7 @@ def term_recognizers(terms: Mapping[str, Iterable[str]]) -> list[EntityRecognize
 
 
 def _bounded(term: str) -> str:
-    """The expression of a term as a whole word, as far as its script has words."""
+    """The expression for a term as a whole word, as far as its script has words."""
     words = term.split()
     phrase = r"\s+".join(map(re.escape, words))
     if _IS_UNSPACED.match(words[0]):
@@ -68,7 +68,7 @@ def _bounded(term: str) -> str:
 
 
 def _spellings(terms: Iterable[str]) -> Iterable[str]:
-    """The terms as they are written, as they are read, and with their accents composed and decomposed."""
+    """The terms as written and as read, with accents composed and decomposed."""
     found = dict[str, None]()
     for term in terms:
         reading = folded(term)

@@ -1,1 +1,1 @@
-"""A text as a person reads it: without invisible characters, lookalikes folded."""
+"""Texts as a person reads them: no invisible characters, lookalikes folded."""

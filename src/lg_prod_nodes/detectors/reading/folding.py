@@ -1,7 +1,7 @@
-"""Texts as a reader takes them, for what hides in other spellings, as `ann%40example.com` and `ann&#64;example.com`.
+"""Texts as a person reads them, to find what other spellings hide: `ann%40example.com`, `ann&#64;example.com`.
 
-Characters that cannot be seen are dropped, those that look like ASCII become it, and the escapes of URLs, HTML and JSON
-are read. Each character keeps the place that it has in the original, an escape all of it.
+Invisible characters are dropped, lookalikes become ASCII, and URL, HTML and JSON escapes are resolved. Each character
+maps to its position in the original; one that was escaped maps to the whole escape.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _KNOWN_CHARACTERS: Final = 1 << 16
 
 
 class Unit(NamedTuple):
-    """What is read as more or fewer characters than it is written with."""
+    """A part of the original that reads as more or fewer characters."""
 
     start: int
     end: int
@@ -43,21 +43,21 @@ class Unit(NamedTuple):
 
 
 class Folded:
-    """A text as it is read, and the places of its characters in the original.
+    """A text as a person reads it, mapped to positions in the original.
 
     Attributes:
-        text: What is read.
+        text: The text as read.
     """
 
     def __init__(self) -> None:
         self.text = ""
-        # A text may have as many units as characters: no object for each of them.
+        # A text may have as many units as characters, so they are not stored as objects.
         self._starts, self._ends = array("q"), array("q")
         self._read_starts, self._read_ends = array("q"), array("q")
         self._are_json = bytearray()
 
     def add(self, unit: Unit, start: int, length: int) -> None:
-        """Take a unit that is read as so many characters from `start` on; units come in order."""
+        """Add a unit that reads as `length` characters from `start` on; units are added in order."""
         self._starts.append(unit.start)
         self._ends.append(unit.end)
         self._read_starts.append(start)
@@ -65,7 +65,7 @@ class Folded:
         self._are_json.append(unit.is_json)
 
     def place(self, start: int, end: int) -> tuple[int, int]:
-        """Where in the original stands what is read from here to there."""
+        """The span in the original of a span in the text as read."""
         return self._character(start)[0], self._character(end - 1)[1]
 
     def _character(self, at: int) -> tuple[int, int]:
@@ -78,7 +78,7 @@ class Folded:
         return place, place + 1
 
     def units_in(self, start: int, end: int) -> list[Unit]:
-        """The units in a part of the original, whole or in part."""
+        """The units that overlap a span of the original."""
         first = max(bisect_right(self._starts, start) - 1, 0)
         last = bisect_left(self._starts, end)
         return [
@@ -89,7 +89,7 @@ class Folded:
 
 
 def folded(text: str) -> Folded | None:
-    """The text as it is read; nothing if that is how it is written."""
+    """The text as a person reads it; `None` if that is how it is written."""
     has_escapes = "%" in text or "&" in text or "\\" in text
     if not has_escapes and text.isascii():
         return None
@@ -150,12 +150,12 @@ def _of_json(letters: str) -> str:
     if letters in _JSON:
         return _JSON[letters]
     units = "".join(chr(int(code, 16)) for code in letters.split("u")[1:])
-    # Two of them are halves of one character.
+    # Two of them are the halves of one character.
     return units.encode("utf-16", "surrogatepass").decode("utf-16") if len(units) > 1 else units
 
 
 class _Characters(dict[str, str]):
-    """How each character that was seen is read."""
+    """Caches how each character is read."""
 
     def __missing__(self, char: str) -> str:
         if len(self) > _KNOWN_CHARACTERS:

@@ -1,7 +1,8 @@
-"""Characters that look like ASCII ones, of the scripts that keyboards and fonts have at hand.
+"""Characters that look like ASCII, from scripts common on keyboards and in fonts.
 
-They are from the confusables of Unicode, https://www.unicode.org/Public/security/latest/confusables.txt (UTS #39).
-What compatibility normalization turns into ASCII, such as full width and mathematical letters, is not repeated here.
+They come from Unicode's confusables, https://www.unicode.org/Public/security/latest/confusables.txt (UTS #39).
+Characters that compatibility normalization already turns into ASCII, such as full-width and mathematical letters, are
+not repeated here.
 """
 
 # ruff: noqa: RUF001
@@ -71,4 +72,4 @@ _LIKE: Final = {
 }
 
 LOOKALIKES: Final = {char: letter for letter, chars in _LIKE.items() for char in chars}
-"""What each of them looks like."""
+"""The ASCII character that each of them looks like."""

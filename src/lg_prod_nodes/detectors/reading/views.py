@@ -1,4 +1,4 @@
-"""What is found in a text as it is written and as it is read, put together."""
+"""Merges the findings in a text as written and as read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Scan = Callable[[str], Iterable[Finding]]
 
 
 def in_both_views(text: str, scan: Scan) -> Iterator[Finding]:
-    """What a scan finds in a text as it is written, and in the text as it is read, by the places in the original."""
+    """The findings of a scan in both views of a text, by their positions in the original."""
     reading = folded(text)
     if reading is None:
         yield from scan(text)
@@ -34,9 +34,9 @@ def _placed(finding: Finding, reading: Folded) -> Finding:
 def _adjusted(
     written: Iterable[Finding], read: Iterable[Finding], reading: Folded
 ) -> Iterator[Finding]:
-    r"""Findings in the text as it is written that take no part of an escape along.
+    r"""The findings in the text as written, without parts of escapes.
 
-    The `n` of a JSON text's `\n` looks like the beginning of what follows: there, what is read tells more.
+    The `n` of `\n` in JSON looks like the start of the next word; there, the text as read is more accurate.
     """
     by_entity: dict[str, list[Finding]] = defaultdict(list)
     for finding in read:
@@ -59,20 +59,20 @@ def _overlaps(finding: Finding, others: Sequence[Finding]) -> bool:
 
 
 def as_read(text: str) -> str:
-    """A text as it is read."""
+    """A text as a person reads it."""
     reading = folded(text)
     return text if reading is None else reading.text
 
 
 class ReadReach:
-    """How far what is looked for reaches in a text as it is written and as it is read."""
+    """How far entities may extend, in a text as written and as read."""
 
     def __init__(self, reach: Reach) -> None:
         self._reach = reach
         self._written = reach.settled
 
     def settled(self, text: str) -> int:
-        """How many characters of a text are settled in both views: what either found may not be cut."""
+        """How many characters are final in both views; no finding of either may be cut."""
         written = self._written(text)
         if text.isascii() and not ("%" in text or "&" in text or "\\" in text):
             return written
@@ -93,6 +93,6 @@ class ReadReach:
         return len(text) if is_all else reading.place(settled, settled + 1)[0]
 
     def opens(self, text: str) -> bool:
-        """Whether the end of a text looks like the beginning of what is looked for, in either view."""
+        """Whether the end of a text looks like the start of an entity, in either view."""
         reading = folded(text)
         return self._reach.opens(text) or (reading is not None and self._reach.opens(reading.text))

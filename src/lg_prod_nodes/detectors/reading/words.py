@@ -1,6 +1,6 @@
-"""The least NLP engine that Presidio's context words need: words in lower case, with no model and no download.
+"""The smallest NLP engine that supports Presidio's context words: lowercase words, no model, no download.
 
-Presidio's own offline engine switches context words off without a word, since it gives no lemmas.
+Presidio's own offline engine silently disables context words, because it provides no lemmas.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ STOP_WORDS = frozenset(
         " she so that the their them they this to was we were what when which who will with you your"
     )
 )
-"""Words that say nothing by themselves."""
+"""Words without meaning of their own."""
 
 
 class WordEngine(NlpEngine):
     """Splits a text into words."""
 
     def load(self) -> None:
-        """Nothing to load."""
+        """Do nothing: there is nothing to load."""
 
     def is_loaded(self) -> bool:
-        """Always."""
+        """Always true."""
         return True
 
     def process_text(self, text: str, language: str) -> NlpArtifacts:
-        """Words, their places, and their lower case as lemmas."""
+        """The words, their positions, and their lowercase forms as lemmas."""
         found = list(_TOKEN.finditer(text))
         words = [match[0] for match in found]
         return NlpArtifacts(
             entities=[],
-            tokens=cast(Any, words),  # Presidio needs their text alone
+            tokens=cast(Any, words),  # Presidio reads only their text
             tokens_indices=[match.start() for match in found],
             lemmas=[word.lower() for word in words],
             nlp_engine=self,
@@ -52,11 +52,11 @@ class WordEngine(NlpEngine):
         n_process: int = 1,
         **kwargs: Any,
     ) -> Iterator[tuple[str, NlpArtifacts]]:
-        """Each text by itself."""
+        """Process each text separately."""
         return ((text, self.process_text(text, language)) for text in texts)
 
     def is_stopword(self, word: str, language: str) -> bool:
-        """Whether a word says nothing by itself."""
+        """Whether a word has no meaning of its own."""
         return word.lower() in STOP_WORDS
 
     def is_punct(self, word: str, language: str) -> bool:
@@ -68,5 +68,5 @@ class WordEngine(NlpEngine):
         return []
 
     def get_supported_languages(self) -> list[str]:
-        """English."""
+        """English only."""
         return ["en"]

@@ -1,1 +1,1 @@
-"""What each entity looks like, one file each."""
+"""What each entity looks like, one file per kind."""

@@ -1,4 +1,4 @@
-"""Passwords and keys assigned to a name, as in `api_key = "..."`, as opposed to code that only mentions them."""
+"""Passwords and keys assigned to a name, as in `api_key = "..."`, and not code that merely mentions them."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _STEM = re.compile(
     r"|secret|token|jwt|credentials?|keys?",
     re.IGNORECASE,
 )
-"""What the names end in whose values are secrets; but for a number or `id`."""
+"""The endings of names whose values are secrets; a number or `id` may follow."""
 _LITERALS = ("pass", "pwd", "contrase", "mot", "secret", "token", "jwt", "credential", "key")
-"""What each of them begins with."""
+"""The prefixes of those endings."""
 SIGN_GATE = (
     r"(?i:pass(?:word|wd|phrase|code|wort)?|pwd|contrase..|mot.de.passe|secret|token|jwt|credentials?|keys?)"
     r"(?:[ _.-]?(?:(?i:key|id|value)|[0-9]))?\\{0,3}[\"'`*]{0,2}\]?[ \t]{0,3}"
     r"(?:[:=>]|!=|(?i:is)[:\s]|,\s{0,2}[\"'])"
 )
-"""What a text has in which one is assigned."""
+"""Matches any text in which a secret may be assigned."""
 _PASSWORDS = ("pass", "pwd", "contrase", "mot")
 _OF_A_KEY = re.compile(
     r"(?:api|access|secret|private|account|auth|encryption|signing|master|license|service|client|app|bot|webhook|shared"
@@ -41,7 +41,7 @@ _SIGNER = re.compile(
     r"(?:X-(?:Amz|Goog|Oss)-|[?&]\w{1,10}Access|HMAC-SHA256\s{1,2})$", re.IGNORECASE
 )
 _ENDS_OF_SIGNERS = frozenset("-sS \t")
-"""What stands before the `Credential` and the `KeyId` of a signed request, which say who signed it."""
+"""What precedes the `Credential` and `KeyId` of a signed request, which identify the signer."""
 _SIGN = re.compile(
     r"(?:[ _.-]?(?:key|id|value|[0-9]))?\\{0,3}[\"'`*]{0,2}\]?[ \t]{0,3}"
     r"(?P<sign>:=|=>|={1,3}|!==?|:|\bis:?(?=\s)|,(?=\s{0,2}[\"'])|>)[ \t]{0,3}"
@@ -64,7 +64,7 @@ STAND_IN = re.compile(
     r"|environ|getenv|process\.env|secrets?\.|settings\.|config\.|vault\.|self\.|os\.",
     re.IGNORECASE,
 )
-"""What is written in the place of a secret, or where it is read from."""
+"""Placeholders for a secret, and references to where it is stored."""
 _PLAIN_WORDS = words(
     """
     access admin base64 basic bearer bool boolean bytes char credential default email empty encrypted expired false
@@ -79,14 +79,14 @@ _IN_LABELS = words(
     letters long login match minimum must new old please repeat required reset show strong too use valid weak your
     """
 )
-"""Words of the texts that a program shows beside the field of a password."""
+"""Words in the labels and messages that programs show near a password field."""
 _MARKS_AFTER = ".,;:?)]}&|"
 _NAME = r"[A-Za-z_$][\w$]*"
 _CALLED = (
     r"\w*(?:[Pp]ass(?:word|wd|code)?|pwd|[Tt]oken|[Ss]ecret|[Kk]ey|[Cc]redential)s?_?[0-9]{0,2}$"
     r"|[A-Z]\w*(?:Types?|Str|String|Bool|Model|Field|Input)$"
 )
-"""What a program calls a secret itself."""
+"""Names that programs give to secrets themselves."""
 _CODE = re.compile(
     rf"{_NAME}(?:\.{_NAME})*(?:\(|\[|::|->|\?\.)"  # a call, a subscript, a member
     rf"|{_NAME}(?:\.{_NAME})+$"  # an attribute
@@ -95,28 +95,28 @@ _CODE = re.compile(
     r"|(?:[A-Za-z]?[a-z]+(?:[A-Z][a-z]{2,}|[A-Z]{2,5})*|[A-Z_]+)[!?]*$"  # a name, a type
     rf"|{_CALLED}"
 )
-"""What stands for a value in a program, in SQL and in YAML."""
+"""What stands for a value in code, SQL and YAML."""
 _OF_ENVIRONMENT = re.compile(r"(?:^|[\s;\"'])[A-Z][A-Z0-9_]*$")
 
 
 def has_letters_and_digits(value: str) -> bool:
-    """Whether it has both."""
+    """Whether a value has both letters and digits."""
     return any(map(str.isdigit, value)) and any(map(str.isalpha, value))
 
 
 def entropy(value: str) -> float:
-    """Bits for each character, by how often each stands in it."""
+    """The Shannon entropy of a value, in bits per character."""
     return -sum(n / len(value) * math.log2(n / len(value)) for n in Counter(value).values())
 
 
 def names_secret(name: str) -> bool:
-    """Whether the value of a field, parameter or variable of this name is a secret."""
+    """Whether a field, parameter or variable of this name holds a secret."""
     bare = name.rstrip("0123456789_")
     return any(stem.end() == len(bare) and _is_name(bare, stem) for stem in _STEM.finditer(bare))
 
 
 def assigned(text: str) -> Iterator[Span]:
-    """Values that are given to the name of a secret, such as `api_key`."""
+    """The values assigned to names of secrets, such as `api_key`."""
     at = 0
     for stem in _stems(text):
         if stem.start() < at:
@@ -129,7 +129,7 @@ def assigned(text: str) -> Iterator[Span]:
 
 
 def _stems(text: str) -> Iterator[re.Match[str]]:
-    """Where names of secrets may end: by literals, which are found many times faster than the expression."""
+    """Where names of secrets may end. Searching for literals is many times faster than the full expression."""
     lowered = text.lower()
     if len(lowered) != len(text):
         yield from _STEM.finditer(text)
@@ -195,7 +195,7 @@ def _quoted(text: str, stem: re.Match[str], sign: re.Match[str]) -> Span | None:
 
 
 def _closing(text: str, start: int, quote: str, escapes: int) -> int:
-    """Where a quoted value ends whose quotes are escaped so often; 0 where it does not end on its line."""
+    """Where a value ends whose quotes have this many escapes; 0 if it does not end on its line."""
     period = 2 * (escapes + 1)
     most = min(len(text), start + _LONGEST)
     at = text.find(quote, start, most)
@@ -209,7 +209,7 @@ def _closing(text: str, start: int, quote: str, escapes: int) -> int:
 
 
 def _element(text: str, stem: re.Match[str], sign: re.Match[str]) -> Span | None:
-    """The text of an XML element."""
+    """The text of an XML element, if it is a secret."""
     start = sign.end()
     end = text.find("</", start, start + _LONGEST)
     name = before(text, stem.start(), 32).rpartition("<")[2]
@@ -249,7 +249,7 @@ def _unquoted(text: str, stem: re.Match[str], sign: re.Match[str]) -> Span | Non
 
 
 def _without_what_follows(token: str) -> str:
-    """A token up to the next name that is assigned, as in `password=x&user=y` and `Password=x;Server=y`."""
+    """A token up to the next assigned name, as in `password=x&user=y` and `Password=x;Server=y`."""
     for mark in _MARKS.finditer(token):
         if _NEXT_NAME.match(token, mark.start()):
             token = token[: mark.start()]
@@ -272,12 +272,12 @@ def _is_password_name(stem: re.Match[str]) -> bool:
 
 
 def _is_bare_pass(text: str, stem: re.Match[str]) -> bool:
-    """Whether it is the `PASS` of a test's report."""
+    """Whether this is the `PASS` of a test report."""
     return stem[0] in ("PASS", "Pass") and char_at(text, stem.start() - 1) not in ("_", "-")
 
 
 def _is_code(text: str, stem: re.Match[str], sign: re.Match[str], end: int) -> bool:
-    """Whether the value is a name of a program, which an environment's file has none of."""
+    """Whether the value is an identifier in code; the values in an environment file are not."""
     value = text[sign.end() : end]
     if not _CODE.match(value):
         return char_at(text, end) == ":" and re.fullmatch(r"[A-Za-z_][\w-]*", value) is not None
@@ -292,7 +292,7 @@ def _is_mixed(value: str) -> bool:
 
 
 def is_stand_in(value: str) -> bool:
-    """Whether a value is written in the place of a secret."""
+    """Whether a value is a placeholder for a secret."""
     return STAND_IN.search(value) is not None or value.lower() in _PLAIN_WORDS
 
 
@@ -306,7 +306,7 @@ def _is_key(value: str) -> bool:
 
 
 def _is_password(value: str, *, is_quoted: bool) -> bool:
-    """Whether someone would choose it: of a few kinds of characters, or a long word in quotes."""
+    """Whether a person might choose this password: several kinds of characters, or a long quoted word."""
     if not is_quoted and "(" in value and ")" in value:
         return False
     kinds = sum(bool(re.search(kind, value)) for kind in ("[a-z]", "[A-Z]", "[0-9]", r"[^\w.-]"))
@@ -316,7 +316,7 @@ def _is_password(value: str, *, is_quoted: bool) -> bool:
 
 
 def _is_phrase(value: str) -> bool:
-    """Whether words in quotes are a password rather than what a program says of one."""
+    """Whether quoted words are a password rather than a message about one."""
     said = [word.lower() for word in re.findall(r"[^\W\d_]+", value)]
     if re.search(r"\*{3}|[{<(\[]\w|\.{3}", value):
         return False

@@ -1,7 +1,7 @@
-"""Which entities are known, and what finds each.
+"""The known entities, and what finds each of them.
 
-Presidio's own recognizers find the entities of most countries. Those that chats, logs, code and tool calls are full of
-are found by recognizers of this library, which differ from Presidio's so:
+Presidio's own recognizers find the entities of most countries. This library has its own recognizers for those that are
+common in chats, logs, code and tool calls. They differ from Presidio's as follows:
 
 | entity | also found | not found |
 |---|---|---|
@@ -13,13 +13,13 @@ are found by recognizers of this library, which differ from Presidio's so:
 | `MAC_ADDRESS` | | parts of longer fingerprints |
 | `CREDIT_CARD` | Mastercard's 2-series, 12 and 19 digits, further issuers | other prefixes, mixed marks, digits of
   longer numbers and UUIDs; bare digits that are called an id or a bar code |
-| `IBAN_CODE` | lower case, any text after it | what has not the structure of its country, UUIDs |
+| `IBAN_CODE` | lower case, any text after it | accounts without their country's structure, UUIDs |
 | `EMAIL_ADDRESS` | hosts such as `corp.internal`, `localhost` | escapes of line breaks before it, passwords in URLs |
 | `US_SSN` | sample numbers such as 123-45-6789 | numbers that begin with 9, without a word before |
-| `SECRET` | keys, tokens, passwords: `detectors/secrets.py`; Presidio has none | |
+| `SECRET` | keys, tokens, passwords: `secrets.py`; Presidio has none | |
 
-All run in linear time and need no network. What a user passes in `recognizers=` takes the place of what is built in for
-the same entity, so Presidio's own is one import away:
+All run in linear time and need no network. A recognizer passed in `recognizers=` replaces the built-in one for its
+entity, so Presidio's own is one import away:
 
     from presidio_analyzer.predefined_recognizers import UrlRecognizer
 
@@ -48,7 +48,7 @@ DEFAULT_ENTITIES = (
     "SECRET",
     "US_SSN",
 )
-"""What chat text can live with: found often, and seldom something else."""
+"""The default entities for chat text: often present and seldom a false alarm."""
 
 _OWN: Mapping[str, tuple[str, str]] = {
     "CREDIT_CARD": ("numbers.CardNumbers", "number of a payment card"),
@@ -61,7 +61,7 @@ _OWN: Mapping[str, tuple[str, str]] = {
     "URL": ("url.Urls", "web address"),
     "US_SSN": ("numbers.SocialSecurityNumbers", "US social security number"),
 }
-"""What is found by this library: module and class, and what it is."""
+"""The entities found by this library: module and class, and a description."""
 
 _PRESIDIO: Mapping[str, tuple[str, str]] = {
     "ABA_ROUTING_NUMBER": ("AbaRoutingRecognizer", "routing number of a US bank"),
@@ -166,12 +166,12 @@ _PRESIDIO: Mapping[str, tuple[str, str]] = {
     ),
     "ZA_VAT_NUMBER": ("ZaVatNumberRecognizer", "South African value added tax number"),
 }
-"""What is found by Presidio: its class, and what it is."""
+"""The entities found by Presidio: its class, and a description."""
 
 ENTITIES: Mapping[str, str] = {
     entity: what for entity, (_, what) in sorted({**_OWN, **_PRESIDIO}.items())
 }
-"""Every entity that is known, and what it is."""
+"""Every known entity, with a description."""
 
 
 _ALIASES: Mapping[str, str] = {
@@ -181,16 +181,16 @@ _ALIASES: Mapping[str, str] = {
     "mac_address": "MAC_ADDRESS",
     "url": "URL",
 }
-"""The names of LangChain's `PIIMiddleware`."""
+"""The names that LangChain's `PIIMiddleware` uses."""
 
 
 def entity_of(name: str) -> str:
-    """The name of an entity, which may be given by LangChain's name for it; others stay as they are."""
+    """The entity for one of LangChain's names; other names are returned unchanged."""
     return _ALIASES.get(name, name)
 
 
 def unknown_entities(names: Iterable[str]) -> str:
-    """What to say of names for which there is no recognizer."""
+    """The error message for names without a recognizer."""
     names = list(names)
     hints = "".join(
         f" {name} needs nlp_engine='spacy:...'." if name == meant else f" Did you mean {meant}?"
@@ -204,7 +204,7 @@ def unknown_entities(names: Iterable[str]) -> str:
 
 
 def _meant(name: str) -> str:
-    """The entity whose name has the words of another, else the one that is spelled most alike."""
+    """The entity with the same words in its name; otherwise the one with the closest spelling."""
     said = set(name.upper().replace(" ", "_").split("_"))
     known = (*DEFAULT_ENTITIES, *NAME_ENTITIES, *ENTITIES)
     close = get_close_matches(name.upper(), known, 1, 0.6)
@@ -212,10 +212,10 @@ def _meant(name: str) -> str:
 
 
 def recognizer(entity: str) -> EntityRecognizer:
-    """A new recognizer of an entity. Presidio is loaded when this is first called.
+    """A new recognizer of an entity. The first call loads Presidio.
 
     Raises:
-        ConfigurationError: The entity is not known, or not to the version of Presidio that is installed.
+        ConfigurationError: The entity is unknown, or the installed version of Presidio lacks it.
     """
     if entity in _OWN:
         module, _, name = _OWN[entity][0].rpartition(".")

@@ -1,7 +1,6 @@
-"""A recognizer that looks at what may be an entity in its surroundings, and what such recognizers ask of a text.
+"""A recognizer that checks candidates against their context, and the helpers for such checks.
 
-What is asked of the text before a place reaches back 128 characters at most, and of the text after it to the end of its
-token, so that a stream can be scanned piece by piece.
+Checks look back at most 128 characters, and ahead to the end of the token. So a stream can be scanned piece by piece.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Any, ClassVar, NamedTuple
 from presidio_analyzer import Pattern, PatternRecognizer, RecognizerResult
 
 CERTAIN = 1.0
-"""A checksum, a published format, an address that is complete: no other reading is left."""
+"""The score for a checksum, a published format or a complete address, which leave no other reading."""
 
 _PLACEHOLDER = re.compile(r"\[[A-Z][A-Z0-9_]{1,64}[:_][0-9a-f]{6,64}\]")
 _STARS = "****"
@@ -42,7 +41,7 @@ _SHORTENED = (
 
 
 class Span(NamedTuple):
-    """Where something stands in a text, and how sure that is."""
+    """A position in a text, and its score."""
 
     start: int
     end: int
@@ -50,12 +49,13 @@ class Span(NamedTuple):
 
 
 class CheckedRecognizer(PatternRecognizer):
-    """Finds one entity: its patterns tell which texts may hold it, `find` tells where.
+    """Finds one entity: its patterns select texts that may hold it, and `find` locates it.
 
-    The patterns are a gate. They need no lookaround and no backreference, so google-re2 compiles them; where none of
-    them matches, `find` finds nothing. Context words are part of `find`, so there are none for Presidio to add.
+    The patterns are a gate. They use no lookaround and no backreference, so google-re2 can compile them. If none of
+    them matches, `find` finds nothing. Context words are part of `find`, so Presidio adds none.
 
-    Presidio looks its own recognizers up by name among all subclasses: none here may have the name of one of them.
+    Presidio looks up its own recognizers by name among all subclasses, so no class here may share a name with one of
+    them.
     """
 
     ENTITY: ClassVar[str]
@@ -72,14 +72,14 @@ class CheckedRecognizer(PatternRecognizer):
 
     @abstractmethod
     def find(self, text: str) -> Iterable[Span]:
-        """Where the entity stands, in linear time."""
+        """The positions of the entity, in linear time."""
 
     def find_behind(self, gates: Collection[int], text: str) -> Iterable[Span]:
-        """Where the entity stands in a text that only these gates match, by their numbers."""
+        """The positions of the entity in a text that only these gates match, given by number."""
         return self.find(text)
 
     def spans(self, text: str, gates: Collection[int] | None = None) -> list[Span]:
-        """Where the entity stands, and redaction has not been; of the gates it may be known which match the text."""
+        """The positions of the entity, without earlier redactions. Pass the matching gates if they are known."""
         found = self.find(text) if gates is None else self.find_behind(gates, text)
         if "[" not in text and _STARS not in text:
             return list(found)
@@ -92,7 +92,7 @@ class CheckedRecognizer(PatternRecognizer):
         nlp_artifacts: Any = None,
         regex_flags: int | None = None,
     ) -> list[RecognizerResult]:
-        """What is found, as Presidio tells it."""
+        """The findings as Presidio results."""
         return [
             RecognizerResult(
                 self.ENTITY,
@@ -109,7 +109,7 @@ class CheckedRecognizer(PatternRecognizer):
 
 
 def is_replaced(text: str, start: int, end: int) -> bool:
-    """Whether a place is what redaction left: inside of `[ENTITY:digest]`, or the last characters after a mask."""
+    """Whether a span is left from redaction: inside `[ENTITY:digest]`, or the last characters after a mask."""
     if text.endswith(_STARS, 0, start):
         return True
     opened = text.rfind("[", max(0, start - 132), start + 1)
@@ -118,14 +118,14 @@ def is_replaced(text: str, start: int, end: int) -> bool:
 
 
 def is_word(char: str) -> bool:
-    """Whether a character goes on a word: scripts without upper and lower case are written without spaces."""
+    """Whether a character continues a word. Scripts without case are written without spaces, so theirs do not."""
     return char in _WORDS or (
         char > "\x7f" and char.isalnum() and (char.isdigit() or char.lower() != char.upper())
     )
 
 
 def starts_apart(text: str, at: int) -> bool:
-    r"""Whether no word goes on here; the letter of an escaped line break, as in JSON's `\n`, is no word."""
+    r"""Whether a token may start here; the letter of an escape such as JSON's `\n` is not part of the next word."""
     return at == 0 or not is_word(text[at - 1]) or is_escape(text, at)
 
 
@@ -135,31 +135,31 @@ def is_escape(text: str, at: int) -> bool:
 
 
 def ends_apart(text: str, at: int) -> bool:
-    """Whether no word goes on here."""
+    """Whether a token may end here."""
     return at == len(text) or not is_word(text[at])
 
 
 def is_fraction(text: str, start: int) -> bool:
-    """Whether the digits go on a number or a word over a sign, as in `0.4111`, `+49 151` and in an UUID."""
+    """Whether the digits continue a number or a word after a mark, as in `0.4111`, `+49 151` and in a UUID."""
     previous = char_at(text, start - 1)
     return previous == "+" or (previous in (".", "-") and is_word(char_at(text, start - 2)))
 
 
 def char_at(text: str, at: int) -> str:
-    """The character at a place, none outside of the text."""
+    """The character at a position; empty outside the text."""
     return text[at : at + 1] if at >= 0 else ""
 
 
 def before(text: str, at: int, length: int = 64) -> str:
-    """What stands before a place."""
+    """The text before a position."""
     return text[max(0, at - length) : at]
 
 
 def words_before(text: str, at: int) -> list[str]:
-    """The words of the line before a place, in lower case and without what a sign such as `:` is made of.
+    """The words before a position on its line, in lower case, ignoring signs such as `:`.
 
-    None, if a mark stands between them and the place that parts them from it, or a number of more than one digit, of
-    which no word says anything. Names as in code are taken apart.
+    The list is empty if a mark separates the words from the position, or if a number of two or more digits precedes it.
+    Names as in code are split into words.
     """
     said = text[max(0, at - _REACH) : at].rstrip(_SIGNS)
     if said[-2:].isdecimal() and len(said) > 1:
@@ -173,14 +173,14 @@ def words_before(text: str, at: int) -> list[str]:
 
 
 def line_before(text: str, at: int, lines: int = 1) -> list[str]:
-    """The words of the line before a place, in lower case; of more than one line, if said so."""
+    """The words before a position on its line, in lower case; `lines` adds earlier lines."""
     near = text[max(0, at - _REACH) : at].rsplit("\n", lines)
     said = "\n".join(near[-lines:])
     return [word.lower() for word in _WORD.findall(said)]
 
 
 def without_last(given: list[str], fillers: frozenset[str], most: int = 4) -> list[str]:
-    """Words without those at their end that say nothing."""
+    """The words without up to `most` filler words at the end."""
     end = len(given)
     while end and most and given[end - 1] in fillers:
         end, most = end - 1, most - 1
@@ -188,12 +188,12 @@ def without_last(given: list[str], fillers: frozenset[str], most: int = 4) -> li
 
 
 def words(table: str) -> frozenset[str]:
-    """The words of a table that is written as a text."""
+    """The words of a table written as text."""
     return frozenset(table.split())
 
 
 def luhn(number: str) -> bool:
-    """Whether the last digit is the check digit of the others."""
+    """Whether a number passes the Luhn check."""
     return (
         sum(map(int, number[-1::-2])) + sum(map(int, number[-2::-2].translate(_DOUBLED)))
     ) % 10 == 0

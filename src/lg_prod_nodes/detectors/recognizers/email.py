@@ -42,10 +42,10 @@ class EmailAddresses(CheckedRecognizer):
 
     def __init__(self) -> None:
         super().__init__()
-        top_level_domains()  # takes longer to load than a text may take to search
+        top_level_domains()  # loading takes longer than a search may
 
     def find(self, text: str) -> Iterator[Span]:
-        """Addresses around each at sign."""
+        """The addresses around each at sign."""
         at = text.find("@")
         while at >= 0:
             start, end = _local_start(text, at), at + 1
@@ -75,7 +75,7 @@ def _is_local(char: str) -> bool:
 
 
 def _domain(text: str, start: int) -> tuple[int, float] | None:
-    """Where a host ends that starts here, and how sure it is one: the longest that ends in a known suffix."""
+    """The end and score of a host that starts here: the longest one that ends in a known suffix."""
     found = _DOMAIN.match(text, start, start + 253)
     if not found:
         return None
@@ -94,7 +94,7 @@ def _domain(text: str, start: int) -> tuple[int, float] | None:
 
 
 def _is_of_a_url(text: str, start: int, at: int, end: int) -> bool:
-    """Whether it is a URL's password, a variable, or a repository's user, as in `git@example.com:team/project`."""
+    """Whether this is a URL's password, a variable, or a repository's user, as in `git@example.com:team/project`."""
     if text[start:at] == "git" and _REPOSITORY.match(text, end):
         return True
     return char_at(text, start - 1) in _BEFORE_A_PASSWORD and (

@@ -1,4 +1,4 @@
-"""Names of hosts: which end in a public suffix, by the list that is bundled with tldextract."""
+"""Host names with a public suffix, by the list bundled with tldextract."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 PRIVATE_ENDINGS = words(
     "corp example home internal intranet invalid lan local localdomain localhost private test"
 )
-"""Endings of names inside of a company or a home, and those that RFC 2606 and RFC 6762 keep for such use."""
+"""Endings of internal host names, and those that RFC 2606 and RFC 6762 reserve for such use."""
 
 
 @cache
 def bundled_suffixes() -> TLDExtract:
-    """What tells the parts of a host by the list that is bundled; nothing is fetched, and nothing kept on disk."""
+    """Splits hosts by the bundled list; fetches nothing and stores nothing on disk."""
     import tldextract
 
     return tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)
@@ -32,11 +32,11 @@ def public_suffixes() -> frozenset[str]:
 
 @cache
 def top_level_domains() -> frozenset[str]:
-    """The last parts of the public suffixes."""
+    """The last labels of the public suffixes."""
     return frozenset(suffix.rpartition(".")[2] for suffix in public_suffixes())
 
 
 def is_top_level(label: str) -> bool:
-    """Whether a label is a top-level domain; those of other scripts may be encoded."""
+    """Whether a label is a top-level domain; one in another script may be encoded."""
     label = label.lower()
     return label in top_level_domains() or label.startswith("xn--")

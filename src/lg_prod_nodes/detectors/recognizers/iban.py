@@ -17,7 +17,7 @@ from lg_prod_nodes.detectors.recognizers.checked import (
 )
 
 _IBAN_START = re.compile(r"[0-9](?<=[A-Za-z]{2}[0-9])[0-9](?=[ \u00a0-]?[A-Za-z0-9])")
-"""The check digits of an account; to begin with its digits makes the search faster."""
+"""The check digits of an account; starting the search at digits makes it faster."""
 _IBAN_MARKS = " \u00a0-"
 _IBAN_VALUES = str.maketrans({char: str(at) for at, char in enumerate(ascii_uppercase, 10)})
 _FORMS = """
@@ -29,8 +29,8 @@ _FORMS = """
     PK 4a16c PL 24n PS 4a21c PT 21n QA 4a21c RO 4a16c RS 18n RU 14n15c SA 2n18c SC 4a20n3a SD 14n SE 20n SI 15n
     SK 20n SM 1a10n12c SO 19n ST 21n SV 4a20n TL 19n TN 20n TR 6n16c UA 6n19c VA 18n VG 4a16n XK 16n YE 4a4n18c
 """.split()  # noqa: SIM905
-"""Countries, and how their accounts are made of digits (n), letters (a) and both (c) after the check digits, by the
-SWIFT IBAN registry: https://www.swift.com/standards/data-standards/iban."""
+"""The structure of each country's accounts after the check digits: digits (n), letters (a) or both (c), by the SWIFT
+IBAN registry: https://www.swift.com/standards/data-standards/iban."""
 _ALPHABETS = {"n": "[0-9]", "a": "[A-Z]", "c": "[A-Z0-9]"}
 _ACCOUNTS = {
     country: re.compile(
@@ -45,27 +45,27 @@ _IBAN_LENGTHS = {
 }
 _LONGEST_IBAN = 2 * max(_IBAN_LENGTHS.values())
 _GROUPED = re.compile(r"[A-Za-z0-9]{4}(?:-[A-Za-z0-9]{4})*(?:-[A-Za-z0-9]{1,3})?")
-"""How accounts are written with hyphens, unlike UUIDs."""
+"""Accounts grouped by hyphens, unlike UUIDs."""
 
 
 class Ibans(CheckedRecognizer):
-    """International bank account numbers, in upper or lower case, checked by country, length and sum."""
+    """International bank account numbers in upper or lower case, checked by country, length and checksum."""
 
     ENTITY = "IBAN_CODE"
     GATES = ("[A-Za-z]{2}[0-9]{2}[ \u00a0-]?[A-Za-z0-9]",)
 
     def find(self, text: str) -> Iterator[Span]:
-        """Accounts of exactly their country's length, whatever follows."""
+        """The accounts of exactly their country's length, whatever follows."""
         return (Span(start, end, CERTAIN) for start, end in _ibans(text))
 
 
 def is_in_account(text: str, at: int) -> bool:
-    """Whether an account begins before a place and ends after it."""
+    """Whether a position is inside an account."""
     return any(start < at < end for start, end in _ibans(text, max(0, at - _LONGEST_IBAN), at + 2))
 
 
 def _ibans(text: str, least: int = 0, most: int = sys.maxsize) -> Iterator[tuple[int, int]]:
-    """Where accounts are whose check digits stand in a part of the text."""
+    """The spans of accounts whose check digits are in a part of the text."""
     for found in _IBAN_START.finditer(text, least, min(len(text), most + 2)):
         if found.start() >= most:
             return
@@ -79,7 +79,7 @@ def _ibans(text: str, least: int = 0, most: int = sys.maxsize) -> Iterator[tuple
 
 
 def _iban_end(text: str, start: int, length: int) -> int | None:
-    """Where an account ends that begins here, if its sum is right."""
+    """Where an account that begins here ends, if its checksum is right."""
     account = text[start : start + length]
     if account.isascii() and account.isalnum():
         return start + length if len(account) == length and _is_account(account) else None

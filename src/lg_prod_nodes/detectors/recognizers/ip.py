@@ -38,7 +38,7 @@ _NUMBERED = words(
     upgrade upgraded v ver version versions windows
     """
 )
-"""Words whose numbers are versions, sections and the like."""
+"""Words followed by versions, sections and the like."""
 _AFTER_NUMBERED = words("and at from is no number of or to was")
 
 _HOSTS = words(
@@ -49,7 +49,7 @@ _HOSTS = words(
     requests resolver route router server source src ssh subnet switch telnet traceroute via visitor vpn whois
     """
 )
-"""Words whose numbers are addresses, even those that look like versions."""
+"""Words followed by addresses, even ones that look like versions."""
 
 _LISTED_BEFORE = re.compile(
     r"(?:[0-9]{1,5}(?:\.[0-9]{1,5}){1,4}\s{0,2}(?:,|and|or|to|->|→|through|until|/|&|vs\.?)\s{0,2}){1,4}$"
@@ -58,7 +58,7 @@ _COMPARED_BEFORE = re.compile(r"(?:[=~!<>^]=|[~^<>]|\w==|:[\w-]{1,24}:)\s?$")
 _PORT = re.compile(r":[0-9]{2,5}(?![0-9A-Za-z])")
 _WELL_KNOWN = frozenset(["1.1.1.1", "1.0.0.1", "8.8.8.8", "8.8.4.4", "9.9.9.9"])
 _SMALL = 20
-"""Four numbers that are all below this are a section or a version as likely as an address."""
+"""Four numbers all below this limit are as likely a section or version as an address."""
 
 _V6 = re.compile(
     r"(?:(?<![0-9A-Za-z_:])|(?<=\\[nrt]))(?=[0-9A-Fa-f]{0,4}:[0-9A-Fa-f]{0,4}:)"
@@ -76,7 +76,7 @@ _MAC = re.compile(
 
 
 class IpAddresses(CheckedRecognizer):
-    """IP addresses, with their network size and zone, and no versions, sections or times."""
+    """IP addresses with their network size and zone; not versions, sections or times."""
 
     ENTITY = "IP_ADDRESS"
     GATES = (
@@ -85,7 +85,7 @@ class IpAddresses(CheckedRecognizer):
     )
 
     def find(self, text: str) -> Iterator[Span]:
-        """Addresses of both versions."""
+        """The IPv4 and IPv6 addresses."""
         sixes = list(_v6(text)) if text.count(":") > 1 else []
         yield from sixes
         for found in _all(text, _V4, _AFTER_OCTET, 3):
@@ -98,7 +98,7 @@ class IpAddresses(CheckedRecognizer):
 
 
 class MacAddresses(CheckedRecognizer):
-    """MAC addresses, and no part of a longer fingerprint."""
+    """MAC addresses, but not parts of longer fingerprints."""
 
     ENTITY = "MAC_ADDRESS"
     GATES = (
@@ -107,7 +107,7 @@ class MacAddresses(CheckedRecognizer):
     )
 
     def find(self, text: str) -> Iterator[Span]:
-        """Addresses with colons, hyphens, or dots."""
+        """The addresses with colons, hyphens or dots."""
         for found in _MAC.finditer(text):
             digits = found[0].translate({ord(mark): None for mark in ":-."}).upper()
             if len(set(digits)) > 1 and not ("." in found[0] and digits.isdigit()):
@@ -115,12 +115,12 @@ class MacAddresses(CheckedRecognizer):
 
 
 def _is_nobodys(address: str) -> bool:
-    """Whether it says nothing of a machine: a loopback address, a network's mask, the address of all or none."""
+    """Whether an address identifies no machine: loopback, a network mask, broadcast or `0.0.0.0`."""
     return address.startswith(("127.", "255.")) or address == "0.0.0.0"
 
 
 def _is_bounded(text: str, start: int, end: int) -> bool:
-    """Whether no longer run of numbers, name of a file or version goes on at either end."""
+    """Whether no longer number, file name or version continues at either end."""
     previous, following = char_at(text, start - 1), char_at(text, end)
     if not starts_apart(text, start) or (previous and previous in ".#$€£"):
         return False
@@ -136,7 +136,7 @@ def _is_bounded(text: str, start: int, end: int) -> bool:
 
 
 def _is_address(text: str, start: int, end: int) -> bool:
-    """Whether it is no version, section or the like, by what stands before it and by its size."""
+    """Whether this is an address and not a version or section, by the text before it and its size."""
     at, context = start, before(text, start, 72)
     if "." in context and (listed := _LISTED_BEFORE.search(context)):
         at -= len(context) - listed.start()
@@ -179,7 +179,7 @@ def _v6(text: str) -> Iterator[Span]:
 def _all(
     text: str, address: re.Pattern[str], mark: re.Pattern[str], reach: int
 ) -> Iterator[re.Match[str]]:
-    """What `address.finditer` gives, found by the mark that stands in it after so many characters at most."""
+    """The matches of `address.finditer`, found faster by a mark that occurs within their first `reach` characters."""
     at = 0
     while marked := mark.search(text, at):
         first = marked.start()
@@ -199,7 +199,7 @@ def _parses(address: str) -> bool:
 
 
 def _is_distinct(text: str, start: int, address: str) -> bool:
-    """Whether it is no slice, no name of a C++ or Rust path, and no fingerprint."""
+    """Whether this is not a slice, a C++ or Rust path, or a fingerprint."""
     if char_at(text, start - 1) == "[" and is_word(char_at(text, start - 2)):
         return False
     groups = [group for group in re.split(r"[:%/]", address) if group]

@@ -1,8 +1,8 @@
-"""The formats of the keys and tokens of well-known issuers.
+"""Key and token formats of well-known issuers.
 
-Most issuers give their keys a prefix, so that scanners can tell them. The formats here are those that the issuers
-document, that gitleaks has a rule for (named here after `gitleaks`), or that GitHub scans for (after `GitHub`); lengths
-are given some room, as issuers change them.
+Most issuers give their keys a prefix that scanners can recognize. Each format here is documented by its issuer, covered
+by a gitleaks rule (its source is then `gitleaks` and the rule's id), or scanned for by GitHub (`GitHub` and the type of
+token). Lengths are given some tolerance, because issuers change them.
 
 - https://github.com/gitleaks/gitleaks/blob/master/config/gitleaks.toml
 - https://docs.github.com/code-security/secret-scanning/introduction/supported-secret-scanning-patterns
@@ -17,14 +17,14 @@ _BASE64 = "A-Za-z0-9+/"
 
 
 class Format(NamedTuple):
-    """How the secrets of an issuer look.
+    """The format of an issuer's secrets.
 
     Attributes:
-        issuer: Who gives them out.
-        begins: What they contain in any case, by which a text is ruled out.
-        pattern: The whole of them.
-        source: Where the format is told.
-        near: A word without which, shortly before, it is something else.
+        issuer: Who issues them.
+        begins: Strings that every secret contains; a text without them is skipped.
+        pattern: The whole secret.
+        source: Where the format is documented.
+        near: A word that must shortly precede the secret.
     """
 
     issuer: str

@@ -1,4 +1,4 @@
-"""The models behind `load_nlp_engine`: each is looked up on disk before the library that would download it is asked."""
+"""The models behind `load_nlp_engine`. Each is located on disk first, so that no library downloads it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from presidio_analyzer.nlp_engine import (
 from lg_prod_nodes.core.errors import ConfigurationError
 from lg_prod_nodes.detectors.reading.words import WordEngine
 
-# Presidio's mapping, with the labels that its own configuration files add to it.
+# Presidio's mapping, plus the labels from its own configuration files.
 _ENTITIES: Mapping[str, str] = {
     **(NerModelConfiguration().model_to_presidio_entity_mapping or {}),
     "FAC": "LOCATION",
@@ -30,7 +30,7 @@ _ENTITIES: Mapping[str, str] = {
     "VENDOR": "ORGANIZATION",
 }
 
-# GLiNER is told what to look for in words.
+# GLiNER takes its labels in plain words.
 _GLINER_LABELS: Mapping[str, str] = {
     "person": "PERSON",
     "name": "PERSON",
@@ -46,7 +46,7 @@ _TAG_PREFIX = re.compile(r"^[BIELSU]-")
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A name in a text: what Presidio reads of a spaCy span, and its score."""
+    """A name in a text: the attributes of a spaCy span that Presidio reads, and a score."""
 
     text: str
     label_: str
@@ -56,10 +56,10 @@ class Name:
 
 
 class NameEngine(WordEngine):
-    """The words of a text, as they are without a model, and the names that a model finds in it.
+    """The words of a text, split as without a model, plus the names that a model finds.
 
-    The model's own words are left aside: spaCy keeps `"ssn":"219099999"` as one word, and other pipelines give no
-    lemmas, so that context words would find less with a model than without.
+    The model's own tokens are ignored. spaCy treats `"ssn":"219099999"` as one word, and other pipelines provide no
+    lemmas, so context words would find less with a model than without.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class NameEngine(WordEngine):
         self._language = language
 
     def process_text(self, text: str, language: str) -> NlpArtifacts:
-        """Words, with the names among them."""
+        """The words and names of a text."""
         made = super().process_text(text, language)
         names = list(self._find(text)) if text.strip() else []
         made.entities = cast(Any, names)
@@ -78,19 +78,19 @@ class NameEngine(WordEngine):
         return made
 
     def get_supported_entities(self) -> list[str]:
-        """What the model can find."""
+        """The entities that the model can find."""
         return self._entities
 
     def get_supported_languages(self) -> list[str]:
-        """The one language of the model."""
+        """The model's only language."""
         return [self._language]
 
 
 def spacy_engine(name: str, language: str) -> NlpEngine:
-    """Names by a spaCy pipeline: an installed package, or a folder.
+    """An engine that finds names with a spaCy pipeline, given as an installed package or a folder.
 
     Raises:
-        ConfigurationError: It is not there, cannot be loaded, or is for another language.
+        ConfigurationError: The pipeline is missing, cannot be loaded, or is for another language.
     """
     from spacy.util import is_package
 
@@ -124,13 +124,13 @@ def spacy_engine(name: str, language: str) -> NlpEngine:
 
 
 def transformers_engine(name: str, language: str) -> NlpEngine:
-    """Names by a token classification model of the transformers library.
+    """An engine that finds names with a token classification model of the transformers library.
 
-    Presidio's engine for these models logs an error of the model and lets the text pass as one without names. Here
-    the error goes to the caller.
+    If such a model fails, Presidio's own engine logs the error and treats the text as one without names. This engine
+    raises the error to the caller.
 
     Raises:
-        ConfigurationError: The extra or the model is not there, or the model cannot be loaded.
+        ConfigurationError: The extra or the model is missing, or the model cannot be loaded.
     """
     transformers = _package("transformers", extra="transformers")
     folder = _folder("transformers", name)
@@ -160,13 +160,13 @@ def transformers_engine(name: str, language: str) -> NlpEngine:
 
 
 def gliner_engine(name: str, language: str) -> NlpEngine:
-    """Names by GLiNER, through Presidio's recognizer.
+    """An engine that finds names with GLiNER, through Presidio's recognizer.
 
-    The recognizer would look for every entity that is asked of the whole analyzer, cards and addresses too; here it
-    is asked for names alone.
+    That recognizer would look for every entity of the analyzer, including cards and addresses. Here it looks for names
+    only.
 
     Raises:
-        ConfigurationError: The extra or the model is not there, or the model cannot be loaded.
+        ConfigurationError: The extra or the model is missing, or the model cannot be loaded.
     """
     from presidio_analyzer.predefined_recognizers import GLiNERRecognizer
 
@@ -203,7 +203,7 @@ def _entities_of(labels: Iterable[str]) -> dict[str, str]:
 
 
 def _span_labels(pipeline: Any) -> set[str]:
-    """The labels of those components of a spaCy pipeline that name spans."""
+    """The labels of the span-naming components in a spaCy pipeline."""
     return {
         label
         for component, labels in pipeline.pipe_labels.items()
@@ -222,7 +222,7 @@ def _package(name: str, *, extra: str) -> Any:
 
 
 def _folder(kind: str, name: str) -> Path:
-    """Where a model lies: the folder that is named, or the local Hugging Face cache."""
+    """The folder of a model: the given one, or the one in the local Hugging Face cache."""
     path = Path(name).expanduser()
     if path.is_dir():
         return path

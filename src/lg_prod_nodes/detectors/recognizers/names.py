@@ -1,7 +1,7 @@
 """Names and places by a language model, loaded from disk and never from the network.
 
-No pattern tells a name from another word. A spaCy pipeline, a transformer or GLiNER can; each is an NLP engine of
-Presidio's here, so that whoever looks for names needs to know no more than `load_nlp_engine` and `name_recognizers`.
+No pattern can tell a name from another word, but a spaCy pipeline, a transformer or GLiNER can. Each is wrapped as a
+Presidio NLP engine, so callers need only `load_nlp_engine` and `name_recognizers`.
 """
 
 from __future__ import annotations
@@ -17,26 +17,25 @@ if TYPE_CHECKING:
     from presidio_analyzer.nlp_engine import NlpEngine
 
 NAME_ENTITIES = ("PERSON", "LOCATION", "ORGANIZATION", "NRP")
-"""What a model can find: people, places, organizations, and nationalities, religious or political groups."""
+"""The entities that a model can find: people, places, organizations, and national, religious or political groups."""
 
 _KINDS = ("spacy", "transformers", "gliner")
 
 
 def load_nlp_engine(spec: str | NlpEngine, *, language: str = "en") -> NlpEngine:
-    """The NLP engine of a model on this machine, loaded once for each process.
+    """The NLP engine of a model on this machine, loaded once per process.
 
-    The engine splits a text into the words that are used without a model, so that patterns and their context words
-    find the same with and without it; the model adds names and places. An engine that is given ready is taken as
-    it is, with its own words and lemmas.
+    The engine splits texts into words as without a model, so patterns and context words give the same findings either
+    way. The model only adds names and places. An engine that you pass is used as is, with its own words and lemmas.
 
     Args:
-        spec: `"spacy:<package or path>"`, `"transformers:<path or hub name>"`, `"gliner:<path or hub name>"`, or an
-            NLP engine that is loaded. A hub name stands for what the local Hugging Face cache holds of it.
-        language: The language of the texts, as in `"en"`.
+        spec: `"spacy:<package or path>"`, `"transformers:<path or hub name>"`, `"gliner:<path or hub name>"`, or a
+            loaded NLP engine. A hub name refers to the model's copy in the local Hugging Face cache.
+        language: The language of the texts, such as `"en"`.
 
     Raises:
-        ConfigurationError: The spec is none of these, the extra or the model is not installed, the model cannot be
-            loaded or finds no names, or it is one for another language. Nothing is ever downloaded.
+        ConfigurationError: The spec is invalid, the extra or the model is not installed, or the model cannot be loaded,
+            finds no names or is for another language. Nothing is ever downloaded.
     """
     if not isinstance(spec, str):
         return _ready(spec, language)
@@ -52,15 +51,15 @@ def load_nlp_engine(spec: str | NlpEngine, *, language: str = "en") -> NlpEngine
 def name_recognizers(
     engine: NlpEngine, entities: Iterable[str] = (), *, language: str = "en"
 ) -> list[EntityRecognizer]:
-    """The recognizers that read names and places from what an NLP engine found.
+    """The recognizers that turn an NLP engine's names and places into findings.
 
     Args:
-        engine: The engine that goes through the texts.
-        entities: What is looked for; of these, `NAME_ENTITIES` count here. All that the engine finds, if none.
+        engine: The engine that processes the texts.
+        entities: The wanted entities, of which only `NAME_ENTITIES` count. If empty, everything that the engine finds.
         language: The language of the texts.
 
     Raises:
-        ConfigurationError: The engine cannot find a name entity that is looked for.
+        ConfigurationError: The engine cannot find a wanted name entity.
     """
     from presidio_analyzer.predefined_recognizers import SpacyRecognizer
 
@@ -97,7 +96,7 @@ def _ready(engine: NlpEngine, language: str) -> NlpEngine:
         raise ConfigurationError(
             f"nlp_engine is {type(engine).__name__}; give a text such as 'spacy:en_core_web_sm' or an NlpEngine"
         )
-    # Left to itself, Presidio would load it at the first text, and download what is missing.
+    # By default, Presidio would load it at the first text and download what is missing.
     if not engine.is_loaded():
         raise ConfigurationError(
             f"{type(engine).__name__} is not loaded; call its load() before it is given"

@@ -1,4 +1,4 @@
-"""Numbers of payment cards, and US social security numbers."""
+"""Payment card numbers and US social security numbers."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ _CARDS = re.compile(
     r"|(?:50(?:18|20|38)|5[6-8]\d{2}|6304|6390|67\d{2}|0604)\d{8,15}"  # Maestro
     r"|8[12]\d{14,17}|9792\d{12}"  # UnionPay and RuPay, Troy
 )
-"""Issuers and lengths, ISO/IEC 7812 and https://en.wikipedia.org/wiki/Payment_card_number."""
+"""Issuers and lengths, by ISO/IEC 7812 and https://en.wikipedia.org/wiki/Payment_card_number."""
 
 _SSN = re.compile(r"[0-9][0-9]{2}(?:([ .-]?)[0-9]{2}\1[0-9]{4}|[0-9]{2}-[0-9]{4}|-[0-9]{6})")
 _SOCIAL = words("social socsec ssn ssns ss")
 _SAYS_SO = 6
-"""How many words before bare digits may say that they are a social security number."""
+"""How many words before bare digits may identify them as a social security number."""
 
 
 _CARD_WORDS = words(
@@ -58,17 +58,17 @@ _BAR_CODE = re.compile(
 )
 _MOST_OF_A_BARE_CARD, _LEAST_OF_CARDS_IN_USE = 16, 14
 _UNION_PAY = "62"
-"""Longer cards are hardly issued but by UnionPay, and shorter ones no more; identifiers of these lengths abound."""
+"""Nearly all longer cards are UnionPay's; shorter ones are no longer issued. Many identifiers have these lengths."""
 
 
 class CardNumbers(CheckedRecognizer):
-    """Numbers of payment cards of every issuer, 12 to 19 digits, checked by Luhn's sum."""
+    """Payment card numbers of every issuer, 12 to 19 digits, with a Luhn check."""
 
     ENTITY = "CREDIT_CARD"
     GATES = ("[0-9](?:[ .\u00a0-]?[0-9]){11}",)
 
     def find(self, text: str) -> Iterator[Span]:
-        """Cards in runs of digits: whole groups, joined by one kind of mark."""
+        """The cards in runs of digits: whole groups, joined by one kind of mark."""
         for run in _RUN.finditer(text):
             cards = list(_cards(text, *run.span()))
             if cards and not is_in_account(text, run.start()):
@@ -76,13 +76,13 @@ class CardNumbers(CheckedRecognizer):
 
 
 class SocialSecurityNumbers(CheckedRecognizer):
-    """US social security numbers; without marks between the groups only after a word that says so."""
+    """US social security numbers; without marks between the groups, only after a word that names them."""
 
     ENTITY = "US_SSN"
     GATES = (r"[0-9]{3}[ .-]?[0-9]{2}[ .-]?[0-9]{4}", r"[0-9]{3}-[0-9]{6}")
 
     def find(self, text: str) -> Iterator[Span]:
-        """Numbers by their groups or by what stands before them."""
+        """The numbers, by their groups or by the text before them."""
         for found in _SSN.finditer(text):
             start, end = found.span()
             if not _is_bounded(text, start, end) or not _is_issued(re.sub(r"\D", "", found[0])):
@@ -94,14 +94,14 @@ class SocialSecurityNumbers(CheckedRecognizer):
 
 
 def _words_near(text: str, at: int) -> list[str]:
-    """The words before a place, on its line and the one before, as in a form or under a column's name."""
+    """The words before a position on its line and the previous one, as in a form or below a column name."""
     return line_before(text, at, lines=2)[-_SAYS_SO:]
 
 
 def _by_form(number: re.Match[str], lead: Lead) -> float:
-    """How certain a number is by its groups; 0 where it is called something else.
+    """The score of a number by its groups; 0 if the words before it name something else.
 
-    What may lead to a telephone number, as `text` does, may be a field's name too.
+    A word that may introduce a phone number, such as `text`, may also be the name of a field.
     """
     mark = number[1]
     if not mark or number[0].startswith("9") or lead.names_phone() or lead.names_thing():
@@ -110,7 +110,7 @@ def _by_form(number: re.Match[str], lead: Lead) -> float:
 
 
 def _is_identifier(text: str, card: Span) -> bool:
-    """Whether bare digits are an identifier or a bar code, by what they are called, their length and their sum."""
+    """Whether bare digits are an identifier or a bar code, by their name, length and checksum."""
     digits = text[card.start : card.end]
     if not digits.isdigit() or not _CARD_WORDS.isdisjoint(_words_near(text, card.start)):
         return False
@@ -129,13 +129,13 @@ def _is_of_unusual_length(digits: str) -> bool:
 
 
 def _is_bar_code(digits: str) -> bool:
-    """Whether the last digit is the check digit of a GTIN, as in EAN-13 and UPC-A."""
+    """Whether digits pass the GTIN check, as in EAN-13 and UPC-A."""
     weighed = sum(map(int, digits[-2::-1])) + 2 * sum(map(int, digits[-2::-2]))
     return (weighed + int(digits[-1])) % 10 == 0
 
 
 def _cards(text: str, start: int, end: int) -> Iterator[Span]:
-    """Cards in a run of digits."""
+    """The cards in a run of digits."""
     groups = [group.span() for group in _GROUP.finditer(text, start, end)]
     first = 0
     if end - start - len(groups) + 1 < _LEAST_DIGITS:

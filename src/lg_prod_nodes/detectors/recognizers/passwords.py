@@ -1,4 +1,4 @@
-"""Passwords and keys in URLs, headers and the options of commands: where they stand says what they are."""
+"""Passwords and keys in URLs, headers and command options, identified by where they stand."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ _SIGNATURE = re.compile(
     r"(?:=|%3D)([A-Za-z0-9%+/=_~.-]{20,2000})",
     re.IGNORECASE,
 )
-"""What proves that a URL or a request was signed; who signed it, such as `X-Amz-Credential`, is no secret."""
+"""The signature of a URL or request. The signer's name, such as `X-Amz-Credential`, is not secret."""
 
 
 def of_urls(text: str) -> Iterator[Span]:
-    """Passwords in URLs."""
+    """The passwords in URLs."""
     if "://" not in text:
         return
     for found in _URL_PASSWORD.finditer(text):
@@ -48,7 +48,7 @@ def of_urls(text: str) -> Iterator[Span]:
 
 
 def of_headers(text: str) -> Iterator[Span]:
-    """Keys, and names with passwords, in the headers of requests."""
+    """The keys, and user names with passwords, in request headers."""
     for found in _BEARER.finditer(text):
         if has_letters_and_digits(found[1]) and not STAND_IN.match(found[1]):
             yield Span(*found.span(1), _BY_PLACE)
@@ -58,14 +58,14 @@ def of_headers(text: str) -> Iterator[Span]:
 
 
 def of_options(text: str) -> Iterator[Span]:
-    """Names with passwords in the options of a command."""
+    """The user names with passwords in command options."""
     if " -u" in text or "--user" in text:
         for found in _USER_OPTION.finditer(text):
             yield Span(*found.span(1), _BY_PLACE)
 
 
 def of_signatures(text: str) -> Iterator[Span]:
-    """Signatures of URLs and requests."""
+    """The signatures of URLs and requests."""
     for found in _SIGNATURE.finditer(text):
         yield Span(*found.span(1), _BY_PLACE)
 

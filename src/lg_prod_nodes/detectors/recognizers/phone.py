@@ -1,4 +1,4 @@
-"""Telephone numbers of all countries, told from the other numbers of a text by their form and the words before them."""
+"""Phone numbers of all countries, told from other numbers by their form and the words before them."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ _LABEL_AFTER = re.compile(
     r"-(?:[Oo]ffice|[Ff]ax|[Mm]obile|[Cc]ell|[Hh]ome|[Ww]ork|[Dd]irect|[Dd]esk|[Tt]el)(?!\w)"
 )
 _NEVER_BEFORE = frozenset("#$€£%@^~./-)")
-"""What goes before no number, but for the last four marks where they do not follow a word."""
+"""Characters that never precede a number; the last four may, unless they follow a word."""
 _BEFORE_EXTENSION = tuple(" ,xXeE")
 _MOST_GROUPS, _MOST_SINGLES = 8, 3
 _LEAST_DIGITS = 7
 _CHECKS = 400
-"""How many numbers of a text are checked by their country's plan; after that, their form decides alone."""
+"""How many numbers per text are checked against their country's plan; beyond that, the form alone decides."""
 
 
 class PhoneNumbers(CheckedRecognizer):
-    """Telephone numbers: international ones, national ones by their form, and bare digits only where words say so."""
+    """Phone numbers: international ones, national ones by their form, and bare digits only if words identify them."""
 
     ENTITY = "PHONE_NUMBER"
     GATES = (rf"[0-9](?:[{_MARKS}]{{0,3}}[0-9]){{6}}",)
 
     def find(self, text: str) -> Iterator[Span]:
-        """Numbers in runs of digits, the longest first."""
+        """The numbers in runs of digits, the longest first."""
         budget = ChecksLeft(_CHECKS)
         for run in _RUN.finditer(text):
             start, end = run.span()
@@ -62,12 +62,12 @@ class PhoneNumbers(CheckedRecognizer):
 
 
 def _is_other(text: str, start: int, end: int) -> bool:
-    """Whether a run of digits has a form in which no part is a telephone number, seen without a look at the parts."""
+    """Whether the form of a whole run of digits rules out phone numbers in any part of it."""
     return char_at(text, start - 1) not in ("+", "(") and bool(_OTHER.fullmatch(text, start, end))
 
 
 def _numbers_of(text: str, groups: Groups, budget: ChecksLeft) -> Iterator[Span]:
-    """The numbers of a run of digits."""
+    """The phone numbers in a run of digits."""
     first, end = 0, groups[-1][1]
     taken = _start_of_run(text, groups[0][0])
     while first < len(groups) and end - groups[first][0] >= _LEAST_DIGITS:
@@ -80,7 +80,7 @@ def _numbers_of(text: str, groups: Groups, budget: ChecksLeft) -> Iterator[Span]
 
 
 def _start_of_run(text: str, digits: int) -> int:
-    """Where a run of digits begins, with the signs before it."""
+    """Where a run of digits begins, including the signs before it."""
     start = digits
     while start > max(0, digits - 2) and text[start - 1] in "+(":
         start -= 1
@@ -90,7 +90,7 @@ def _start_of_run(text: str, digits: int) -> int:
 def _longest(
     text: str, taken: int, groups: Groups, first: int, budget: ChecksLeft
 ) -> tuple[Span, int] | None:
-    """The longest number that begins with a group, and the group after it."""
+    """The longest number that begins with a group, and the index of the group after it."""
     start = _start(text, groups[first - 1][1] if first else taken, groups[first][0])
     if not _begins(text, start):
         return None
@@ -109,7 +109,7 @@ def _longest(
 
 
 def _last_groups(text: str, groups: Groups, first: int) -> list[int]:
-    """The groups that may be the last of a number that begins with one, the last first."""
+    """The possible last groups of a number that begins with `first`, in descending order."""
     found = list[int]()
     digits = singles = 0
     has_plus = char_at(text, groups[first][0] - 1) == "+"
@@ -125,7 +125,7 @@ def _last_groups(text: str, groups: Groups, first: int) -> list[int]:
 
 
 def _repeats(text: str, groups: Groups, first: int, at: int) -> bool:
-    """Whether a short group follows over the same mark that stands before a group that is not the first."""
+    """Whether a short group follows an inner group, separated by the same mark as before it."""
     if not first < at < len(groups) - 1:
         return False
     (_, before), (start, end), (following, last) = groups[at - 1 : at + 2]
@@ -133,7 +133,7 @@ def _repeats(text: str, groups: Groups, first: int, at: int) -> bool:
 
 
 def _start(text: str, least: int, digits: int) -> int:
-    """Where a number begins: a plus or an opening bracket before its digits belongs to it."""
+    """Where a number begins, including a plus or an opening parenthesis before its digits."""
     start = digits
     while start > least and text[start - 1] in "+(" and text[start] != "(":
         start -= 1
@@ -173,7 +173,7 @@ def _extension(text: str, end: int) -> re.Match[str] | None:
 
 
 def _goes_on(text: str, start: int, groups: Groups, first: int, last: int) -> bool:
-    """Whether the group of digits after the last belongs to the same number, as far as marks tell."""
+    """Whether, judging by the marks, the number continues with the next group."""
     if last + 1 == len(groups):
         return False
     end, following = groups[last][1], groups[last + 1]

@@ -1,7 +1,7 @@
-"""Whether digits are a number of the plan of a country.
+"""Whether digits fit a country's numbering plan.
 
-These are the answers of `phonenumbers`, which tries the expression of each kind of number by itself; here one
-expression stands for all kinds of a region.
+The answers match those of `phonenumbers`, which tries one expression per kind of number. Here a single expression
+covers all kinds of a region.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _REGIONS = (
     *("KR", "CN", "RU", "TR", "IL", "UA", "ZA", "MX", "PT", "GR", "CZ", "DK", "NO", "FI", "HU", "RO", "NG", "KE"),
     *("SG", "HK", "TW", "TH", "ID", "MY", "PH", "VN", "AE", "SA", "EG", "PK", "BD", "AR", "CL", "CO"),
 )  # fmt: skip
-"""The regions whose national numbers are known; numbers that begin with a plus are known of all."""
+"""The regions whose national form is known; with a plus, numbers of all regions are."""
 
 _KINDS = (
     *("fixed_line", "mobile", "toll_free", "premium_rate", "shared_cost", "voip", "personal_number", "pager", "uan"),
@@ -29,10 +29,10 @@ _KINDS = (
 
 
 class _Plan:
-    """The numbers of a region.
+    """The numbering plan of a region.
 
     Attributes:
-        leading: How they begin, where that tells them from those of other regions of their country code.
+        leading: The leading digits that set it apart from other regions with its country code, if any.
     """
 
     def __init__(self, metadata: PhoneMetadata) -> None:
@@ -41,13 +41,13 @@ class _Plan:
         self._metadata = metadata
 
     def has(self, number: str) -> bool:
-        """Whether it is a number of the region, without the prefix that is dialled first."""
+        """Whether a number without its trunk prefix belongs to the region."""
         if not self._form.fullmatch(number):
             return False
         return bool(self._kinds.fullmatch(number))
 
     def has_dialled(self, number: str) -> bool:
-        """Whether it is one when more than one zero at its beginning is dialled in vain."""
+        """Like `has`, but ignores extra zeros at the start."""
         if not number.startswith("00"):
             return self.has(number)
         return bool(self._form.fullmatch(number)) and self.has("0" + number.lstrip("0"))
@@ -66,7 +66,7 @@ class _Country(NamedTuple):
     plans: tuple[_Plan, ...]
 
     def has(self, number: str) -> bool:
-        """Whether it is a number of the first of them that it can belong to."""
+        """Whether a number is valid in the first region whose leading digits fit."""
         for plan in self.plans:
             if len(self.plans) == 1 or not plan.leading:
                 if plan.has(number):
@@ -77,7 +77,7 @@ class _Country(NamedTuple):
 
 
 def is_valid(digits: str) -> bool:
-    """Whether digits that begin with a country code are a number that is in use."""
+    """Whether digits with a country code are a number in use."""
     for length in (1, 2, 3) if digits[0] != "0" else ():
         if country := _country(int(digits[:length])):
             number = digits[length:]
@@ -87,7 +87,7 @@ def is_valid(digits: str) -> bool:
 
 
 def is_possible(digits: str) -> bool:
-    """Whether digits that begin with a country code are as many as its numbers have."""
+    """Whether digits with a country code have a possible length."""
     import phonenumbers
 
     try:
@@ -99,7 +99,7 @@ def is_possible(digits: str) -> bool:
 
 
 def is_valid_somewhere(digits: str) -> bool:
-    """Whether digits are a number as it is dialled in one of the regions."""
+    """Whether digits are a number as dialled within one of the regions."""
     for prefix, plans in _plans().items():
         number = digits.removeprefix(prefix)
         if any(plan.has_dialled(number) for plan in plans):
@@ -134,7 +134,7 @@ def _country(code: int) -> _Country | None:
 
 @cache
 def _plans() -> dict[str, list[_Plan]]:
-    """The plans of the regions whose national numbers are known, by what is dialled first."""
+    """The plans of the known regions, by trunk prefix."""
     import phonenumbers
 
     plans: dict[str, list[_Plan]] = {}
@@ -145,7 +145,7 @@ def _plans() -> dict[str, list[_Plan]]:
 
 
 def _of_kinds(kinds: Iterable[PhoneNumberDesc | None]) -> re.Pattern[str]:
-    """What matches all of a number of one of these kinds."""
+    """A pattern for whole numbers of these kinds."""
     ways = [_way(kind) for kind in kinds if kind and kind.national_number_pattern]
     return re.compile("|".join(dict.fromkeys(ways)) or "(?!)")
 

@@ -1,4 +1,4 @@
-"""How sure it is that digits are a telephone number: by their form, their country's plan and the words before them."""
+"""How likely digits are a phone number, by their form, their country's plan and the words before them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from lg_prod_nodes.detectors.recognizers.phone_plans import (
 from lg_prod_nodes.detectors.recognizers.phone_words import Lead
 
 Groups = Sequence[tuple[int, int]]
-"""Where groups of digits begin and end."""
+"""The spans of groups of digits."""
 
 _VALID, _FORM, _SAID = 0.75, 0.6, 0.5
 MOST_DIGITS: Final = 16
 _LEAST_SAID, _LEAST_POSSIBLE = 8, 10
-"""The digits of an international number that is not in use, where words call it one, and where none do."""
+"""The minimum digits of an international number not in use, with and without words that call it one."""
 
 _ACCOUNT = frozenset(f"{digits}{ascii_uppercase}")
 
@@ -31,20 +31,20 @@ _NORTH_AMERICA = re.compile(
     r"|(?:[2-9][0-9]{2}|123)([.-])[0-9]{3}\1[0-9]{4}"
     r"|[2-9][0-9]{2}[/ ][2-9][0-9]{2}[-.][0-9]{4})"
 )
-"""The form of the North American plan, which is clear even where the number is not in use."""
+"""The form of the North American plan, which is unmistakable even if the number is not in use."""
 _AMERICAN_BY_SPACES = re.compile(r"(?:1 )?[2-9][0-9]{2} [2-9][0-9]{2} [0-9]{4}")
 _TRUNK = re.compile(
     r"\(?0|\([1-9][0-9]{1,2}\)|8[ -]?\("
     r"|[1-9][1-9] (?!20[0-9]{2}-)(?:9[0-9]{4}|[2-8][0-9]{3})-[0-9]{4}$|[2-9][0-9]{2}-[0-9]{7}$"
 )
-"""How national numbers begin that are clear by their form: a trunk prefix, an area in brackets or apart."""
+"""Beginnings that identify a national number: a trunk prefix, or an area code in parentheses or set apart."""
 
 _BARE_TRUNK = re.compile(r"0[1-9][0-9]{8,9}")
-"""The digits of a national number that no amount, time or counted number begins like."""
+"""The digits of a national number whose beginning rules out amounts, times and counts."""
 _BARE_IN_PROSE = re.compile(
     r"[2-9][0-9]{2}[2-9][0-9]{6}|[6-9][0-9]{9}|[1-9][1-9]9[0-9]{8}|1[2-9][0-9]{9}|0[1-9][0-9]{7}"
 )
-"""The digits of a number from North America, India, Brazil, China, and of a short one that begins with a zero."""
+"""The digits of numbers from North America, India, Brazil and China, and of a short one with a leading zero."""
 _COUNTED_AFTER = re.compile(
     r" ?(?:[kKMG]?B\b|%|[a-z]{0,5}bytes?|bits?|ms|ns|us|seconds?|minutes?|hours?|days?|years?|rows?|records?|items?"
     r"|users?|people|tokens?|times|dollars?|euros?|USD|EUR|GBP|INR|tons?|units?|votes?|views?|km|miles?|meters?)(?!\w)"
@@ -72,7 +72,7 @@ _TIME = re.compile(
 
 
 class ChecksLeft:
-    """How many numbers of a text may still be checked."""
+    """The number of plan checks left for a text."""
 
     __slots__ = ("_left",)
 
@@ -80,13 +80,13 @@ class ChecksLeft:
         self._left = checks
 
     def is_spent(self) -> bool:
-        """Take one; whether there was none."""
+        """Use one check; returns whether none was left."""
         self._left -= 1
         return self._left < 0
 
 
 class Candidate:
-    """Groups of digits that stand together, and what goes before them."""
+    """Adjacent groups of digits, and the text before them."""
 
     __slots__ = ("digits", "groups", "lead", "start", "taken", "text", "written")
 
@@ -98,7 +98,7 @@ class Candidate:
 
     @property
     def is_international(self) -> bool:
-        """Whether it begins with a plus, or with what is dialled for one."""
+        """Whether it begins with a plus, or with the digits dialled instead of one."""
         if self.written[0] in "+(":
             return self.written.lstrip("(").startswith("+")
         starts = self.written.startswith("00") and "1" <= self.written[2:3] <= "9"
@@ -106,18 +106,18 @@ class Candidate:
 
     @property
     def follows_digits(self) -> bool:
-        """Whether it goes on a group of digits or of an account number, as in a card and an IBAN."""
+        """Whether it continues a group of digits or of an account number, as in a card or an IBAN."""
         return bool(_group_before(self.text, self.taken, self.start))
 
     def is_named_otherwise(self) -> bool:
-        """Whether the words before it name something else; of a record, they say so of bare digits alone."""
+        """Whether the words before it name something else. Words for records count for bare digits only."""
         if len(self.groups) == 1:
             return self.lead.names_record()
         return self.lead.names_thing()
 
 
 def _group_before(text: str, taken: int, start: int) -> str:
-    """The end of the group of digits or of an account number that goes on here, if no number has ended there."""
+    """The end of the preceding group of digits or of an account number, unless a phone number ended there."""
     if taken == start - 1 or char_at(text, start - 1) not in (" ", "-", "\u00a0"):
         return ""
     group = text[max(0, start - 4) : start - 1]
@@ -125,16 +125,16 @@ def _group_before(text: str, taken: int, start: int) -> str:
 
 
 def is_inside(text: str, taken: int, start: int) -> bool:
-    """Whether a group of digits stands inside of a longer number, of which no part is a telephone number.
+    """Whether a group of digits is inside a longer number, no part of which is a phone number.
 
-    Nothing but the form of one would tell: the word before is a group of digits, which says nothing.
+    Only a phone number's form could show otherwise: the word before is a group of digits, which gives no hint.
     """
     group = _group_before(text, taken, start)
     return group[1:].isdecimal() and not _NORTH_AMERICA.match(text, start)
 
 
 def score(candidate: Candidate, budget: ChecksLeft) -> float:
-    """How sure it is that a candidate is a telephone number; 0 if it is none."""
+    """The score of a candidate; 0 if it is not a phone number."""
     if candidate.is_international:
         return _score_of_international(candidate, budget)
     if len(candidate.digits) >= MOST_DIGITS or _OTHER_FORM.fullmatch(candidate.written):
@@ -186,7 +186,7 @@ def _score_of_national(candidate: Candidate, budget: ChecksLeft) -> float:
 
 
 def _is_clear_when_bare(candidate: Candidate) -> bool:
-    """Whether digits without any mark are a telephone number by their plan and by the sentence that they stand in."""
+    """Whether digits without marks are a phone number, by their plan and the sentence around them."""
     digits = candidate.digits
     if _BARE_TRUNK.fullmatch(digits):
         return digits not in _COUNTED

@@ -1,4 +1,4 @@
-"""What the words before a number say of it: that it is a telephone number, that it may be one, that it is another."""
+"""What the words before a number suggest: a phone number, perhaps one, or something else."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _THINGS = words(
     wrote zip
     """
 )
-"""Words whose numbers are no telephone numbers, however they are written."""
+"""Words whose numbers are never phone numbers, however they are written."""
 
 _RECORDS = words(
     """
@@ -38,7 +38,7 @@ _RECORDS = words(
     subscriber tax taxpayer tid tin uid user uuid
     """
 )
-"""Words of people and of their records, whose bare digits may be an identifier as well as a telephone number."""
+"""Words for people and their records, whose bare digits may be an identifier or a phone number."""
 
 _CALLS = words("call contact dial phone reach reachable ring text")
 _WHOSE = words(
@@ -63,7 +63,7 @@ _CODE = re.compile(r"[=<>{}\[\]_|;`\\$\"]")
 
 
 class Lead:
-    """What the words before a number say of it; they are looked up when something is asked.
+    """What the words before a number suggest; they are read only when needed.
 
     Args:
         text: The text.
@@ -83,7 +83,7 @@ class Lead:
         return self._known
 
     def names_phone(self) -> bool:
-        """Whether what stands directly before a number calls it one, as in `phone:` and `mobile no.`."""
+        """Whether the words directly before a number call it a phone number, as in `phone:` and `mobile no.`."""
         if not self._said:
             return False
         said = without_last(self._said, _AFTER_NAMES, 2)
@@ -92,7 +92,7 @@ class Lead:
         return bool(said) and said[-1] in _PHONES
 
     def speaks_of_phone(self) -> bool:
-        """Whether a sentence leads to a number, as in `call me at` and `my number is`."""
+        """Whether a sentence introduces a phone number, as in `call me at` and `my number is`."""
         if not (said := without_last(self._said, _AFTER_CALLS)):
             return False
         if said[-1] in _CALLS:
@@ -100,11 +100,11 @@ class Lead:
         return len(said) > 1 and said[-1] in _NUMBERS and said[-2] in _WHOSE
 
     def names_thing(self) -> bool:
-        """Whether what stands directly before a number names a thing with numbers, as in `order no.` and `"ts":`."""
+        """Whether the words directly before a number name a numbered thing, as in `order no.` and `"ts":`."""
         return self._names(_THINGS)
 
     def names_record(self) -> bool:
-        """Whether it names such a thing, or a record of someone, as in `customer id`: bare digits are no phone's."""
+        """Whether they name such a thing or a personal record, as in `customer id`: bare digits are no phone number."""
         return self._names(_THINGS) or self._names(_RECORDS)
 
     def _names(self, known: frozenset[str]) -> bool:
@@ -119,10 +119,10 @@ class Lead:
         return bool(self._said) and self._said[-1] in known
 
     def is_in_prose(self) -> bool:
-        """Whether a sentence leads to a number: words and a space, with no sign of a field or of code between."""
+        """Whether a sentence leads up to a number: words and a space, without signs of a field or of code."""
         lead = self._text[max(0, self._at - _SENTENCE) : self._at].rpartition("\n")[2]
         return _PROSE.search(lead) is not None and not _CODE.search(lead)
 
     def is_near_phone(self) -> bool:
-        """Whether the line speaks of telephones shortly before."""
+        """Whether phones are mentioned shortly before on the line."""
         return not _NEAR.isdisjoint(line_before(self._text, self._at)[-8:])

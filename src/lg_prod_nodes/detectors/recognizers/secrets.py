@@ -1,4 +1,4 @@
-"""API keys, tokens, private keys and passwords: by the formats that their issuers publish, else by where they stand."""
+"""API keys, tokens, private keys and passwords, by their issuers' published formats or by their context."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from lg_prod_nodes.detectors.recognizers.passwords import (
 _TEXT = r"A-Za-z0-9_\-"
 
 _WEB_TOKEN = re.compile(rf"eyJ[{_TEXT}]{{8,1000}}\.[{_TEXT}]{{2,8000}}\.[{_TEXT}]{{0,2000}}")
-"""A JSON Web Token, RFC 7519; the last part is empty where it is not signed."""
+"""A JSON Web Token, RFC 7519; the last part is empty if it is unsigned."""
 
 _BLOCK = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
 _BLOCK_END = re.compile(r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
-"""A private key, RFC 7468; without its end, all that follows."""
+"""The end of a private key, RFC 7468; without it, everything that follows belongs to the key."""
 _LEAST_OF_A_KEY = 12
-"""The different characters that a key has at least, where an example such as `XXXX` has a few."""
+"""The minimum number of different characters in a key; an example such as `XXXX` has fewer."""
 
 
 _SIGNED_BY = re.compile(
@@ -69,12 +69,12 @@ def _of_issuer(form: Format, text: str) -> Iterator[Span]:
 
 
 def _signs_a_request(form: Format, text: str, at: int) -> bool:
-    """Whether it names the key that a URL or a request was signed with, which is sent to everyone."""
+    """Whether this is the name of the key that signed a URL or request; it is sent to everyone."""
     return form.issuer == "AWS" and bool(_SIGNED_BY.search(before(text, at, 32)))
 
 
 def _is_random(value: str) -> bool:
-    """Whether it is no example such as `sk-xxxxxxxxxxxx` or `sk-your-api-key-goes-here`."""
+    """Whether this is not an example such as `sk-xxxxxxxxxxxx` or `sk-your-api-key-goes-here`."""
     if "EXAMPLE" in value:
         return False
     return len(set(value)) > 6 and (any(char.isdigit() for char in value) or entropy(value) > 3.5)
@@ -114,11 +114,11 @@ _KINDS: tuple[tuple[str, Callable[[str], Iterator[Span]]], ...] = (
     (SIGN_GATE, assigned),
     (r"(?i:signature|security-token|sig)(?:=|%3[Dd])", of_signatures),
 )
-"""Secrets that have no issuer: what a text with one holds, and what finds it."""
+"""Secrets without an issuer: a gate that their texts match, and a function that finds them."""
 
 
 def _gate(form: Format) -> str:
-    """What a text with a secret of this format holds."""
+    """A pattern that matches every text with a secret of this format."""
     if not form.begins:
         return f"(?i:{form.near})"
     return re.sub(r"\{(\d+),\d+\}", r"{\1,}", form.pattern)
@@ -131,18 +131,18 @@ class Secrets(CheckedRecognizer):
     GATES = (*map(_gate, FORMATS), *(gate for gate, _ in _KINDS))
 
     def find(self, text: str) -> Iterator[Span]:
-        """Secrets by their format, then by what stands before them."""
+        """The secrets, by their format and by the text before them."""
         return self.find_behind(range(len(self.GATES)), text)
 
     def find_behind(self, gates: Collection[int], text: str) -> Iterator[Span]:
-        """Secrets of the formats and kinds whose gates these are."""
+        """The secrets of the formats and kinds with these gates."""
         found = {span for gate in gates for span in _behind(gate, text)}
         end = 0
         for span in sorted(found):
             if span.start >= end:
                 yield span
                 end = span.end
-            elif span.end > end:  # what overlaps is one
+            elif span.end > end:  # overlaps become one
                 yield Span(end, span.end, span.score)
                 end = span.end
 

@@ -1,4 +1,4 @@
-"""Web addresses: with a scheme, with `www.`, and bare hosts that nothing else explains."""
+"""Web addresses: with a scheme, with `www.`, and bare hosts that have no other explanation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lg_prod_nodes.detectors.recognizers.hosts import is_top_level, public_suffi
 _BARE = 0.6
 
 _UNSPACED = "\u0e00-\u0e7f\u3000-\u30ff\u3400-\u9fff\uac00-\ud7af"
-"""Scripts that are written without spaces: there, what follows a URL is not part of it."""
+"""Scripts written without spaces: text in them ends a URL."""
 
 _LABEL = r"[A-Za-z0-9][A-Za-z0-9-]{0,62}"
 _SCHEME = r"(?:[Hh][Tt][Tt][Pp][Ss]?|HTTPS?|[Ff][Tt][Pp][Ss]?|sftp|wss?)"
@@ -37,7 +37,7 @@ _PART = re.compile(rf"[^\s\"'<>\\|^`{{}}\],;\x00-\x20{_UNSPACED}]*")
 _TRAILING = frozenset(".,;:!?*_~'")
 _BRACKETS = {")": "(", "]": "["}
 _NEXT_CELL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,9}://|[^,/?\s]{1,64}@")
-"""What is no part of a URL after a comma: the next cell of a table."""
+"""What ends a URL at a comma: the next cell of a table."""
 _NUMBER_OR_PARAMETER = re.compile(r"[0-9-]|[a-z]{1,20}=")
 
 _GLUED_BEFORE = frozenset("@/.-$%&#~+\\")
@@ -48,7 +48,7 @@ _FILE_ENDINGS = words(
     ai app bar bin bz cab cc docs java map md mk ml mm mov mp pl pm properties ps pt py rs sh so tf ws zip
     """
 )
-"""Top-level domains that are also endings of file names."""
+"""Top-level domains that are also file extensions."""
 
 _USUAL = words(
     """
@@ -57,7 +57,7 @@ _USUAL = words(
     ie il ir jp ke kr kz lu lv ly ma mx ng nl nz pe ph ro ru se sg si sk th tr tv tw ua uk uy uz vn za
     """
 )
-"""Top-level domains whose bare hosts are taken for hosts; others need a path, `www.`, a port or a word before."""
+"""Top-level domains that suffice for a bare host; others need a path, `www.`, a port or a word before."""
 
 _SURE = frozenset(["com", "org", "edu", "gov"])
 
@@ -75,7 +75,7 @@ _IDENTIFIERS = words(
     tree url user users util utils val value values var vuex window x y
     """
 )
-"""First parts of what reads as the attribute of a name."""
+"""First labels that suggest an attribute in code."""
 
 _OBJECTS = words(
     """
@@ -84,7 +84,7 @@ _OBJECTS = words(
     super sys this torch user util utils window
     """
 )
-"""Those that are the name of no machine either."""
+"""Those of them that never name a machine."""
 
 _FILES = words(
     """
@@ -92,10 +92,10 @@ _FILES = words(
     report test vector
     """
 )
-"""First parts of what reads as the name of a file."""
+"""First labels that suggest a file name."""
 
 _PACKAGES = words("com org io net edu gov java javax kotlin scala android androidx")
-"""First parts of the names of packages, which are hosts back to front."""
+"""First labels of package names, which are hosts in reverse."""
 
 _FRAMEWORKS = frozenset(["ado.net", "asp.net", "java.io", "java.net", "ml.net", "vb.net"])
 
@@ -107,13 +107,13 @@ _WORD_BEFORE = re.compile(
 
 
 class Urls(CheckedRecognizer):
-    """URLs, without the quotes, brackets and punctuation around them, and no file names, attributes or versions."""
+    """URLs without surrounding quotes, brackets and punctuation; not file names, attributes or versions."""
 
     ENTITY = "URL"
     GATES = (r"://[^ \t\r\n/]", r"[A-Za-z0-9-]\.[A-Za-z]{2}", r"\.xn-{2}")
 
     def find(self, text: str) -> Iterator[Span]:
-        """URLs with a scheme, and hosts without."""
+        """The URLs with a scheme, and the hosts without."""
         at = 0
         while found := _START.search(text, at):
             span = _with_scheme(text, found) if found["scheme"] else _bare(text, found)
@@ -161,7 +161,7 @@ def _end(text: str, at: int) -> int:
 
 
 def _continues(text: str, at: int, *, is_open: bool) -> bool:
-    """Whether a mark belongs to a URL that could also end there."""
+    """Whether a mark that could end a URL belongs to it."""
     mark = char_at(text, at)
     if mark == "]":
         return not text.startswith("](", at)
@@ -192,7 +192,7 @@ def _stands_apart(text: str, start: int, end: int) -> bool:
 
 
 def _is_host(labels: list[str], *, has_more: bool, before: str) -> bool:
-    """Whether the parts are those of a host rather than of a file name, an attribute, a package or a version."""
+    """Whether the labels are those of a host, not of a file name, an attribute, a package or a version."""
     low = [label.lower() for label in labels]
     if not is_top_level(low[-1]) or any(label.endswith("-") for label in labels):
         return False

@@ -1,7 +1,7 @@
-r"""Presidio's expressions that look ahead from each place of a text to its end, searched in linear time.
+r"""Linear-time search for those Presidio expressions that look ahead without bound.
 
-A lookahead such as `(?=.*?[0-9]{4})` holds up to the last place from which its target is in reach, and nowhere after
-it until the run of characters ends that it may pass over. So it is told once for each run, and the rest of the
+A lookahead such as `(?=.*?[0-9]{4})` holds up to the last position from which its target is within reach. After that it
+fails until the run of characters that it may skip has ended. So it is evaluated once per run, and the rest of the
 expression is searched without it.
 """
 
@@ -20,8 +20,8 @@ class _Split(NamedTuple):
     """An expression in two parts.
 
     Attributes:
-        rest: What is left of it without its lookaheads.
-        lookaheads: What each of them passes over, and what it looks for.
+        rest: The expression without its lookaheads.
+        lookaheads: What each lookahead skips, and what it looks for.
     """
 
     rest: str
@@ -36,11 +36,12 @@ _SPLIT: Final[Mapping[str, _Split]] = {
         r"\b(?=[A-Z0-9-]{6,20}\b)[A-Z]{1,5}-?[A-Z0-9]{5,14}\b", (("[A-Z0-9-]", r"\d"),)
     ),
 }
-"""Of `InPanRecognizer` and of `UsHealthInsuranceMemberIdRecognizer`; what begins with a letter has one in reach."""
+"""The expressions of `InPanRecognizer` and `UsHealthInsuranceMemberIdRecognizer`. A match that begins with a letter
+satisfies a lookahead for one."""
 
 
 def expression_of(pattern: str, flags: int) -> Expression:
-    """How an expression is searched."""
+    """The search for an expression."""
     split = _SPLIT.get(pattern)
     return _Ahead(pattern, split, flags) if split else Expression(pattern, flags)
 
@@ -57,7 +58,7 @@ class _Ahead(Expression):
         ]
 
     def spans(self, view: View, deadline: Deadline) -> Iterator[tuple[int, int]]:
-        """Where it matches.
+        """The spans of its matches.
 
         Raises:
             OutOfTime: The time is up.
@@ -75,20 +76,20 @@ class _Ahead(Expression):
 
 
 class _Reach:
-    """How far a lookahead holds that was asked last."""
+    """How far the latest evaluation of a lookahead holds."""
 
     def __init__(self, text: str, run: regex.Pattern[str], target: regex.Pattern[str]) -> None:
         self._text, self._run, self._target = text, run, target
         self._last = -1
 
     def holds(self, at: int) -> bool:
-        """Whether the target is in reach of a place; places are asked for in their order."""
+        """Whether the target is within reach of a position; positions must be passed in order."""
         if at > self._last and (found := self._target.match(self._text, at)):
             self._last = found.start("target")
         return at <= self._last
 
     def end(self, at: int) -> int:
-        """Where the run of characters ends that a place stands in."""
+        """Where the run of characters around a position ends."""
         found = self._run.match(self._text, at)
         return found.end() if found else at
 

@@ -1,8 +1,8 @@
-"""Text as bytes of a small alphabet, so that google-re2 sees Unicode as the `regex` module does.
+"""Encodes text in a small byte alphabet, so that google-re2 treats Unicode as the `regex` module does.
 
-One byte stands for one character: an ASCII character for itself, any other for its class. So places in the bytes are
-places in the text. re2 takes only ASCII letters for parts of words; where a text has others, each character becomes
-three bytes, the outer two of which tell re2 whether it is part of a word.
+One byte stands for one character: an ASCII character for itself, any other for its class. So positions in the bytes are
+positions in the text. re2 treats only ASCII as parts of words. If a text has other letters or digits, each character
+becomes three bytes, and the outer two show re2 whether it is part of a word.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import regex
 
 WORD, DIGIT, SPACE, OTHER = 0x80, 0x81, 0x82, 0x83
 FOLDS: Final = {"s": 0x84, "k": 0x85, "i": 0x86, "I": 0x87}
-"""What a letter also matches where case is ignored: the long s, the Kelvin sign, the dotted I, the dotless i."""
+"""What a letter also matches if case is ignored: the long s, the Kelvin sign, the dotted I, the dotless i."""
 
 ALL: Final = frozenset(range(0x88))
 DIGITS: Final = frozenset({*range(0x30, 0x3A), DIGIT})
@@ -34,7 +34,7 @@ _KNOWN_CHARACTERS: Final = 1 << 16
 
 
 class _Classes(dict[int, str]):
-    """The class of each character that was seen, for `str.translate`."""
+    """Caches the class of each character, for `str.translate`."""
 
     def __missing__(self, code: int) -> str:
         if len(self) > _KNOWN_CHARACTERS:
@@ -63,7 +63,7 @@ _NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]+")
 
 
 def narrow(text: str) -> bytes:
-    """One byte for each character."""
+    """Encode each character as one byte."""
     if text.isascii():
         return text.encode()
     return _NOT_ASCII.sub(_classes_of, text).encode("latin-1")
@@ -74,37 +74,37 @@ def _classes_of(run: re.Match[str]) -> str:
 
 
 def has_foreign_words(narrowed: bytes) -> bool:
-    """Whether there are letters or digits other than ASCII ones."""
+    """Whether there are letters or digits outside ASCII."""
     return not narrowed.isascii() and len(narrowed.translate(None, _FOREIGN_WORDS)) < len(narrowed)
 
 
 def wide(narrowed: bytes) -> bytes:
-    """Three bytes for each character: whether it is part of a word, the character, and that once more."""
+    """Encode each character as three bytes: the character between two that show whether it is part of a word."""
     return narrowed.decode("latin-1").translate(_wide_units()).encode("latin-1")
 
 
 def narrow_set(codes: frozenset[int]) -> str:
-    """A character of the set, in re2's syntax."""
+    """A set of characters in re2's syntax."""
     return f"[{_ranges(sorted(codes))}]"
 
 
 def rough(text: str) -> bytes:
-    """One byte for each character, made faster than by `narrow`, but not told apart unless it is ASCII."""
+    """Encode each character as one byte, faster than `narrow` but without classes for characters outside ASCII."""
     return text.encode("latin-1", "replace")
 
 
 def roughly(expression: str) -> str:
-    """An expression for narrow texts as one that matches their rough form too, and maybe more."""
+    """An expression for narrow texts, widened to match their rough form as well; it may match more."""
     return _CLASS.sub(_rough_class, expression)
 
 
 def _rough_class(found: re.Match[str]) -> str:
-    # A question mark may stand for any character but an ASCII one.
+    # A question mark may stand for any character outside ASCII.
     return rf"{found[0][:-1]}?\x80-\xff]" if _OF_OTHERS.search(found[0]) else found[0]
 
 
 def wide_set(codes: frozenset[int]) -> str:
-    """The same for three bytes a character."""
+    """A set of characters in re2's syntax, for three bytes each."""
     return f"[a ][{_ranges(sorted(map(_inner, codes)))}][a ]"
 
 
@@ -112,7 +112,7 @@ _FOREIGN_WORDS: Final = bytes(WORDS & NOT_ASCII)
 
 
 def _inner(code: int) -> int:
-    """The byte in the middle: never `a`, blank or part of a word, so that a match cannot start between characters."""
+    """The middle byte: never `a`, a blank or part of a word, so that no match starts between characters."""
     return 0x80 | code if code < 0x80 else code - 0x7F
 
 

@@ -1,7 +1,7 @@
-"""Context words: a finding is surer where one of its recognizer's words stands near it.
+"""Context words: a finding scores higher if one of its recognizer's words stands near it.
 
-Gives what Presidio's `LemmaContextAwareEnhancer` gives with `WordEngine`, but goes through a text once, and only when
-there is a finding that it can change.
+The results equal those of Presidio's `LemmaContextAwareEnhancer` with `WordEngine`. But a text is split only once, and
+only if a finding may change.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _NOT_SPACE = re.compile(r"\S")
 
 
 class Surroundings:
-    """The words of a text that say something, and where they stand.
+    """The meaningful words of a text and their positions.
 
     Args:
         text: The text.
-        given: Words that count as standing near everything.
+        given: Words treated as if they stood near every finding.
     """
 
     def __init__(self, text: str, given: Sequence[str] = ()) -> None:
@@ -48,7 +48,7 @@ class Surroundings:
         )
 
     def around(self, start: int) -> list[str]:
-        """The words before a place, the one at it or after it, and those that were given."""
+        """The words before a position, the one at or after it, and the given words."""
         words, starts, ends = self._words
         at = bisect_right(ends, start)
         is_here = at < len(words) and self._is_first_token(start, starts[at])
@@ -61,7 +61,7 @@ class Surroundings:
         return found is not None and found.start() == word
 
     def score(self, start: int, score: float, words: tuple[str, ...]) -> float:
-        """How sure a finding is with one of these words, in lower case, near it."""
+        """The score of a finding, raised if one of these lowercase words is near it."""
         if score == 1 or not words or not self._may_have(words):
             return score
         near = self.around(start)
@@ -71,7 +71,7 @@ class Surroundings:
 
     def _may_have(self, words: tuple[str, ...]) -> bool:
         if words not in self._has:
-            # Of other letters than ASCII, a word and a text are not always lowered to the same.
+            # Outside ASCII, a word and a text may lowercase differently.
             known = self._text.isascii() and not self._given
             lowered = self._text.lower() if known else ""
             self._has[words] = not known or any(word in lowered for word in words)

@@ -1,4 +1,4 @@
-"""When a scan has to end, and what is said where one did not get to its end."""
+"""The deadline of a scan, and the message about a scan that did not finish."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ OUT_OF_TIME = "search ran out of its time"
 
 
 def not_searched(failed: Sequence[str]) -> str:
-    """What is said of a text that some recognizers did not search."""
+    """The error message for a text that some recognizers did not search."""
     reasons = dict.fromkeys(failed)
     names = [reason for reason in reasons if reason != OUT_OF_TIME]
     said = "the recognizer " + "; ".join(names) if names else f"the {OUT_OF_TIME}"
@@ -17,15 +17,15 @@ def not_searched(failed: Sequence[str]) -> str:
 
 
 class OutOfTime(Exception):
-    """The time of a scan is up."""
+    """The time for a scan is up."""
 
 
 class Deadline:
-    """When a scan has to end.
+    """The deadline of a scan.
 
     Args:
-        seconds: From now on.
-        clock: Gives the time in seconds.
+        seconds: The time from now on.
+        clock: Returns the time in seconds.
     """
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -33,14 +33,14 @@ class Deadline:
         self._end = clock() + seconds
 
     def is_over(self) -> bool:
-        """Whether there is no time left."""
+        """Whether the time is up."""
         return self._clock() >= self._end
 
     def left(self) -> float:
-        """The seconds that are left.
+        """The seconds left.
 
         Raises:
-            OutOfTime: There are none.
+            OutOfTime: The time is up.
         """
         if (left := self._end - self._clock()) <= 0:
             raise OutOfTime

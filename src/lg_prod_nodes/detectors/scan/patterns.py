@@ -1,4 +1,4 @@
-"""Where a regular expression matches: by google-re2 in linear time where it can, else by the `regex` module."""
+"""Regular expression search: with google-re2 in linear time if possible, otherwise with the `regex` module."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _END = b"\xff"
 """A byte that stands for no character."""
 
 _MEMORY = 32 << 20
-"""The most bytes that re2 keeps of what it has worked out of one expression, or of all in one set."""
+"""The memory limit in bytes for re2's cache, per expression or per set."""
 
 
 class View:
-    """A text in the forms that recognizers look at.
+    """A text in the forms that recognizers search.
 
     Args:
         text: The text.
@@ -37,30 +37,31 @@ class View:
 
     @cached_property
     def narrow(self) -> bytes:
-        """One byte for each character."""
+        """The text with one byte per character."""
         return _alphabet.narrow(self.text)
 
     @cached_property
     def artifacts(self) -> NlpArtifacts:
-        """What the NLP engine makes of it."""
+        """The NLP engine's result for the text."""
         return self._nlp_engine.process_text(self.text, "en")
 
     @cached_property
     def has_plain_words(self) -> bool:
-        """Whether re2 can tell the words of the text from one byte a character."""
+        """Whether re2 can see word boundaries with one byte per character."""
         return not _alphabet.has_foreign_words(self.narrow)
 
     @cached_property
     def wide(self) -> bytes:
-        """Three bytes for each character, from which re2 can tell the words of any text."""
+        """The text with three bytes per character, which show re2 the words of any text."""
         return _alphabet.wide(self.narrow)
 
 
 class Expression:
-    """One regular expression of the `regex` module, and its reading in re2.
+    """A regular expression of the `regex` module, and its translation to re2.
 
     Attributes:
-        ways: What re2 finds, one of these, in every text in which this matches; nothing if it may match any text.
+        ways: Expressions for re2, one of which matches every text that this one matches; `None` if it may match any
+            text.
     """
 
     def __init__(self, pattern: str, flags: int) -> None:
@@ -69,7 +70,7 @@ class Expression:
         self.ways = (needed,) if needed else None
 
     def spans(self, view: View, deadline: Deadline) -> Iterator[tuple[int, int]]:
-        """Where it matches, as `regex.finditer` tells it, but for matches of nothing.
+        """The spans of its non-empty matches, as from `regex.finditer`.
 
         Raises:
             OutOfTime: The time is up.
@@ -83,7 +84,7 @@ class Expression:
         return self._by_re2(self._wide, view.wide, 3, deadline)
 
     def matches(self, text: str, deadline: Deadline) -> Iterator[regex.Match[str]]:
-        """What `regex.finditer` gives.
+        """The matches of `regex.finditer`.
 
         Raises:
             OutOfTime: The time is up.
@@ -129,10 +130,10 @@ class Expression:
 
 
 class Prefilter:
-    """One search that tells which expressions can match a text at all.
+    """A single search that rules out expressions for a text.
 
     Args:
-        needed: What each of them needs, one of these; nothing if it may match any text.
+        needed: For each expression, alternatives of which it needs one; `None` if it may match any text.
     """
 
     def __init__(self, needed: Sequence[Sequence[str] | None]) -> None:
@@ -154,13 +155,13 @@ class Prefilter:
             self._always.add(at)
 
     def candidates(self, view: View) -> set[int]:
-        """The numbers of those that may match."""
+        """The numbers of the expressions that may match."""
         return self.among(view.narrow)
 
     def among(self, text: bytes) -> set[int]:
-        """The numbers of those that may match a text of one byte a character."""
+        """The numbers of the expressions that may match a text with one byte per character."""
         found = self._set.Match(text + _END) if self._is_whole else None
-        # Out of memory, re2 finds nothing, not even the end.
+        # If re2 runs out of memory, it finds nothing, not even the end.
         if not found or 0 not in found:
             return self._all
         return self._always.union(self._owners[at - 1] for at in found if at)
@@ -169,13 +170,13 @@ class Prefilter:
 def _compiles(made: Any) -> bool:
     try:
         made.Compile()
-    except re2.error:  # all together too large
+    except re2.error:  # too large together
         return False
     return True
 
 
 def re2_options() -> Any:
-    """Bytes in, places out, and nothing about them in a log."""
+    """Options for re2: bytes as input, positions as output, no logging."""
     options = re2.Options()
     options.encoding = re2.Options.Encoding.LATIN1
     options.never_capture = True

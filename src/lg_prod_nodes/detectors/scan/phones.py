@@ -1,7 +1,7 @@
-"""Telephone numbers, as Presidio's `PhoneRecognizer` finds them.
+"""Phone numbers, as Presidio's `PhoneRecognizer` finds them.
 
-That one runs the matcher of `phonenumbers` over the text once for each region. Here the text is searched for
-candidates once, and google-re2 tells of which regions the digits of one can be a number: only these parse it.
+Presidio runs the `phonenumbers` matcher over the text once per region. Here the text is searched for candidates once.
+google-re2 then selects the regions in which a candidate's digits can be a number, and only these parse it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _NOT_DIGITS = re.compile(r"[^0-9]+")
 _INTERNATIONAL = re.compile(r"[(\[ ]*\+")
 _SUFFIX_RULES = (r"\1", r"\2", r"\3")
 _Key = tuple[str, str, str]
-"""What may be a number, and the characters beside it."""
+"""A possible number, and the characters on both sides of it."""
 
 _KINDS = (
     "fixed_line",
@@ -59,7 +59,7 @@ class _Attempt(NamedTuple):
     """A part of a text that may be a number.
 
     Attributes:
-        regions: Where it can be one, as far as its digits tell.
+        regions: The regions in which its digits can be a number.
     """
 
     start: int
@@ -73,19 +73,19 @@ class _Attempt(NamedTuple):
 
 
 class _Candidate(NamedTuple):
-    """What looks like a number, and the parts of it that may be one, the whole first."""
+    """A text that looks like a number, and its parts that may be one, starting with the whole."""
 
     start: int
     end: int
     attempts: list[_Attempt]
 
     def is_whole(self, attempt: _Attempt) -> bool:
-        """Whether a part is all of it."""
+        """Whether a part is the whole candidate."""
         return attempt.start == self.start and attempt.end == self.end
 
 
 def needed(leniency: int) -> tuple[str, ...]:
-    """What re2 finds in every text with a number: digits with at most four other characters between two."""
+    """What re2 finds in every text with a number: digits at most four other characters apart."""
     more = _LEAST_DIGITS - 1 if leniency >= Leniency.VALID else 0
     return (rf"[0-9\x81](?:[\x80-\x87\-x ()./~\[\]]{{0,4}}[0-9\x81]){{{more}}}",)
 
@@ -93,7 +93,7 @@ def needed(leniency: int) -> tuple[str, ...]:
 def spans(
     text: str, regions: Sequence[str], leniency: int, deadline: Deadline
 ) -> Iterator[tuple[int, int]]:
-    """Where `phonenumbers.PhoneNumberMatcher` finds a number of one of the regions.
+    """The spans in which `phonenumbers.PhoneNumberMatcher` finds a number of one of the regions.
 
     Raises:
         OutOfTime: The time is up.
@@ -120,12 +120,12 @@ def spans(
 def _numbers_of(
     candidate: _Candidate, regions: list[str], judges: Mapping[str, _Judge]
 ) -> Iterator[tuple[str, _Attempt | None]]:
-    """The first part of a candidate that is a number, for each region."""
+    """For each region, the first part of a candidate that is a number."""
     is_known = False
     for region in regions:
         possible = [attempt for attempt in candidate.attempts if region in attempt.regions]
         if is_known and all(map(candidate.is_whole, possible)):
-            yield region, None  # whatever the region says, it adds nothing
+            yield region, None  # this region can add nothing
             continue
         found = next(filter(judges[region].takes, possible), None)
         is_known |= found is not None and candidate.is_whole(found)
@@ -141,7 +141,7 @@ class _Candidates(PhoneNumberMatcher):
         self._tried: list[_Attempt] = []
 
     def after(self, index: int) -> _Candidate | None:
-        """The next candidate of which something may be a number."""
+        """The next candidate with a part that may be a number."""
         while match := _CANDIDATE.search(self.text, index):
             start = match.start()
             text = self._trim_after_first_match(_SECOND_NUMBER, match[0])
@@ -164,14 +164,14 @@ class _Candidates(PhoneNumberMatcher):
         if not _PLAIN.fullmatch(candidate):
             return self._all
         found = _by_digits(self._regions).Match(_NOT_DIGITS.sub("", candidate).encode())
-        # Out of memory, re2 finds nothing, not even that these are digits.
+        # If re2 runs out of memory, it finds nothing, not even that these are digits.
         if not found:
             return self._all
         return frozenset(self._regions[at - 1] for at in found if at)
 
 
 class _Judge(PhoneNumberMatcher):
-    """The matcher of a region, with nothing but its judgement left."""
+    """A region's matcher, reduced to its verdict."""
 
     def __init__(
         self, text: str, region: str, leniency: int, international: dict[_Key, bool]
@@ -182,7 +182,7 @@ class _Judge(PhoneNumberMatcher):
         self._national: dict[_Key, bool] = {}
 
     def takes(self, attempt: _Attempt) -> bool:
-        """Whether something that was tried is a number of the region."""
+        """Whether an attempt is a number of the region."""
         start, candidate, _ = attempt
         key = candidate, self.text[start - 1 : start], self.text[attempt.end : attempt.end + 1]
         known = self._international if _names_its_country(candidate) else self._national
@@ -194,7 +194,7 @@ class _Judge(PhoneNumberMatcher):
         return known[key]
 
     def _lacks_prefix(self, candidate: str) -> bool:
-        """Whether a national number is written without the prefix that it needs, told without parsing it."""
+        """Whether a national number lacks its required prefix, decided without parsing it."""
         if self.leniency < Leniency.VALID or not _PLAIN.fullmatch(candidate):
             return False
         digits = _NOT_DIGITS.sub("", candidate)
@@ -213,7 +213,7 @@ def _names_its_country(candidate: str) -> bool:
 
 @cache
 def _prefixes(region: str) -> re.Pattern[str]:
-    """What stands before a number of a region when it is dialled."""
+    """The prefixes dialled before a region's numbers."""
     metadata = PhoneMetadata.metadata_for_region(region)
     if metadata is None:
         return re.compile("")
@@ -226,7 +226,7 @@ def _prefixes(region: str) -> re.Pattern[str]:
 
 
 def _needs_prefix(region: str, digits: str) -> bool:
-    """Whether a national number is written with a prefix only."""
+    """Whether a national number is always written with a prefix."""
     main = region_code_for_country_code(country_code_for_region(region))
     metadata = PhoneMetadata.metadata_for_region(main)
     chosen = _format_of(metadata.number_format, digits) if metadata else None
@@ -238,7 +238,7 @@ def _needs_prefix(region: str, digits: str) -> bool:
 
 @cache
 def _by_digits(regions: tuple[str, ...]) -> Any:
-    """What tells the regions of which some digits can be a number."""
+    """The set that selects the regions in which digits can be a number."""
     made = re2.Set.FullMatchSet(re2_options())
     made.Add(rb"\d*")
     for region in regions:
@@ -248,7 +248,7 @@ def _by_digits(regions: tuple[str, ...]) -> Any:
 
 
 def _digits(region: str) -> str:
-    """The digits of the numbers of a region, as they are written inside of it: more than these, never less."""
+    """A pattern for the digits of a region's numbers as written within it; it may match more, never less."""
     metadata = PhoneMetadata.metadata_for_region(region)
     if metadata is None:
         return r"\d*"
@@ -264,7 +264,7 @@ def _digits(region: str) -> str:
 
 
 def _national(country_code: int | None) -> str:
-    """The numbers of all regions that share a country code."""
+    """A pattern for the numbers of all regions that share a country code."""
     patterns: dict[str, None] = {}
     for region in COUNTRY_CODE_TO_REGION_CODE.get(country_code or 0, ()):
         metadata = PhoneMetadata.metadata_for_region(region)

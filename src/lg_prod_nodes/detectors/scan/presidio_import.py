@@ -1,8 +1,8 @@
-"""Presidio without spaCy and other libraries of language models, until they are used.
+"""Imports Presidio without spaCy and other language model libraries until they are used.
 
-Presidio imports them for the types of its annotations and for its NLP engines, which takes most of the seconds of its
-import. Here its modules get stand-ins that import the real thing when something of it is used. Nothing else in the
-process sees the stand-ins: `import spacy` and `sys.modules` are as ever.
+Presidio imports these libraries for its type annotations and NLP engines, which takes most of its import time. Here its
+modules get stand-ins that import the real library on first use. Nothing else in the process sees the stand-ins: `import
+spacy` and `sys.modules` work as usual.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LOGGERS = ("presidio-analyzer", "decision_process")
 
 
 def load_presidio() -> None:
-    """Import Presidio, and keep what it says of the texts that it scans out of every log, and the process offline."""
+    """Import Presidio, keep the texts that it scans out of all logs, and keep the process offline."""
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     for logger in loggers:
         logger.addFilter(_nothing)
@@ -46,7 +46,7 @@ def load_presidio() -> None:
 
 
 def _take_bundled_suffixes() -> None:
-    """Have Presidio's `EmailRecognizer` ask the list of public suffixes that is installed, and fetch none."""
+    """Make Presidio's `EmailRecognizer` use the installed list of public suffixes instead of fetching one."""
     from presidio_analyzer.predefined_recognizers import EmailRecognizer
 
     module = vars(sys.modules[EmailRecognizer.__module__])
@@ -65,7 +65,7 @@ def _nothing(_: logging.LogRecord) -> bool:
 
 
 class _Finder(MetaPathFinder):
-    """Finds Presidio's modules, and has them import others later."""
+    """Finds Presidio's modules and defers some of their imports."""
 
     def __init__(self) -> None:
         self.is_importing = True
@@ -83,7 +83,7 @@ class _Finder(MetaPathFinder):
 
 
 class _Loader(Loader):
-    """Runs a module whose import statements ask `_imported` first."""
+    """Runs a module whose import statements go through `_imported`."""
 
     def __init__(self, loader: Loader, finder: _Finder) -> None:
         self._loader, self._finder = loader, finder
@@ -113,7 +113,7 @@ class _Loader(Loader):
 
 
 def _can_wait(package: str) -> bool:
-    # What is not installed is imported now: Presidio asks by trying.
+    # A missing library is imported now, because Presidio tests for it by trying.
     return (
         package in _LATER
         and package not in sys.modules
@@ -122,10 +122,10 @@ def _can_wait(package: str) -> bool:
 
 
 class _Later:
-    """A module, or something of it, that is imported when it is used.
+    """A module, or a part of one, that is imported on first use.
 
-    While Presidio is imported, a call is a decorator that registers something with spaCy, and a base is one of spaCy's
-    classes: both are made up for when spaCy is first used.
+    While Presidio is imported, a call is a decorator that registers something with spaCy, and a base class is one of
+    spaCy's. Both take effect when spaCy is first used.
     """
 
     def __init__(self, finder: _Finder, module: str, *names: str) -> None:
@@ -170,6 +170,6 @@ class _Later:
 
 
 def _derive(made: type, base: type) -> None:
-    """Put a class of the base that it was written for in the place of one that had none yet."""
+    """Replace a class by one with its real base."""
     names = {name: value for name, value in vars(made).items() if name not in _OF_EACH_CLASS}
     setattr(sys.modules[made.__module__], made.__name__, type(made.__name__, (base,), names))

@@ -1,4 +1,4 @@
-"""What one recognizer says of one place, before it is compared with what others say."""
+"""The findings of single recognizers, before they are compared."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 
 class Raw(NamedTuple):
-    """A place that a recognizer has found.
+    """A finding of one recognizer.
 
     Attributes:
-        is_final: Whether the recognizer has looked at the words around it already.
+        is_final: Whether the recognizer has already taken context words into account.
     """
 
     start: int
@@ -23,9 +23,9 @@ class Raw(NamedTuple):
 
 
 def without_duplicates(raws: Iterable[Raw]) -> list[Raw]:
-    """What is left without equal ones and those inside of another of their entity that is as sure.
+    """The findings without duplicates, and without those inside an equally certain one of the same entity.
 
-    This is Presidio's `EntityRecognizer.remove_duplicates`, which makes a text of each result to compare it.
+    Equivalent to Presidio's `EntityRecognizer.remove_duplicates`, which compares results by their text form.
     """
     raws = [raw for raw in raws if raw.score]
     if _are_apart(ordered := sorted(raws)):

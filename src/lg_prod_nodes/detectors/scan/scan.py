@@ -1,7 +1,7 @@
-"""One pass over a text by many recognizers: what Presidio's `AnalyzerEngine` finds with them, in linear time.
+"""One pass over a text for many recognizers: the findings of Presidio's `AnalyzerEngine`, in linear time.
 
-Presidio runs each expression of each recognizer over each text. Here one search by google-re2 tells which of them can
-match at all; of most texts, none.
+Presidio runs every expression of every recognizer over every text. Here a single google-re2 search selects the
+expressions that can match at all; for most texts, there are none.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 
 
 class Scanner:
-    """Finds what a set of recognizers finds.
+    """Finds the entities of a set of recognizers.
 
     Args:
         recognizers: The recognizers.
-        nlp_engine: Gives recognizers of names and places what they look at.
-        threshold: The least score that counts.
-        thresholds: The least score by entity, where it is another.
-        allow: Texts that are no findings.
-        context: Words that count as standing near everything.
+        nlp_engine: Provides the input of recognizers of names and places.
+        threshold: The minimum score.
+        thresholds: Minimum scores by entity that differ from `threshold`.
+        allow: Texts that are never findings.
+        context: Words treated as if they stood near every finding.
     """
 
     def __init__(
@@ -57,19 +57,19 @@ class Scanner:
         self._rough = Prefilter([ways and tuple(map(roughly, ways)) for ways in needed])
 
     def may_find(self, text: str) -> bool:
-        """Whether anything can be found in a text; where nothing can, this says so sooner than a scan."""
+        """Whether a text may hold a finding; ruling it out is faster than a scan."""
         return bool(self._rough.among(rough(text)))
 
     def scan(self, text: str, deadline: Deadline, failed: list[str] | None = None) -> list[Raw]:
-        """What stands where, the surest first.
+        """The findings of a text, highest score first.
 
         Args:
-            text: Where to look.
-            deadline: When the scan has to end.
-            failed: Takes what failed and why, so that what the other recognizers found is given back.
+            text: The text to search.
+            deadline: The deadline of the scan.
+            failed: Collects failures with their reasons; the findings of the other recognizers are still returned.
 
         Raises:
-            DetectionFailed: A recognizer failed, or the time is up, and there is no `failed`.
+            DetectionFailed: A recognizer failed or the time is up, and `failed` is `None`.
         """
         failures: list[str] = []
         raws = self._scanned(text, deadline, failures)
@@ -81,7 +81,7 @@ class Scanner:
 
     def _scanned(self, text: str, deadline: Deadline, failed: list[str]) -> list[Raw]:
         view = View(text, self._nlp_engine)
-        # What a rough text may hold is more than what it holds, but is told much sooner.
+        # The rough form may match more than the text, but is searched much faster.
         candidates = (
             self._prefilter.candidates(view) if text.isascii() else self._rough.among(rough(text))
         )
@@ -142,7 +142,7 @@ def _enhanced_by(
 
 
 def _reason(error: Exception) -> str:
-    """Why a recognizer failed, with nothing that could quote the text."""
+    """Why a recognizer failed, without anything that could quote the text."""
     if isinstance(error, OutOfTime):
         return "ran out of its time"
     return f"failed with {type(error).__name__}"

@@ -1,7 +1,7 @@
-"""How each recognizer searches a text: in parts, each of which tells what a text needs for it to find anything.
+"""How each recognizer searches a text, split into parts that state what a text must contain.
 
-Presidio's pattern, IBAN and telephone recognizers are searched here as they search themselves, with the same validators
-but in linear time; any other is asked as it is.
+Presidio's pattern, IBAN and phone recognizers are reimplemented here with the same validators, but in linear time. Any
+other recognizer is called as it is.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from lg_prod_nodes.detectors.scan.patterns import Expression, View
 from lg_prod_nodes.detectors.scan.raws import Raw, without_duplicates
 
 _LONGEST_PATTERN = 5.0
-"""Seconds that one expression may take in a recognizer that searches in its own way."""
+"""The time limit in seconds for one expression, in a recognizer with a search of its own."""
 
 
 class Part(NamedTuple):
     """A part of a search.
 
     Attributes:
-        needed: What re2 finds, one of them, in every text in which this finds anything; nothing if it may in any.
+        needed: Expressions for re2, one of which matches every text with a finding; `None` if any text may have one.
     """
 
     needed: tuple[str, ...] | None
@@ -37,12 +37,12 @@ class Part(NamedTuple):
 
 
 class Search:
-    """What a recognizer looks for.
+    """The search of a recognizer.
 
     Args:
         recognizer: The recognizer.
         parts: The parts of its search.
-        merges: Whether what is inside of something else is dropped before context words count.
+        merges: Whether findings inside others are dropped before context words count.
     """
 
     def __init__(
@@ -56,14 +56,14 @@ class Search:
         self._merges = merges
 
     def run(self, numbers: Iterable[int], view: View, deadline: Deadline) -> list[Raw]:
-        """What these parts find."""
+        """The findings of these parts."""
         raws = [raw for at in numbers for raw in self.parts[at].find(view, deadline)]
         return without_duplicates(raws) if self._merges else raws
 
     def enhanced(
         self, raws: list[Raw], others: list[Raw], view: View, given: Sequence[str]
     ) -> list[Raw]:
-        """What was found, as sure as the recognizer's own `enhance_using_context` makes it."""
+        """The findings with the scores that the recognizer's own `enhance_using_context` gives."""
         results = self._recognizer.enhance_using_context(
             text=view.text,
             raw_recognizer_results=[_result(raw, self._recognizer) for raw in raws],
@@ -75,7 +75,7 @@ class Search:
 
 
 class _CheckedSearch(Search):
-    """What a recognizer of this library looks for: once, behind all of its gates that match."""
+    """The search of one of this library's recognizers: it runs once, for all of its matching gates."""
 
     def __init__(self, recognizer: CheckedRecognizer) -> None:
         flags = recognizer.global_regex_flags or 0
@@ -96,7 +96,7 @@ def _nothing(_: View, __: Deadline) -> Iterable[Raw]:
 
 
 def search_of(recognizer: EntityRecognizer) -> Search:
-    """How a recognizer searches."""
+    """The search of a recognizer."""
     analyze = type(recognizer).analyze
     if isinstance(recognizer, CheckedRecognizer) and analyze is CheckedRecognizer.analyze:
         return _CheckedSearch(recognizer)
@@ -113,7 +113,7 @@ def search_of(recognizer: EntityRecognizer) -> Search:
 
 
 def _untyped(recognizer: EntityRecognizer) -> Any:
-    """A recognizer, some of whose attributes have no types that could be told."""
+    """A recognizer as `Any`, because some of its attributes have no types."""
     return recognizer
 
 
@@ -172,7 +172,7 @@ def _phone_part(recognizer: PhoneRecognizer) -> Part:
 
 
 def _own_part(recognizer: EntityRecognizer) -> Part:
-    """The search of a recognizer that has its own; its `GATES`, if any, tell what a text needs."""
+    """The search of a recognizer with its own method; its `GATES`, if any, state what a text needs."""
     gates = getattr(recognizer, "GATES", None)
     bounded = _bounded(recognizer) if isinstance(recognizer, PatternRecognizer) else recognizer
     entities = list(recognizer.supported_entities)
@@ -193,7 +193,7 @@ def _needed(recognizer: EntityRecognizer, gates: Iterable[str]) -> tuple[str, ..
 
 
 class _TimedExpression:
-    """A compiled expression that fails when its time is up: Presidio would skip it and find nothing."""
+    """A compiled expression that raises when its time is up; Presidio would skip it and find nothing."""
 
     def __init__(self, expression: Expression) -> None:
         self._expression = expression

@@ -1,8 +1,8 @@
-"""How a regular expression of the `regex` module reads in google-re2.
+"""Translates regular expressions of the `regex` module to google-re2.
 
-`exact` gives an expression with the very same matches, or nothing where re2 has no such thing (lookarounds, back
-references). `needed` gives one that is found in every text in which the original is found, and maybe in others: it
-leaves out what re2 lacks, and what only says how long a match is.
+`exact` returns an expression with exactly the same matches, or `None` if re2 lacks a feature (lookarounds, back
+references). `needed` returns an expression that matches every text with a match of the original, and maybe others. It
+omits what re2 lacks and what only affects the length of a match.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ Codes = frozenset[int]
 Nodes = Sequence[tuple[Any, Any]]
 
 _FLAGS: Final = re.IGNORECASE | re.MULTILINE | re.DOTALL
-"""The flags that mean the same in both modules."""
+"""The flags with the same meaning in both modules."""
 
 _ESCAPED: Final = re.compile(r"\\.", re.DOTALL)
 _SET_SYNTAX: Final = re.compile(r"\[\[|\[:\^?\w+:\]|--|&&|~~|\|\|")
 _SET: Final = re.compile(r"\[\^?\]?[^\]]*\]")
 _FUZZY: Final = re.compile(r"\{(?!\d*,?\d*\})")
-"""What `re` reads otherwise than the `regex` module does: sets in sets, and numbers of errors."""
+"""Syntax that `re` and the `regex` module read differently: nested sets and error counts."""
 
 _REPEATS: Final = 16
-"""How often a part has to repeat at most in what is needed; a larger number only makes the search slower."""
+"""The maximum repeat count in what is needed; a larger one only slows the search down."""
 
 _CATEGORIES: Final[dict[Any, Codes]] = {
     op.CATEGORY_DIGIT: DIGITS,
@@ -52,11 +52,11 @@ _CATEGORIES: Final[dict[Any, Codes]] = {
 
 
 class _Inexact(Exception):
-    """re2 has no expression of the same matches."""
+    """re2 has no expression with the same matches."""
 
 
 def exact(pattern: str, flags: int, *, is_wide: bool = False) -> str | None:
-    """The expression with the same matches, for one or three bytes a character."""
+    """The expression with the same matches, for one or three bytes per character."""
     tree = _parsed(pattern, flags)
     if tree is None or tree.getwidth()[0] == 0:
         return None
@@ -67,12 +67,12 @@ def exact(pattern: str, flags: int, *, is_wide: bool = False) -> str | None:
 
 
 def has_boundaries(expression: str) -> bool:
-    r"""Whether what re2 takes for a word matters (in what `exact` gives, `\b` is nothing else)."""
+    r"""Whether the expression depends on word boundaries (in the output of `exact`, `\b` means nothing else)."""
     return r"\b" in expression.lower()
 
 
 def needed(pattern: str, flags: int) -> str | None:
-    """An expression without which there is no match; nothing if there may be one in any text."""
+    """An expression that every matching text contains; `None` if any text may match."""
     tree = _parsed(pattern, flags)
     return None if tree is None else _Needed(tree).sequence(tree, first=True, last=True) or None
 
@@ -99,7 +99,7 @@ def _cased(code: int, flags: int) -> Codes:
 
 
 def _codes(node: tuple[Any, Any], flags: int) -> tuple[Codes, Codes]:
-    """The characters that match for sure, and those that may."""
+    """The characters that certainly match, and those that may."""
     kind, value = node
     if kind is op.LITERAL:
         return _range(value, value, flags)
@@ -133,7 +133,7 @@ def _range(low: int, high: int, flags: int) -> tuple[Codes, Codes]:
     )
     if high < 0x80:
         return sure, sure
-    # Ignoring case, the Kelvin sign matches a k.
+    # With case ignored, the Kelvin sign matches a k.
     also = frozenset(map(ord, "skiSKI")) if flags & re.IGNORECASE else frozenset[int]()
     return sure, sure | NOT_ASCII | also
 
@@ -167,7 +167,7 @@ class _Exact:
             _, add, drop, body = value
             inner = _Exact((self._flags | add) & ~drop, self._is_wide)
             return f"(?:{inner.sequence(body)})"
-        # What can match nothing, engines repeat each in its own way.
+        # Engines differ in how they repeat what can match nothing.
         if kind in (op.MAX_REPEAT, op.MIN_REPEAT) and value[2].getwidth()[0]:
             low, high, body = value
             most = "" if high is op.MAXREPEAT else high
@@ -184,7 +184,7 @@ class _Needed:
         self._groups: dict[int, Any] = {}
 
     def sequence(self, nodes: Any, *, first: bool, last: bool) -> str:
-        """What is needed of a sequence that may be the first or last part of the whole."""
+        """What a sequence needs; it may be the first or last part of the whole."""
         items = [node for node in nodes if node[0] not in (op.AT, op.ASSERT, op.ASSERT_NOT)]
         while first and items and _is_optional(items[0]):
             del items[0]
