@@ -1,1 +1,1 @@
-"""The policies, one file each; none knows another."""
+"""The policies, one per file; none imports another."""

@@ -1,4 +1,4 @@
-"""What policies that admit or refuse calls have in common: whom a call counts for, where that is kept, the answer."""
+"""The base of policies that admit or refuse calls: the key of a call, the store, the reply."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from lg_prod_nodes.core.secret import Secret, hidden
 
 @dataclass(frozen=True)
 class Admission(Policy):
-    """Counts calls in a store, and refuses or answers those for which there is no room.
+    """Counts calls in a store, and refuses or answers those over the limit.
 
     Attributes:
-        store_type: What the store is, apart from the URL of one.
-        while_down: What can be done while the store cannot be reached.
+        store_type: The store's class; it is built from a URL if the setting is one.
+        while_down: The values that `store_down` may have.
     """
 
     role: ClassVar[Role | None] = "admit"
@@ -45,7 +45,7 @@ class Admission(Policy):
         _ = self.store_in_use
 
     def problems(self) -> Iterator[str]:
-        """What is wrong with the settings: what was given, and what is allowed."""
+        """Yield a message for each invalid setting: the value given, and the values allowed."""
         if not callable(self.by):
             yield f"by is {self.by!r}; give a function of the call, such as by_user"
         if self.anonymous not in get_args(Anonymous):
@@ -62,7 +62,7 @@ class Admission(Policy):
             yield f"store_down is {self.store_down!r}; choose {', '.join(most)} or {last}"
 
     def key(self, call: Call) -> str | None:
-        """The key that a call counts for, `None` for the one that all share.
+        """Return the key that a call counts under, `None` for the shared one.
 
         Raises:
             AnonymousCall: The call has none, and `anonymous` is `"raise"`.
@@ -77,7 +77,7 @@ class Admission(Policy):
 
     @property
     def writes(self) -> frozenset[str]:
-        """`messages`, for a reply that is a text and takes a run's place, not a model's."""
+        """`messages`, if the reply is a string and answers a run rather than a model call."""
         is_written = isinstance(self.reply, str) and "run" in self.kinds
         return frozenset({"messages"} if is_written else ())
 

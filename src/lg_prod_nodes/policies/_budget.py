@@ -1,4 +1,4 @@
-"""What every budget does: reserve before a model call, settle after it, and ask a person for more."""
+"""The base of all budgets: reserve before a model call, settle after it, ask a person for more."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from lg_prod_nodes.stores.accounts.store import Account, AccountStore, Reservati
 
 _AN_HOUR, _A_DAY, _A_MONTH = 3600.0, 24 * 3600.0, 30 * 24 * 3600.0
 _EVENTS = (ChatModelStream, AsyncChatModelStream)
-_MOST = 2**53  # that every store counts exactly
-_LONGEST_ANSWER = 4096  # tokens of one that nobody bounds
+_MOST = 2**53  # every store counts exactly up to here
+_LONGEST_ANSWER = 4096  # tokens, assumed if neither the model nor the budget sets a maximum
 
 Reply = str | Callable[[BudgetExceeded], Any]
 
 
 @dataclass(frozen=True)
 class Budget(Admission):
-    """What is the same for every budget; amounts are whole numbers of the smallest unit."""
+    """The common part of all budgets. Amounts are whole numbers of the smallest unit."""
 
     kinds: ClassVar[frozenset[Kind]] = frozenset({"model"})
     store_type = AccountStore
@@ -52,7 +52,7 @@ class Budget(Admission):
     store_down: Literal["raise", "admit"] = field(default="raise", kw_only=True)
 
     def problems(self) -> Iterator[str]:
-        """What is wrong with the settings."""
+        """Yield a message for each invalid setting."""
         if not 0 < self._limit <= _MOST:
             yield f"the budget {self.budget!r} cannot be counted; give from 1 to {_MOST} {self.unit}"
         if self.max_output is not None and self.max_output < 0:
@@ -64,7 +64,7 @@ class Budget(Admission):
         yield from super().problems()
 
     def amount(self, call: Call, usage: Usage) -> Decimal:
-        """What a usage costs, in the unit of the budget."""
+        """Return what a usage costs, in the budget's unit."""
         raise NotImplementedError
 
     @cached_property
@@ -76,7 +76,7 @@ class Budget(Admission):
         return int(self._allowance.amount * self.scale)
 
     async def wrap(self, call: Call, handler: Handler) -> Any:
-        """Reserve what the call may spend, and settle what it has spent."""
+        """Reserve the most that the call may spend, and settle what it spent."""
         account = self._account(call)
         try:
             reservation = await self._admit(call, account)
@@ -116,11 +116,11 @@ class Budget(Admission):
         return reservation
 
     async def _ask(self, call: Call, account: Account, charge: str, wanted: int) -> Reservation:
-        """Reserve, and ask a person for more as long as there is no room and they grant some.
+        """Reserve; while the budget is exhausted, ask a person for more until they decline.
 
-        LangGraph tells the interrupts of a node apart by their order. So each later execution of a task asks as often
-        at the same call as the one before, room or not, and gets the answers that were given; and a call that was let
-        through never asks again, but goes on with what there is room for.
+        LangGraph matches the interrupts of a node to their answers by order. So when a task runs again, each call asks
+        as often as it did before, whatever the budget is now, and gets the same answers. A call that was admitted once
+        never asks again; it reserves what is available.
         """
         asked, was_admitted = divmod(await self._noted(call, charge), 2)
         for number in count(1):
@@ -142,14 +142,14 @@ class Budget(Admission):
         return await self._reserve(call, account, charge, wanted)
 
     async def _noted(self, call: Call, charge: str) -> int:
-        """Twice the number of times that a call has asked, and one more if it was let through then."""
+        """Return twice the number of times that a call has asked, plus one if it was admitted after that."""
         return await self.store_in_use.granted(_asks(charge), "asked", blocking=call.blocking) or 0
 
     async def _note(self, call: Call, charge: str, asked: int) -> None:
         await self.store_in_use.grant(_asks(charge), asked, id="asked", blocking=call.blocking)
 
     async def _settle(self, call: Call, reservation: Reservation, result: Any) -> None:
-        actual = reservation.amount  # should the price fail
+        actual = reservation.amount  # charged if the price function fails
         try:
             actual = self._used(call, reservation, result)
         finally:
@@ -161,10 +161,10 @@ class Budget(Admission):
                 self._emit(call, "budget_settled", left, amount=self._shown(actual))
 
     def _used(self, call: Call, reservation: Reservation, result: Any) -> int:
-        """What a call is charged. One that has spent nothing leaves what an earlier execution of its task did.
+        """Return what a call is charged. If it spent nothing, the charge of the task's earlier execution stands.
 
-        A stream of events is still to be read by whoever asked for it. What that spends is never told here, so all
-        that was reserved is paid.
+        The caller reads a stream of events after this call has returned, so its usage is not known here. It is charged
+        the whole reservation.
         """
         spent = sum(self._whole(self.amount(call, usage)) for usage in _request(call).spent)
         unread = reservation.amount if isinstance(result, _EVENTS) else 0
@@ -185,7 +185,7 @@ class Budget(Admission):
         }
 
     def _more(self, answer: Any) -> int:
-        """What a person grants: a number, or one under `grant`."""
+        """Return what a person granted: a number, or the one under `grant`."""
         more = answer.get("grant") if isinstance(answer, Mapping) else answer
         if isinstance(more, bool) or not isinstance(more, (int, float)) or not more > 0:
             return 0
@@ -227,7 +227,7 @@ class Budget(Admission):
         return self.max_output if reserved is None else reserved
 
     def _check_answers(self, call: Call) -> None:
-        """Refuse settings by which no call would ever be let through: nobody says how long an answer is."""
+        """Reject settings that admit no call: no maximum for the answer, and its default exceeds the budget."""
         if self.ask or self._output_limit(call) is not None:
             return
         if self._whole(self.amount(call, Usage(1, 0, _LONGEST_ANSWER))) > self._limit:

@@ -1,4 +1,4 @@
-"""Let model calls spend so much in a time: tokens, or money."""
+"""Budgets for model calls, in tokens or money per period."""
 
 from __future__ import annotations
 
@@ -17,42 +17,42 @@ from lg_prod_nodes.policies._budget import Budget
 
 @dataclass(frozen=True)
 class TokenBudget(Budget):
-    """Lets model calls spend so many tokens, sent and received, in a time.
+    """Caps the tokens that model calls send and receive per period.
 
-    Acts on model calls, those of tools and subgraphs too. Before a call it reserves the estimated tokens of its input
-    and the most that the model may answer; after the call it settles what the provider says was used. A call that
-    fails gives back what it did not spend. Together, the calls of all workers never spend more than the budget, as
-    long as none spends more than was reserved for it: give models a `max_tokens`, or a `max_output` that is enough.
+    Acts on every model call, including those of tools and subgraphs. Before a call it reserves the estimated input
+    tokens plus the longest answer the model may give. After the call it settles the usage that the provider reports
+    and releases the rest, also if the call failed. Across all workers, calls never spend more than the budget, as long
+    as each stays within its reservation: set `max_tokens` on the model, or a sufficient `max_output` here.
 
-    A node that runs again (a retry, a resumption, a re-run after a crash) is charged for its last execution alone.
+    A node that runs again (a retry, a resumption, a re-run after a crash) is charged for its last execution only.
 
     Args:
-        budget: The tokens, for ever or in each period of the calendar (UTC): `"200000/day"`, `"1000000"`. The periods
-            are second, minute, hour, day, week (from Monday), month and year.
-        by: Whom a call counts for: `by_user`, `by_tenant`, `by_run`, any function of the call.
-        anonymous: Calls for which `by` gives `None` are an `AnonymousCall` error by default (`"raise"`); `"share"`
-            counts them together.
-        store: Where the accounts are kept, as a URL or an `AccountStore`. `memory://` counts for this process alone
-            and forgets with it; `postgresql://`, `redis://` and `valkey://` for all workers. Without one, the database
-            of `Production`, else memory.
-        max_output: Tokens that an answer may have where the model is not told how many; 4096 by default.
-        counting: `"once"` charges a task's repetition in place of its earlier execution; `"each"` charges every
+        budget: The tokens, in total or per calendar period (UTC): `"1000000"`, `"200000/day"`. The periods are second,
+            minute, hour, day, week (from Monday), month and year.
+        by: The key to count by: `by_user`, `by_tenant`, `by_run` or any function of the call.
+        anonymous: What to do if `by` returns `None`: `"raise"` an `AnonymousCall` error, or `"share"` one key among all
+            such calls.
+        store: Where the accounts are stored: a URL or an `AccountStore`. `memory://` counts in this process only, until
+            it ends; `postgresql://`, `redis://` and `valkey://` count across all workers. Defaults to the database of
+            `Production`, else memory.
+        max_output: Tokens to reserve for the answer if the model has no maximum of its own. Defaults to 4096.
+        counting: `"once"` replaces the charge of a task's earlier execution when it runs again; `"each"` charges every
             execution, as the provider does.
-        reply: Answers a refused call in the model's stead instead of raising: a text, or a function of the
-            `BudgetExceeded` that gives a text or message.
-        ask: Whether a person is asked for more by LangGraph's `interrupt`, whose value has `needed` and `available`.
-            They grant it with `Command(resume=50000)` or `Command(resume={"grant": 50000})`; any other answer refuses.
-        lease: Seconds after which what a dead worker has reserved is given back.
-        name: Tells budgets apart. Those with the same name and store share their accounts, in all graphs.
-        store_down: Whether a call is refused by `"raise"` (`StoreUnavailable`) or let through uncounted by `"admit"`
-            while the store cannot be reached.
+        reply: The answer to a refused call, instead of an exception: a string, or a function of the `BudgetExceeded`
+            that returns a string or message.
+        ask: Whether to ask a person for more through LangGraph's `interrupt`, whose value has `needed` and `available`.
+            `Command(resume=50000)` or `Command(resume={"grant": 50000})` grants it; any other answer refuses.
+        lease: Seconds after which a crashed worker's reservations are released.
+        name: The budget's name. Budgets with the same name and store share their accounts, across all graphs.
+        store_down: What to do while the store cannot be reached: `"raise"` a `StoreUnavailable` error, or `"admit"`
+            calls uncounted.
 
     Raises:
-        BudgetExceeded: There is no room for the call; `retry_after` says when the period ends.
+        BudgetExceeded: The budget does not cover the call; `retry_after` says when the period ends.
         StoreUnavailable: The store cannot be reached and `store_down` is `"raise"`.
-        AnonymousCall: `by` gave `None` for the call and `anonymous` is `"raise"`.
-        ConfigurationError: While building, when a setting cannot work; at a call, when the model is not told how many
-            tokens it may answer, no `max_output` was given, and its default is more than the whole budget.
+        AnonymousCall: `by` returned `None` for the call and `anonymous` is `"raise"`.
+        ConfigurationError: While building, if a setting is invalid. At a call, if neither the model nor `max_output`
+            sets a maximum for the answer and the default exceeds the whole budget.
 
     Example:
         ```python
@@ -66,16 +66,16 @@ class TokenBudget(Budget):
     name: str = field(default="TokenBudget", kw_only=True)
 
     def amount(self, call: Call, usage: Usage) -> Decimal:
-        """Tokens sent and received."""
+        """Return the tokens sent and received."""
         return Decimal(usage.total_tokens)
 
 
 @dataclass(frozen=True)
 class CostBudget(Budget):
-    """Lets model calls cost so many US dollars in a time. All else is as in `TokenBudget`.
+    """Caps what model calls cost per period, in US dollars. Otherwise like `TokenBudget`.
 
     Args:
-        budget: US dollars, for ever or in each period of the calendar (UTC): `"5.00/day"`, `"100/month"`.
+        budget: US dollars, in total or per calendar period (UTC): `"5.00/day"`, `"100/month"`.
         by: As for `TokenBudget`.
         anonymous: As for `TokenBudget`.
         store: As for `TokenBudget`.
@@ -86,16 +86,16 @@ class CostBudget(Budget):
         lease: As for `TokenBudget`.
         name: As for `TokenBudget`.
         store_down: As for `TokenBudget`.
-        price: Prices a model's usage; by default the providers' price lists (the extra `prices`).
-        unpriced: US dollars for a million tokens of a model whose price is not known. Without it, such a model is
-            refused with a `ConfigurationError`.
+        price: Prices a model's usage. Defaults to the providers' price lists (the extra `prices`).
+        unpriced: US dollars per million tokens for models without a known price. If omitted, calling such a model
+            raises `ConfigurationError`.
 
     Raises:
-        BudgetExceeded: There is no room for the call; `retry_after` says when the period ends.
+        BudgetExceeded: The budget does not cover the call; `retry_after` says when the period ends.
         StoreUnavailable: The store cannot be reached and `store_down` is `"raise"`.
         AnonymousCall: As for `TokenBudget`.
-        ConfigurationError: While building, when a setting cannot work; at a call, when its price is not known, and
-            as for `TokenBudget`.
+        ConfigurationError: While building, if a setting is invalid. At a call, if its price is not known, and as for
+            `TokenBudget`.
 
     Example:
         ```python
@@ -115,7 +115,7 @@ class CostBudget(Budget):
         _ = self._price
 
     def problems(self) -> Iterator[str]:
-        """What is wrong with the settings."""
+        """Yield a message for each invalid setting."""
         if not (self.price is None or callable(self.price)):
             yield f"price is {self.price!r}; give a function of a model's name and a usage"
         if self.unpriced is not None and not self.unpriced > 0:
@@ -131,7 +131,7 @@ class CostBudget(Budget):
         return list_price
 
     def amount(self, call: Call, usage: Usage) -> Decimal:
-        """The price, in US dollars."""
+        """Return the price in US dollars."""
         price = self._price(call.name, usage)
         if price is not None:
             return price

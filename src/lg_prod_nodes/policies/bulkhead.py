@@ -1,4 +1,4 @@
-"""Let through so many calls at once."""
+"""Cap concurrent calls."""
 
 from __future__ import annotations
 
@@ -13,39 +13,40 @@ from lg_prod_nodes.core.secret import Secret
 from lg_prod_nodes.policies._admission import Admission
 from lg_prod_nodes.stores.accounts.store import Account, AccountStore, Reservation
 
-_PACE = 0.02  # seconds from one look at the store to the next, while waiting
+_PACE = 0.02  # seconds between two looks at the store while waiting
 
 
 @dataclass(frozen=True)
 class Bulkhead(Admission):
-    """Lets through so many calls at once, and refuses, delays or answers the others.
+    """Caps concurrent calls; refuses, delays or answers those above the cap.
 
-    Acts on runs, resumed ones too, or on each call of the node that it is given for. A place is given back however
-    the call ends: with a result, an error, an interrupt, cancelled, or as a stream that nobody reads to its end.
+    Acts on runs, including resumed ones, or on each call of the node it is attached to. A call frees its slot however
+    it ends: with a result, an error, an interrupt, a cancellation, or a stream that is not read to its end. Slots held
+    by crashed workers are reclaimed.
 
     Args:
-        limit: How many calls may go on at once.
-        by: Whom a call counts for: `by_user`, `by_thread`, any function of the call.
-        anonymous: Calls for which `by` gives `None` are an `AnonymousCall` error by default (`"raise"`); `"share"`
-            counts them together.
-        store: Where the places are kept, as a URL or an `AccountStore`. `memory://` counts for this process alone;
-            `postgresql://`, `redis://` and `valkey://` for all workers. Without one, the database of `Production`,
-            else memory.
-        max_wait: Seconds that a call waits for a place before it is refused; in a process, who comes first is served
-            first.
-        reply: Ends a refused call with a message instead of raising: a text, or a function of the `Busy` that gives
-            a text or a state update.
-        lease: Seconds after which the places of a dead worker are given back. A living one renews its leases; one
-            that stands still for longer loses them.
-        name: Tells bulkheads on the same store apart; those of the same name, graph and keys share their places.
-        store_down: Whether a call is refused by `"raise"` (`StoreUnavailable`) or let through by `"admit"` while the
-            store cannot be reached.
+        limit: The number of slots.
+        by: The key to count by: `by_user`, `by_thread` or any function of the call.
+        anonymous: What to do if `by` returns `None`: `"raise"` an `AnonymousCall` error, or `"share"` one key among all
+            such calls.
+        store: Where the slots are stored: a URL or an `AccountStore`. `memory://` counts in this process only;
+            `postgresql://`, `redis://` and `valkey://` count across all workers. Defaults to the database of
+            `Production`, else memory.
+        max_wait: Seconds that a call waits for a slot before it is refused. Within a process, waiting calls are served
+            in order.
+        reply: The answer to a refused call, instead of an exception: a string, or a function of the `Busy` that returns
+            a string or a state update.
+        lease: Seconds after which a crashed worker's slots are reclaimed. A running worker renews its leases; one that
+            hangs for longer loses them.
+        name: The bulkhead's name. Bulkheads with the same name, store, graph and key share their slots.
+        store_down: What to do while the store cannot be reached: `"raise"` a `StoreUnavailable` error, or `"admit"`
+            calls uncounted.
 
     Raises:
-        Busy: No place within `max_wait`.
+        Busy: No slot came free within `max_wait`.
         StoreUnavailable: The store cannot be reached and `store_down` is `"raise"`.
-        AnonymousCall: `by` gave `None` for the call and `anonymous` is `"raise"`.
-        ConfigurationError: While building, when a setting cannot work.
+        AnonymousCall: `by` returned `None` for the call and `anonymous` is `"raise"`.
+        ConfigurationError: While building, if a setting is invalid.
 
     Example:
         ```python
@@ -65,7 +66,7 @@ class Bulkhead(Admission):
     store_down: Literal["raise", "admit"] = field(default="raise", kw_only=True)
 
     def problems(self) -> Iterator[str]:
-        """What is wrong with the settings."""
+        """Yield a message for each invalid setting."""
         if not isinstance(self.limit, int) or self.limit < 1:
             yield f"limit is {self.limit!r}; give a whole number, 1 or more"
         if not self.max_wait >= 0:
@@ -75,7 +76,7 @@ class Bulkhead(Admission):
         yield from super().problems()
 
     async def wrap(self, call: Call, handler: Handler) -> Any:
-        """Hold a place while the call goes on."""
+        """Hold a slot while the call runs."""
         try:
             slot = await self._enter(call)
         except StoreUnavailable:
@@ -91,7 +92,7 @@ class Bulkhead(Admission):
             await self._leave(call, slot)
 
     async def _enter(self, call: Call) -> Reservation | None:
-        """Take a place; who finds none waits behind those of this process that found none before."""
+        """Take a slot, or wait for one behind the calls of this process that already wait."""
         account = self._account(call)
         if not self.store_in_use.has_line(account):
             slot = await self._reserve(call, account)
@@ -118,7 +119,7 @@ class Bulkhead(Admission):
     async def _leave(self, call: Call, slot: Reservation) -> None:
         try:
             await self.store_in_use.settle(slot, 0, blocking=call.blocking)
-        except StoreUnavailable:  # which goes on trying; meanwhile the lease runs
+        except StoreUnavailable:  # the store keeps trying until the lease expires
             call.emit("store_unavailable", policy=self.name)
 
     def _account(self, call: Call) -> Account:

@@ -1,4 +1,4 @@
-"""Record errors where they can be seen, and decide how the run goes on."""
+"""Record errors, and decide how the run continues."""
 
 from __future__ import annotations
 
@@ -29,28 +29,28 @@ Then = Literal["raise", "continue", "end"] | Command[Any]
 
 @dataclass(frozen=True)
 class CaptureErrors(Policy):
-    """Records errors in the run's report, the log and, if asked, the state; then raises, or lets the run go on.
+    """Records errors in the run's report, the log and, optionally, the state; then raises or continues the run.
 
-    Records once, after a node's last attempt, by names alone: node, type, class, number of attempts; never the message.
-    Interrupts, `Command`, retries and cancellations pass through untouched.
+    Records each error once, after the node's last attempt: its node, type, class and number of attempts, never its
+    message. Interrupts, `Command`, retries and cancellations pass through untouched.
 
     Args:
-        then: What follows: `"raise"` the error, `"continue"` along the failed node's edges, `"end"` its branch there,
-            or `Command(goto=...)` other nodes. One for all errors, refusals of policies excepted, or by class:
-            `{"bad_input": "end", "permanent": Command(goto="mend")}`, where the other classes are raised. What goes on
-            does so by LangGraph's own error handlers, for each node that has none of the user's.
-        state_key: A state field that gets the error's names as a list of one, to be used with a list reducer:
-            `[{"node": ..., "type": ..., "attempts": ..., "error_class": ...}]`; only where the run goes on.
-        reply: A message for `messages`, where the run goes on; one for all, or by class. Tool calls that wait for an
-            answer get it as theirs.
-        critical: Types that are always raised, at once: a run that goes on from there tries the node again.
-        classify: Classes of one's own, asked first: `{MyError: "transient"}`, or a function of the error that gives
-            a class or `None`.
+        then: What happens next: `"raise"` the error, `"continue"` along the failed node's edges, `"end"` the branch, or
+            go to other nodes with `Command(goto=...)`. One value applies to all errors except rejections by policies;
+            a mapping sets it by class, `{"bad_input": "end", "permanent": Command(goto="mend")}`, and classes it omits
+            are raised. Runs continue through LangGraph's own error handlers, on every node without a handler of yours.
+        state_key: A state field with a list reducer. If the run continues, it receives
+            `[{"node": ..., "type": ..., "attempts": ..., "error_class": ...}]`.
+        reply: A message for `messages` if the run continues: one for all errors, or by class. Pending tool calls
+            receive it as their result.
+        critical: Types that are always raised, without retries. A run resumed from there tries the node again.
+        classify: Your own classes, which take precedence: `{MyError: "transient"}`, or a function of the error that
+            returns a class or `None`.
         ignore: Classes that are raised without being recorded.
-        failures: Keeps the runs that fail, by names alone, to be looked at and tried again.
+        failures: Stores failed runs, without content, for inspection and retries.
 
     Raises:
-        ConfigurationError: While building, when a setting cannot work.
+        ConfigurationError: While building, if a setting is invalid.
 
     Example:
         ```python
@@ -102,13 +102,13 @@ class CaptureErrors(Policy):
 
     @property
     def writes(self) -> frozenset[str]:
-        """Where the run goes on: `state_key`, and `messages` for a reply."""
+        """`state_key`, and `messages` for a reply, if the run continues."""
         fields = (self.state_key, "messages" if self.reply else None)
         return frozenset(name for name in fields if name)
 
     @property
     def recovery(self) -> Recovery | None:
-        """From the classes for which the run continues."""
+        """Recovers from errors of the classes after which the run continues."""
         if not self._continues:
             return None
         commands = [way for way in self._ways() if isinstance(way, Command)]
@@ -125,7 +125,7 @@ class CaptureErrors(Policy):
         return any(way != "raise" for way in self._ways())
 
     async def wrap(self, call: Call, handler: Handler) -> Any:
-        """Remember which node an error comes from; at the run's boundary, record it."""
+        """Remember which node raised an error, and record it when it leaves the run."""
         try:
             return await handler(call)
         except Exception as error:
@@ -137,13 +137,13 @@ class CaptureErrors(Policy):
         return self._way(self._class_of(error)) != "raise"
 
     def gives_up(self, error: BaseException) -> bool:
-        """Critical errors are raised at once; so are refusals, where the run goes on from others."""
+        """Return whether an error is raised without retries: if critical, and if rejected while others continue."""
         if isinstance(error, self.critical):
             return True
         return self._continues and self._class_of(error) in ("critical", "rejected")
 
     async def _recover(self, call: Call, error: BaseException | str) -> Any:
-        """Record the error of a node that failed for good, and give what stands in for its own update."""
+        """Record the error of a node that failed for good, and return an update in place of the node's own."""
         captured = self._record(call, error)
         update: dict[str, Any] = {}
         if self.state_key:
@@ -175,7 +175,7 @@ class CaptureErrors(Policy):
                 await self._keep(call, names, error)
 
     async def _keep(self, call: Call, names: CapturedError, error: Exception) -> None:
-        """Keep the failed run; a database that is down takes nothing from the error."""
+        """Store the failed run. If the database is down, the error itself is still raised."""
         failure = Failure.of(call.run, names, error, at=call.clock.time())
         try:
             await call.run_blocking(cast(FailureLog, self.failures).add, failure)

@@ -1,4 +1,4 @@
-"""Leave alone what fails, and go slowly where a provider asks to."""
+"""Stop calling a failing dependency, and slow down when a provider asks for it."""
 
 from __future__ import annotations
 
@@ -41,43 +41,45 @@ T = TypeVar("T")
 
 
 def by_dependency(call: Call) -> str | None:
-    """Each model by its name; where a node is guarded, each node."""
+    """One circuit per model, or per node if the policy is attached to a node."""
     return (call.node or call.name) if call.kind == "node" else call.name
 
 
 @dataclass(frozen=True)
 class CircuitBreaker(Admission):
-    """Refuses calls of what fails too often, until probes show that it serves again; slows down where asked to.
+    """Stops calling a failing dependency, across all workers, until a probe succeeds.
 
-    Given for a graph, it acts on each model call; given for a node, on each attempt of it. A circuit opens when the
-    share of failed calls reaches `ratio`, and lets at most `probes` calls through in each `open_for` seconds, over all
-    workers of its store. One that succeeds closes it. A provider's 429 does not open it: all callers wait for as long
-    as it asks, and go on at a pace that it bears. What a caller does wrong (bad input, no access) does not count.
+    Attached to a graph, it acts on each model call; attached to a node, on each attempt of it. A circuit opens when the
+    share of failed calls reaches `ratio`. While it is open, at most `probes` calls are admitted every `open_for`
+    seconds, across all workers of its store; the first that succeeds closes it. A 429 from a provider does not open
+    the circuit: all callers wait as long as the provider asks, then continue at a rate that it accepts. Errors of the
+    caller (bad input, missing permission) do not count.
 
     Args:
         ratio: The share of failed calls that opens a circuit, above 0 and at most 1.
-        minimum: How many calls there must be within `window` to tell.
-        window: Seconds in which calls are counted, from the first that failed.
-        open_for: Seconds that a circuit stays open, and from one round of probes to the next.
-        probes: How many calls a round lets through.
-        max_wait: Seconds that a call waits at most where its provider asks to slow down.
-        by: What is called: each circuit stands by itself. By default a model by its name, or the node.
-        anonymous: Calls for which `by` gives `None` are an `AnonymousCall` error by default (`"raise"`); `"share"`
-            gives them one circuit.
-        counts: The classes of errors that are failures; never `"refused"`, since a model that refuses is up.
-        classify: Classes of one's own, asked first, see `class_of`.
-        reply: Ends a refused call with an answer instead of raising: a text, or a function of the refusal.
-        store: Where circuits are kept, as a URL or a `CircuitStore`. `memory://` is for this process alone;
-            `postgresql://`, `redis://` and `valkey://` for all workers. Without one, the database of `Production`,
+        minimum: The least number of calls within `window` before a circuit can open.
+        window: Seconds over which calls are counted, from the first failure.
+        open_for: Seconds that a circuit stays open, and between two rounds of probes.
+        probes: The number of calls admitted per round.
+        max_wait: The most seconds that a call waits when its provider asks to slow down.
+        by: The dependency, each with a circuit of its own. Defaults to the model's name, or the node.
+        anonymous: What to do if `by` returns `None`: `"raise"` an `AnonymousCall` error, or `"share"` one circuit among
+            all such calls.
+        counts: The error classes that count as failures; never `"refused"`, since a model that refuses is up.
+        classify: Your own classes, which take precedence, see `class_of`.
+        reply: The answer to a refused call, instead of an exception: a string, or a function of the exception.
+        store: Where circuits are stored: a URL or a `CircuitStore`. `memory://` works within this process only;
+            `postgresql://`, `redis://` and `valkey://` across all workers. Defaults to the database of `Production`,
             else memory.
-        store_down: Whether calls pass (`"admit"`) or fail (`"raise"`) while the store cannot be reached.
-        name: Tells breakers on the same store apart.
+        store_down: What to do while the store cannot be reached: `"admit"` calls, or `"raise"` a `StoreUnavailable`
+            error.
+        name: The breaker's name, which separates breakers on the same store.
 
     Raises:
-        CircuitOpen: The circuit is open; `retry_after` says until when.
-        RateLimitExceeded: The provider asks to wait for longer than `max_wait`.
+        CircuitOpen: The circuit is open; `retry_after` gives the seconds until the next probe.
+        RateLimitExceeded: The provider asks to wait longer than `max_wait`.
         StoreUnavailable: The store cannot be reached and `store_down` is `"raise"`.
-        ConfigurationError: While building, when a setting cannot work.
+        ConfigurationError: While building, if a setting is invalid.
 
     Example:
         ```python
@@ -103,7 +105,7 @@ class CircuitBreaker(Admission):
     name: str = field(default="CircuitBreaker", kw_only=True)
 
     def problems(self) -> Iterator[str]:
-        """What is wrong with the settings."""
+        """Yield a message for each invalid setting."""
         if not 0 < self.ratio <= 1:
             yield f"ratio is {self.ratio}; give a share above 0 and at most 1"
         for setting in ("minimum", "probes"):
@@ -125,11 +127,11 @@ class CircuitBreaker(Admission):
         return CircuitRules(self.ratio, self.minimum, self.window, self.open_for, self.probes)
 
     def kinds_at(self, site: Site) -> frozenset[Kind]:
-        """Model calls, or the attempts of the node that it is given for."""
+        """Model calls, or the attempts of the node it is attached to."""
         return frozenset({"node"}) if site == "node" else self.kinds
 
     async def wrap(self, call: Call, handler: Handler) -> Any:
-        """Let the call through its circuit, and note how it ended."""
+        """Ask the circuit for admission, and record how the call ended."""
         circuit = self.key(call) or "*"
         try:
             entry = await self._enter(call, circuit)
@@ -143,7 +145,7 @@ class CircuitBreaker(Admission):
         try:
             result = await handler(call)
         except Exception as error:
-            # A policy further in that fails by itself says nothing of what is called.
+            # The failure of an inner policy says nothing about the dependency.
             if call.outcome(error) == "error" and not isinstance(error, ProductionError):
                 await self._leave(call, circuit, entry, error)
             raise
@@ -158,7 +160,7 @@ class CircuitBreaker(Admission):
         )
 
     async def _enter(self, call: Call, circuit: str) -> Verdict:
-        """Come in; where there is a turn to wait for, wait, and look again."""
+        """Ask for admission; if the circuit asks to wait, wait and ask again."""
         seconds, entry = 0.0, None
 
         def step(at: Circuit, now: float) -> tuple[Circuit, Verdict]:
@@ -176,7 +178,7 @@ class CircuitBreaker(Admission):
     async def _leave(
         self, call: Call, circuit: str, entry: Verdict, error: Exception | None
     ) -> None:
-        """Note how the call ended; a store that is down takes nothing from its result."""
+        """Record how the call ended. If the store is down, the call's result stands."""
         result = self._result(error)
         delay = retry_after_of(error, time=call.clock.time()) if error is not None else None
 
@@ -205,7 +207,7 @@ class CircuitBreaker(Admission):
     async def _change(
         self, call: Call, circuit: str, step: Callable[[Circuit, float], tuple[Circuit, T]]
     ) -> T:
-        # other graphs have nodes of the same name
+        # nodes of other graphs may have the same name
         is_node = call.kind == "node" and self.by is by_dependency
         name = f"{self.name}|{call.run.graph}/{circuit}" if is_node else f"{self.name}|{circuit}"
         changed: T = await self.store_in_use.change(

@@ -1,4 +1,4 @@
-"""Keep unwanted content out."""
+"""Block unwanted content."""
 
 from __future__ import annotations
 
@@ -36,20 +36,21 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, init=False)
 class ContentFilter(Policy):
-    """Refuses calls whose new input or whose result holds blocked terms.
+    """Refuses calls with blocked terms in their new input or their result.
 
-    Terms match whole words and phrases, whatever their case, width and accents' form; in scripts without spaces between
-    words, such as Chinese, Japanese and Thai, and in Korean they match anywhere. A refusal names categories, never the
-    text.
+    Terms match whole words and phrases, regardless of case, character width and Unicode normalization. In Korean, and
+    in scripts without spaces between words, such as Chinese, Japanese and Thai, they match anywhere. Refusals name
+    categories, never the text.
 
     Args:
         blocked: Terms, or terms by category: `["kill switch"]`, `{"weapons": ["pipe bomb"]}`.
-        reply: Answers instead of raising: a text, or a function of the `ContentBlocked` that gives a text or a state
-            update. The message that was refused is kept in state with its blocked words replaced.
+        reply: The answer to a refused call, instead of an exception: a string, or a function of the `ContentBlocked`
+            that returns a string or a state update. The refused message stays in the state with its blocked terms
+            replaced.
 
     Raises:
-        ContentBlocked: A blocked term was found and there is no `reply`; `categories` names what.
-        ConfigurationError: While building, when there is nothing to block.
+        ContentBlocked: A blocked term was found and there is no `reply`; `categories` lists what was found.
+        ConfigurationError: While building, if there are no terms to block, or the reply contains one.
 
     Example:
         ```python
@@ -85,12 +86,12 @@ class ContentFilter(Policy):
 
     @cached_property
     def detector(self) -> Detector:
-        """What finds the terms."""
+        """The detector that finds the terms."""
         return Detector(recognizers=term_recognizers(dict(self.blocked)))
 
     @property
     def writes(self) -> frozenset[str]:
-        """`messages`, for a reply that is a text."""
+        """`messages`, if the reply is a string."""
         return frozenset({"messages"} if isinstance(self.reply, str) else ())
 
     @property
@@ -99,7 +100,7 @@ class ContentFilter(Policy):
         return (self.detector,)
 
     async def wrap(self, call: Call, handler: Handler) -> Any:
-        """Check what goes in, what comes out, and what leaves meanwhile."""
+        """Check the input, the result, and everything streamed or stored in between."""
         found = await self._found(call, call.input if self._takes_all(call) else _news(call))
         call = await self._without_history(call)
         if not found:
@@ -116,7 +117,7 @@ class ContentFilter(Policy):
         return Replacer(self.detector.find, self._stand_in, self._reach, lambda category: True)
 
     async def _without_history(self, call: Call) -> Call:
-        """The call without what was said before: that is no reason to refuse, but kept from nodes and models."""
+        """Return the call with blocked terms replaced in its history, which is no reason to refuse it."""
         if self._trust.holds(call, self):
             return call
         cleaned = await _walked(call, partial(self._rewritten, call))
@@ -163,12 +164,12 @@ class ContentFilter(Policy):
 
 
 def _news(call: Call) -> Any:
-    """What is new in a call's input; what a model is told by its system message is the author's own."""
+    """Return what is new in a call's input, without a model's system messages: the application wrote those."""
     return _without_system(latest(call.input)) if _asks(call) else latest(call.input)
 
 
 def _asks(call: Call) -> bool:
-    """Whether a model is asked by messages or texts."""
+    """Return whether the call sends messages or texts to a model."""
     return call.kind == "model" and isinstance(call.input, list)
 
 
@@ -177,7 +178,7 @@ def _without_system(messages: Any) -> Any:
 
 
 async def _walked(call: Call, walk: Callable[..., T]) -> T:
-    """What a walk gives: here if that takes little time, else off the event loop."""
+    """Walk on the event loop if that is quick, else in a thread."""
     if call.blocking:
         return walk()
     try:

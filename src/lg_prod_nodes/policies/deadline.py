@@ -1,4 +1,4 @@
-"""Bound the time of a run, and of a node's attempt."""
+"""Deadlines for runs, and timeouts for the attempts of nodes."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from lg_prod_nodes.core.timeouts import Cut, cut_off
 
 @dataclass(frozen=True)
 class Deadline(Policy):
-    """Bounds the time of a run: its nodes, retries, models, tools and waits, those of subgraphs too.
+    """Bounds the time of a run, including its retries, waits and subgraphs.
 
-    When the time is over an asynchronous node is cancelled, no node, model or tool is called any more, and no policy
-    and no retry waits beyond it. A synchronous node is not cut; its next call of a model or tool is refused. Nodes ask
-    `current_run().remaining()` for what is left. A run that resumes has its time anew.
+    After the deadline no node, model or tool is called, and an asynchronous node is cancelled. No policy or retry waits
+    past the deadline. A synchronous node is not interrupted; its next model or tool call is refused. Inside a node,
+    `current_run().remaining()` returns the seconds left. A resumed run starts with the full time.
 
     Args:
-        seconds: How long a run may take.
+        seconds: The most seconds that a run may take.
 
     Raises:
-        DeadlineExceeded: The time does not suffice for a call, or is over.
-        ConfigurationError: While building, when it is given for a node, or the seconds cannot be.
+        DeadlineExceeded: The deadline has passed, or is too near for the call.
+        ConfigurationError: While building, if it is attached to a node, or `seconds` is not above 0.
 
     Example:
         ```python
@@ -47,7 +47,7 @@ class Deadline(Policy):
             raise ConfigurationError(f"seconds is {self.seconds}; give a number above 0")
 
     def kinds_at(self, site: Site) -> frozenset[Kind]:
-        """Runs and all that they call."""
+        """Runs and everything that they call."""
         if site != "graph":
             raise ConfigurationError(
                 "Deadline is for a whole run; give it to harden(graph, [Deadline(...)]), and Timeout(...) for a node"
@@ -55,9 +55,9 @@ class Deadline(Policy):
         return self.kinds
 
     async def wrap(self, call: Call, handler: Handler) -> Any:
-        """Begin the run's time, or see what is left of it."""
+        """Start the run's deadline, or hold a call to it."""
         if call.kind == "run":
-            if call.is_outermost:  # a graph inside of another has the time of the whole run
+            if call.is_outermost:  # a nested graph shares the deadline of the whole run
                 ends = call.now() + self.seconds
                 call.run.deadline = TimeLimit(self.seconds, ends, call.clock)
             return await handler(call)
@@ -76,18 +76,18 @@ class Deadline(Policy):
 
 @dataclass(frozen=True)
 class Timeout(Policy):
-    """Gives up a node's attempt that takes too long, synchronous nodes too, which LangGraph's `timeout=` refuses.
+    """Times out a node's attempt. Works for synchronous nodes too, unlike LangGraph's `timeout=`.
 
-    An asynchronous node is cancelled. A synchronous one runs in a thread of its own: Python cannot end it, so it goes
-    on, and what it returns is discarded; what else it does (a store, a stream, a request) still happens.
+    An asynchronous node is cancelled. A synchronous node runs in a thread of its own. Python cannot stop that thread:
+    its return value is discarded, but its side effects (store writes, stream output, requests) still happen.
 
     Args:
-        seconds: How long an attempt may take; a run's deadline that is nearer cuts it earlier.
+        seconds: The most seconds that an attempt may take; less if the run's deadline is nearer.
 
     Raises:
-        NodeTimeoutError: LangGraph's own, which its default retry policy tries again.
-        DeadlineExceeded: The run's deadline was nearer.
-        ConfigurationError: While building, when the seconds cannot be.
+        NodeTimeoutError: The attempt timed out. LangGraph's own error, which its default retry policy retries.
+        DeadlineExceeded: The run's deadline came first.
+        ConfigurationError: While building, if `seconds` is not above 0.
 
     Example:
         ```python
@@ -104,7 +104,7 @@ class Timeout(Policy):
             raise ConfigurationError(f"seconds is {self.seconds}; give a number above 0")
 
     async def wrap(self, call: Call, handler: Handler) -> Any:
-        """Wait for the attempt, as long as it may take."""
+        """Run the attempt until it times out."""
         start, deadline = call.now(), call.run.deadline
         left = deadline.remaining() if deadline is not None else self.seconds
         try:

@@ -1,4 +1,4 @@
-"""Something else in the place of what fails: another model, another function, a fixed answer."""
+"""Fall back to another model, another function or a fixed answer."""
 
 from __future__ import annotations
 
@@ -26,32 +26,33 @@ from lg_prod_nodes.core.policy import Policy, Recovery, Role, Site
 from lg_prod_nodes.core.report import ErrorClass, Kind
 
 _MET: ContextVar[list[int] | None] = ContextVar("fallbacks_met", default=None)
-"""The fallbacks that the call which goes on has met."""
+"""The fallbacks that the running call has passed through."""
 
 _RESTING: ContextVar[frozenset[int]] = ContextVar("fallbacks_resting", default=frozenset())
-"""Those that leave a call alone: it is one of another model, and the call that failed has met them."""
+"""The fallbacks that skip the running call: it goes to another model, after a call that they handled failed."""
 
 
 @dataclass(frozen=True)
 class Fallback(Policy):
-    """Gives something else when a call fails with an error of some classes.
+    """Falls back to another model, function or answer when a call fails.
 
-    A `model` is asked when a call of a chat model fails: at once, since its own retries are over by then. It is called
-    through the node's policies, so limits, budgets and circuits count it by its own name. Once pieces of a stream have
-    left, the error is raised. A `node` or an `answer` takes over from a node that has failed for good, as LangGraph's
+    A `model` is called as soon as a chat model call fails, after that model's own retries. It passes through the node's
+    policies, so limits, budgets and circuits count it under its own name. Once part of a stream has been delivered, the
+    error is raised instead. A `node` or an `answer` takes over from a node that failed for good, through LangGraph's
     own error handler.
 
     Args:
-        model: Another chat model; with its tools bound, where the first one has tools.
-        node: A function like a node's: what it gives stands in for the failed node's own.
-        answer: A text for `messages`, or an update of the state.
-        on: Classes and types of errors. By default what may lie in the dependency, and an open circuit; never what a
-            policy refuses otherwise. Add `"refused"` to ask another model what the first one declined to answer.
-        classify: Classes of one's own, asked first, see `class_of`.
+        model: Another chat model. Bind its tools if the first model has tools.
+        node: A node function, whose result replaces that of the failed node.
+        answer: A string for `messages`, or a state update.
+        on: Error classes and exception types to fall back on. Defaults to errors that may be the dependency's fault,
+            and open circuits; other rejections by policies are not included. Add `"refused"` to try another model when
+            the first declines to answer.
+        classify: Your own classes, which take precedence, see `class_of`.
 
     Raises:
-        ConfigurationError: While building, unless one of `model`, `node` and `answer` is given, or a class is not
-            known.
+        ConfigurationError: While building, if not exactly one of `model`, `node` and `answer` is given, or a class is
+            unknown.
 
     Example:
         ```python
@@ -87,18 +88,18 @@ class Fallback(Policy):
 
     @property
     def writes(self) -> frozenset[str]:
-        """`messages`, for an answer that is a text."""
+        """`messages`, if the answer is a string."""
         return frozenset({"messages"} if isinstance(self.answer, str) else ())
 
     @property
     def recovery(self) -> Recovery | None:
-        """From errors of its classes and types, with the fixed answer or the other function."""
+        """Recovers from errors in `on`, with the fixed answer or the other function."""
         if self.model is not None:
             return None
         return Recovery(self._takes, self._answer, self.node)
 
     def kinds_at(self, site: Site) -> frozenset[Kind]:
-        """Model calls, for another model; nodes are taken over from by an error handler."""
+        """Model calls if there is another model; otherwise none, as an error handler takes over from nodes."""
         return frozenset({"model"}) if self.model is not None else frozenset()
 
     async def _answer(self, call: Call, error: BaseException | str) -> Any:
@@ -106,7 +107,7 @@ class Fallback(Policy):
         return await as_update(call, self.answer)
 
     async def wrap(self, call: Call, handler: Handler) -> Any:
-        """Ask the other model where the first one fails."""
+        """Call the other model if the first one fails."""
         if id(self) in _RESTING.get():
             return await handler(call)
         if (met := _MET.get()) is not None:
@@ -135,7 +136,7 @@ class Fallback(Policy):
         return isinstance(error, types) or class_of(error, self.classify) in self.on
 
     async def _ask(self, call: Call, met: list[int]) -> Any:
-        """What the other model says: to a list of messages, or to several such lists."""
+        """Return the other model's answer to a list of messages, or to several such lists."""
         model = cast(Any, self.model)
         resting, fresh = _RESTING.set(_RESTING.get().union(met)), _MET.set(None)
         try:

@@ -1,4 +1,4 @@
-"""Count and time what a graph does, for Prometheus."""
+"""Prometheus metrics of a graph."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ _DECISIONS = {
     "error_captured": "captured",
 }
 _ROUTINE = frozenset({"limit_checked", "budget_checked"})
-"""Events of policies about calls that they left alone."""
+"""Events that policies emit for calls they do not act on."""
 
 
 @dataclass(frozen=True)
 class Metrics(Policy):
-    """Counts and times runs, nodes, models and tools, and counts errors, tokens and the decisions of other policies.
+    """Counts and times runs, nodes, models and tools; counts errors, tokens and the decisions of other policies.
 
-    Labels are names of graphs, nodes, policies, models and types; never an id, so their number stays bounded. When a
-    label has 200 values, further ones are `"other"`.
+    Labels are names of graphs, nodes, policies, models and types, never ids, so their cardinality is bounded. Once a
+    label has 200 values, further ones become `"other"`.
 
     Args:
         registry: The Prometheus registry to report to, see `metrics_text`.
-        otel: Whether model calls are told to OpenTelemetry too, by its GenAI names, at the global meter provider or the
-            one given; needs the extra `otel`.
+        otel: Whether to record model calls in OpenTelemetry too, under its GenAI names: `True` for the global meter
+            provider, or a meter provider. Needs the extra `otel`.
 
     Raises:
-        ConfigurationError: While building, when OpenTelemetry is wanted and the extra is missing.
+        ConfigurationError: While building, if `otel` is set and the extra is missing.
 
     Example:
         ```python
@@ -57,7 +57,7 @@ class Metrics(Policy):
 
     @property
     def resources(self) -> tuple[Resource, ...]:
-        """The instruments, and those of OpenTelemetry if they are wanted."""
+        """The Prometheus metrics, and those of OpenTelemetry if `otel` is set."""
         return (self._instruments,) if self._models is None else (self._instruments, self._models)
 
     @cached_property
@@ -73,7 +73,7 @@ class Metrics(Policy):
         return ModelMetrics(None if self.otel is True else self.otel)
 
     async def wrap(self, call: Call, handler: Handler) -> Any:
-        """Time the call and note how it ends."""
+        """Time the call and count its outcome."""
         if call.kind == "run":
             return await self._run(call, handler)
         if call.kind == "model" and self._models is not None:
@@ -116,7 +116,7 @@ class Metrics(Policy):
             instruments.errors(call.run.graph, name, type(error).__name__).inc()
 
     def observe(self, event: Event) -> None:
-        """Count decisions, tokens and their price."""
+        """Count decisions, tokens and costs."""
         instruments, graph, data = self._instruments, event.graph, event.data
         match event.name:
             case "model_called":
@@ -150,5 +150,5 @@ class Metrics(Policy):
 
 
 def _model(event: Event) -> tuple[str, str, str]:
-    """The labels of a model call."""
+    """Return the labels of a model call."""
     return event.graph, event.node or "", event.target

@@ -1,4 +1,4 @@
-"""Let through so many calls, or so many tokens, in a time."""
+"""Rate limits, in calls or tokens per period."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from lg_prod_nodes.policies._admission import Admission
 from lg_prod_nodes.stores.limits.store import Decision, Limits, LimitStore, parse_limits
 
 Cost = Callable[[Call], int]
-"""How much a call counts: a whole number, 0 for a call that passes uncounted."""
+"""Returns how much a call counts: a whole number, 0 to admit it uncounted."""
 
 
 def by_call(call: Call) -> int:
-    """Each call as one."""
+    """Count each call as one."""
     return 1
 
 
 def by_tokens(call: Call) -> int:
-    """A model call by its tokens, sent and received: an estimate before the call, what was spent after it."""
+    """Count a model call by its tokens, sent and received: estimated before the call, actual after it."""
     request = call.request or CallRequest()
     if request.spent:
         return sum(usage.total_tokens for usage in request.spent)
@@ -35,39 +35,38 @@ def by_tokens(call: Call) -> int:
 
 @dataclass(frozen=True)
 class RateLimit(Admission):
-    """Lets through so many calls in a time, and refuses, delays or answers the others.
+    """Admits N calls per period; refuses, delays or answers those above the limit.
 
-    Acts once a run, or on each call of the node that it is given for; with `cost=by_tokens` on each model call.
+    Acts once per run, on each call of the node it is attached to, or with `cost=by_tokens` on each model call.
     Retries of a node and the resumption of an interrupted run belong to the call that was counted already. Tokens
-    count each time that they are spent.
+    count each time they are spent.
 
     Args:
-        limits: One limit or several that all must have room, `"10/second;1000/hour"`, or a function of the call that
-            gives such a text, and `None` for no limit.
-        by: Whom a call counts for: `by_user`, `by_thread`, any function of the call.
-        anonymous: Calls for which `by` gives `None` are an `AnonymousCall` error by default (`"raise"`); `"share"`
-            counts them together.
-        cost: How much a call counts: `by_call`, `by_tokens`, any function of the call that gives a whole number.
-            Tokens are estimated before the call; after it the difference is taken or given back.
-        store: Where the windows are kept, as a URL or a `LimitStore`. `memory://` counts for this process alone;
-            `redis://`, `valkey://` and `postgresql://` for all workers. Without one, the database of `Production`,
-            else memory.
-        max_wait: Seconds that a call waits for room before it is refused. Who came first goes first.
-        reply: Ends a refused call with a message instead of raising: a text, or a function of the
-            `RateLimitExceeded` that gives a text or a state update.
-        name: Tells limits on the same store apart; limits of the same name, keys and rates share their windows.
-        shadow: Decide and tell, and let every call pass.
-        store_down: What happens while the store cannot be reached: a call is refused by `"raise"`
-            (`StoreUnavailable`), let through by `"admit"`, or counted in this process, against its `"share"` of
-            the limits.
-        workers: How many processes share the limits, for `store_down="share"`.
+        limits: One limit, or several that must all admit the call: `"10/second;1000/hour"`. Or a function of the call
+            that returns such a string, or `None` for no limit.
+        by: The key to count by: `by_user`, `by_thread` or any function of the call.
+        anonymous: What to do if `by` returns `None`: `"raise"` an `AnonymousCall` error, or `"share"` one key among all
+            such calls.
+        cost: How much a call counts: `by_call`, `by_tokens` or any function of the call that returns a whole number.
+            Tokens are estimated before the call and corrected after it.
+        store: Where the windows are stored: a URL or a `LimitStore`. `memory://` counts in this process only;
+            `redis://`, `valkey://` and `postgresql://` count across all workers. Defaults to the database of
+            `Production`, else memory.
+        max_wait: Seconds that a call waits to be admitted before it is refused. Waiting calls are served in order.
+        reply: The answer to a refused call, instead of an exception: a string, or a function of the
+            `RateLimitExceeded` that returns a string or a state update.
+        name: The limit's name. Limits with the same name, store, key and rate share their windows.
+        shadow: Whether to admit every call and only emit what would have been decided.
+        store_down: What to do while the store cannot be reached: `"raise"` a `StoreUnavailable` error, `"admit"` calls
+            uncounted, or count in this process against its `"share"` of the limits.
+        workers: The number of processes that share the limits, for `store_down="share"`.
 
     Raises:
-        RateLimitExceeded: No room within `max_wait`; `retry_after` says when there will be.
+        RateLimitExceeded: The limit does not admit the call within `max_wait`; `retry_after` says when it will.
         StoreUnavailable: The store cannot be reached and `store_down` is `"raise"`.
-        AnonymousCall: `by` gave `None` for the call and `anonymous` is `"raise"`; never with `shadow`.
-        ConfigurationError: While building, when a setting cannot work; in a call, when a function of the call gave
-            limits that cannot be read.
+        AnonymousCall: `by` returned `None` for the call and `anonymous` is `"raise"`; never with `shadow`.
+        ConfigurationError: While building, if a setting is invalid. At a call, if a function returned limits that
+            cannot be parsed.
 
     Example:
         ```python
@@ -90,7 +89,7 @@ class RateLimit(Admission):
     workers: int | None = field(default=None, kw_only=True)
 
     def problems(self) -> Iterator[str]:
-        """What is wrong with the settings."""
+        """Yield a message for each invalid setting."""
         if not callable(self.limits):
             parse_limits(self.limits)
         if not callable(self.cost):
@@ -104,7 +103,7 @@ class RateLimit(Admission):
         yield from super().problems()
 
     def kinds_at(self, site: Site) -> frozenset[Kind]:
-        """Model calls where tokens are counted, else runs or calls of a node."""
+        """Model calls if tokens are counted, else runs or calls of a node."""
         return frozenset({"model"}) if self.cost is by_tokens else super().kinds_at(site)
 
     async def wrap(self, call: Call, handler: Handler) -> Any:
@@ -121,11 +120,11 @@ class RateLimit(Admission):
         try:
             return await handler(call)
         finally:
-            if self.cost is by_tokens:  # what nobody tells stays as estimated
+            if self.cost is by_tokens:  # if no usage was reported, the estimate stands
                 await asking.correct(by_tokens(call))
 
     def who(self, call: Call) -> str:
-        """Whose windows a call counts in."""
+        """Return the key of the windows that a call counts in."""
         graph = call.name if call.kind == "run" else call.run.graph
         place = f"{graph}/{call.node or call.name}" if call.kind == "node" else graph
         key = self.by(call) if self.shadow else self.key(call)
@@ -144,7 +143,7 @@ class _Asking:
         self._taken: tuple[LimitStore, Limits, Decision] | None = None
 
     async def refusal(self) -> RateLimitExceeded | None:
-        """Take what the call counts, as soon as there is room; else say why not."""
+        """Acquire the call's cost, waiting if allowed; return the refusal if the limit does not admit it."""
         call, policy, since = self._call, self._policy, None
         with policy.store_in_use.turn(self._window) as turn:
             while (refused := turn.refusal(call.now()) or await self._refused()) is not None:
@@ -158,7 +157,7 @@ class _Asking:
         return None
 
     async def correct(self, cost: int) -> None:
-        """Take more, or give back, where the call turned out to count something else."""
+        """Take or give back the difference to the call's actual cost."""
         if self._taken is None or cost == self._cost:
             return
         store, limits, decision = self._taken
@@ -173,7 +172,7 @@ class _Asking:
             self._tell(corrected)
 
     async def _refused(self) -> tuple[Decision, float] | None:
-        """The store's refusal and the seconds until there is room; `None` for a call that may pass."""
+        """Return the store's refusal and the seconds to wait, or `None` if the call is admitted."""
         decision = await self._decision()
         if decision is None:
             return None

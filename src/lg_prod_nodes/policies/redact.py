@@ -1,4 +1,4 @@
-"""Keep personal data and secrets out of models, streams, logs and database."""
+"""Keep personal data and secrets out of models, streams, logs and databases."""
 
 from __future__ import annotations
 
@@ -43,44 +43,44 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, init=False)
 class Redact(Policy):
-    """Replaces personal data and secrets wherever content crosses into or out of a graph, its nodes, models and tools.
+    """Replaces personal data and secrets wherever content enters or leaves a graph, its nodes, models and tools.
 
-    Acts on a run's input before its first checkpoint, on `update_state` and resume values, on what models are asked
-    and what they say, piece by piece where they stream, on tools, on what nodes return, send, write to the custom
-    stream and put into the store, on interrupts, on exceptions, and on the caller's metadata. Messages keep their
-    shape, id and type; what nothing was found in stays the very same object.
+    Acts on a run's input before its first checkpoint, on `update_state` and resume values, on the input and output of
+    models and tools, and on everything that nodes return, send, stream or put into the store. Streams are redacted
+    piece by piece. Interrupts, exceptions and the caller's metadata are redacted too. Messages keep their shape, id and
+    type. A value without findings stays the same object.
 
     Args:
-        *entities: What to look for, by name, or by LangChain's name for it (`"email"`); with none given, those of
-            `DEFAULT_ENTITIES`: cards, e-mail addresses, IBANs, IP addresses, phone numbers, US social security
-            numbers, and secrets such as API keys.
-        strategy: What to put in its place: `"redact"` the name of the entity, `"mask"` stars but for the last four
-            characters, `"hash"` a keyed digest (the same value gives the same digest), `"tokenize"` a token that the
-            vault can turn back; `"block"` refuses the call.
-        strategies: The strategy of single entities, by name.
-        key: Key of the digests, needed for `"hash"`; as a `SecretStr` it is hexadecimal.
-        recognizers: Further recognizers, such as Presidio's `PatternRecognizer`; one takes the place of what is built
-            in for its entity.
-        threshold: The least score that counts, 0 to 1.
-        thresholds: The least score of single entities, by name.
-        allow: Texts that are no personal data, such as the address of one's own support, in any case and spacing.
-        context: Words to count as standing near everything, for recognizers that are surer with such words.
+        *entities: The entities to detect, by name or by LangChain's name (`"email"`). Defaults to `DEFAULT_ENTITIES`:
+            cards, e-mail addresses, IBANs, IP addresses, phone numbers, US social security numbers, and secrets such as
+            API keys.
+        strategy: How to replace a finding: `"redact"` with the entity's name, `"mask"` with stars except for the last
+            four characters, `"hash"` with a keyed digest (the same for the same value), `"tokenize"` with a token that
+            the vault can reverse. `"block"` refuses the call.
+        strategies: Strategies for single entities, by name.
+        key: The key of the digests, required for `"hash"`; hexadecimal if given as a `SecretStr`.
+        recognizers: Additional recognizers, such as Presidio's `PatternRecognizer`. Each replaces the built-in one for
+            its entity.
+        threshold: The lowest score that counts as a finding, 0 to 1.
+        thresholds: Thresholds for single entities, by name.
+        allow: Texts that are not personal data, such as your support address; case and spacing are ignored.
+        context: Context words assumed to be near every text, for recognizers that score higher with context.
         nlp_engine: Finds names and places (`PERSON`, `LOCATION`, ...): `"spacy:en_core_web_sm"`, see
             `detectors.names.load_nlp_engine`.
-        vault: Keeps what was tokenized, needed for `"tokenize"`.
-        by: Whose tokens they are, the vault's subject: `by_thread`, `by_user`, any function of the call. Without a
-            thread, tokens belong to the run.
-        anonymous: Calls for which another `by` gives `None` are an `AnonymousCall` error by default (`"raise"`), since
-            no one could be forgotten by name; with `"share"` their tokens belong to the run.
-        reveal_to: Names of tools that get the originals in place of tokens.
-        detector_down: Whether a text that a recognizer could not search is an error, `"raise"` (`DetectionFailed`), or
-            passes with what the other recognizers found replaced, `"admit"`.
+        vault: Stores the originals of tokens, required for `"tokenize"`.
+        by: The vault's subject, which owns the tokens: `by_thread`, `by_user` or any function of the call. If a call
+            has no thread, its tokens belong to the run.
+        anonymous: What to do if a `by` other than `by_thread` returns `None`: `"raise"` an `AnonymousCall` error, since
+            the tokens could not be forgotten by subject, or `"share"` to let them belong to the run.
+        reveal_to: Names of tools that receive the originals instead of tokens.
+        detector_down: What to do if a recognizer cannot scan a text: `"raise"` a `DetectionFailed` error, or `"admit"`
+            the text with the findings of the other recognizers replaced.
 
     Raises:
-        ContentBlocked: Something was found whose strategy is `"block"`.
-        DetectionFailed: A recognizer failed or ran out of its time, and `detector_down` is `"raise"`.
-        AnonymousCall: `by` gave `None` for a call and `anonymous` is `"raise"`.
-        ConfigurationError: While building, when an entity or strategy is not known, or a key is missing.
+        ContentBlocked: An entity with the strategy `"block"` was found.
+        DetectionFailed: A recognizer failed or timed out, and `detector_down` is `"raise"`.
+        AnonymousCall: `by` returned `None` for a call and `anonymous` is `"raise"`.
+        ConfigurationError: While building, if an entity or strategy is unknown, or a key is missing.
 
     Example:
         ```python
@@ -173,7 +173,7 @@ class Redact(Policy):
 
     @cached_property
     def detector(self) -> Detector:
-        """What finds the entities."""
+        """The detector that finds the entities."""
         further = self.recognizers or self.thresholds or self.allow or self.context
         if not (further or self.nlp_engine):
             return detector_of(self.entities, self.threshold)
@@ -211,7 +211,7 @@ class Redact(Policy):
         return (self.detector,) if self.vault is None else (self.detector, self.vault)
 
     async def wrap(self, call: Call, handler: Handler) -> Any:
-        """Clean what goes in, what comes out, what leaves meanwhile, and what is raised."""
+        """Clean the input, the result, exceptions, and everything streamed or stored in between."""
         tokens = await self._session(call)
         replacer = self.replacer(call, tokens)
         try:
@@ -225,7 +225,7 @@ class Redact(Policy):
             await self._keep(call, tokens)
 
     def replacer(self, call: Call | None = None, tokens: Session | None = None) -> Replacer:
-        """What becomes of texts, for a call or for none: whole, or piece by piece."""
+        """Return a replacer of findings in texts, whole or piece by piece; it emits to the call, if one is given."""
         return Replacer(
             partial(self._find, call),
             partial(self._stand_ins.make, tokens),
@@ -235,11 +235,14 @@ class Redact(Policy):
         )
 
     def restore(self, value: T, subject: str) -> T:
-        """A value with the originals in place of the tokens of a subject; those that were forgotten stay.
+        """Return a value with a subject's tokens replaced by their originals. Forgotten tokens stay.
 
         Args:
-            value: A text, a message, a state, as `content.rewrite` takes it.
-            subject: Whose tokens they are: what `by` gives, such as the thread's id.
+            value: A text, a message, a state, or any other value that `content.rewrite` accepts.
+            subject: The owner of the tokens, as returned by `by`, such as the thread's id.
+
+        Raises:
+            ConfigurationError: The policy has no vault.
         """
         if self.vault is None:
             raise ConfigurationError(
@@ -306,7 +309,7 @@ class Redact(Policy):
         return session
 
     def _subject(self, call: Call) -> str:
-        """Whose tokens a call's are; without a thread, a run's own."""
+        """Return the owner of a call's tokens: the run, if the call has no thread."""
         anonymous: Anonymous = "share" if self.by is by_thread else self.anonymous
         return key_for(call, self.by, anonymous=anonymous, policy="Redact") or call.run.id
 
@@ -316,7 +319,7 @@ class Redact(Policy):
         return await call.run_blocking(self.vault.keep, tokens)
 
     async def _revealing(self, call: Call) -> Call:
-        """The call of a tool that may see originals, with those of the tokens in its arguments."""
+        """Return the call with the originals of the tokens in its input, if it is a tool in `reveal_to`."""
         if self.vault is None or call.kind != "tool" or call.name not in self.reveal_to:
             return call
         found = {token for text in texts(call.input) for token in tokens_in(text)}

@@ -1,4 +1,4 @@
-"""How much may be tried again, for `RetryPolicy(retry_on=...)`."""
+"""A retry budget for `RetryPolicy(retry_on=...)`."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ _SAVED_SECONDS = 10.0
 
 
 class RetryBudget:
-    """Lets LangGraph retry what is transient, but never so much that retries multiply an outage.
+    """Retries transient errors, but limits retries so that they do not amplify an outage.
 
-    Each call that fails pays in a part of a retry, and each second some more: so retries add at most `ratio` to the
-    load, and `min_per_second` calls a second, which are saved up for ten seconds. It counts for this process; give one
-    budget to all nodes that call the same dependency.
+    A token bucket: each failed call adds `ratio` of a retry, and each second adds `min_per_second` retries, saved for
+    up to ten seconds. So retries increase the load by at most `ratio`, plus `min_per_second` calls per second. The
+    budget counts in this process only. Share one budget among all nodes that call the same dependency.
 
     Args:
-        ratio: Retries for each call that fails, from 0 to 1.
-        min_per_second: Retries a second that are always granted, so that rare failures are retried.
-        classify: Classes of one's own, asked first, see `class_of`.
-        clock: Where the time is taken from.
+        ratio: Retries per failed call, 0 to 1.
+        min_per_second: Retries per second that are always allowed, so that rare failures are retried.
+        classify: Your own classes, which take precedence, see `class_of`.
+        clock: The source of time.
 
     Raises:
-        ConfigurationError: While building, when a setting cannot work.
+        ConfigurationError: While building, if a setting is invalid.
 
     Example:
         ```python
@@ -54,7 +54,7 @@ class RetryBudget:
         self._lock = threading.Lock()
 
     def __call__(self, error: Exception) -> bool:
-        """Whether a call that failed so may be tried again; of one error it says the same each time."""
+        """Return whether to retry after an error; the answer for one exception never changes."""
         if not is_transient(error, self._classify):
             return False
         known = f"_lg_prod_nodes_retry_{id(self)}"
@@ -67,7 +67,7 @@ class RetryBudget:
             now = self._clock.now()
             saved = self._saved + (now - self._at) * self._per_second + self._ratio
             self._saved, self._at = min(saved, self._most), now
-            price = 1.0 + self._ratio  # a retry that fails pays in nothing
+            price = 1.0 + self._ratio  # so a retry that fails adds nothing
             if self._saved + 1e-9 < price:
                 return False
             self._saved -= price

@@ -1,4 +1,4 @@
-"""Let a run make so many model calls, tool calls and steps."""
+"""Cap the model calls, tool calls and steps of a run."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from lg_prod_nodes.core.run import run_of
 
 @dataclass(frozen=True)
 class RunBudget(Policy):
-    """Lets a run make so many model calls, tool calls and steps, those of its subgraphs included.
+    """Caps the model calls, tool calls and steps of a run, including its subgraphs.
 
-    LangGraph's own bound on the steps of a run is 10,007 by default, which is no bound for what an agent in a loop
-    costs. A run that is resumed counts anew.
+    LangGraph limits a run to 10,007 steps by default, which does not bound the cost of an agent in a loop. A resumed
+    run starts counting from 0.
 
     Args:
-        model_calls: The most calls of models, repeated ones too; `None` for any number.
-        tool_calls: The most calls of tools.
-        steps: The most supersteps of the graph and its subgraphs together. Nodes that run side by side are one step,
-            and so are the tries of a node.
-        reply: Answers what has no room instead of raising, and ends the run after that step, whose thread stays
-            usable: a text, or a function of the `BudgetExceeded` that gives a text or a state update.
-        name: Its name in events and errors.
+        model_calls: The most model calls, retries included; `None` for no cap.
+        tool_calls: The most tool calls, `None` for no cap.
+        steps: The most supersteps of the graph and its subgraphs together, `None` for no cap. Nodes that run in
+            parallel are one step, and so are all attempts of a node.
+        reply: The answer to a refused call, instead of an exception: a string, or a function of the `BudgetExceeded`
+            that returns a string or a state update. The run ends after that step, and its thread stays usable.
+        name: The budget's name in events and errors.
 
     Raises:
-        BudgetExceeded: The run has used up what it may.
-        ConfigurationError: While building, when a setting cannot work; at a call, when the graph is not hardened.
+        BudgetExceeded: The run has reached a cap.
+        ConfigurationError: While building, if a setting is invalid. At a call, if the graph is not hardened.
 
     Example:
         ```python
@@ -67,7 +67,7 @@ class RunBudget(Policy):
         return frozenset({"messages"} if self.reply is not None else ())
 
     async def wrap(self, call: Call, handler: Handler) -> Any:
-        """Count the call, or refuse it; let a run that was answered end in order."""
+        """Count the call or refuse it; end a run that was answered without an error."""
         if call.kind == "run":
             return await self._run(call, handler)
         refusal = self._count(call)
@@ -76,7 +76,7 @@ class RunBudget(Policy):
         if self.reply is None:
             return await call.refuse(refusal)
         call.run.answered = True
-        # Of this run alone: the run's own method would drain all that are under the caller's control.
+        # Drains this run only: the method of `Run` would also drain the caller's control.
         RunControl.request_drain(call.run, self.name)
         is_first = call.run.recorder.first_time(self, "answered")
         return await call.refuse(refusal, self.reply) if is_first or call.kind != "node" else None
@@ -115,7 +115,7 @@ _SETTINGS: dict[Kind, str] = {"model": "model_calls", "tool": "tool_calls", "nod
 
 
 def _step(call: Call) -> tuple[str, int]:
-    """The superstep of a node: which graph's, and its number."""
+    """Return the superstep of a node: its graph's namespace, and its number."""
     metadata = call.config.get("metadata") or {}
     place = metadata.get("langgraph_checkpoint_ns") or ""
     return place.rpartition("|")[0], metadata.get("langgraph_step", 0)

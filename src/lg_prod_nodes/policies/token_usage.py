@@ -1,4 +1,4 @@
-"""Sum the tokens of every model call."""
+"""Record the tokens and cost of every model call."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ from lg_prod_nodes.ledger import Entry, Ledger
 from lg_prod_nodes.ledger.executions import Execution
 
 _BILLED: ContextVar[tuple[int, ...]] = ContextVar("billed_ledgers", default=())
-"""The ledgers that an outer policy writes the running model call to."""
+"""The ledgers in which an outer policy records the running model call."""
 
 
 @dataclass(frozen=True)
 class TokenUsage(Policy):
-    """Sums the tokens of every model call made below a graph or node, and their price.
+    """Records the tokens and cost of every model call inside a graph or node.
 
-    Counts what was really spent: each call once, streamed ones, those of tools and subgraphs, and those of attempts
-    that failed later; and, beside that, what the stored results cost. The run's sum is in `run.report.usage`; sums by
-    user, tenant, assistant, thread, run, graph, node and model are in the ledger. An entry is written before a model
-    is called and after it has answered, off the event loop, and the call waits for that.
+    Counts what was actually spent: each call once, including streams, tools, subgraphs, and attempts that failed later.
+    The cost of the results that the state keeps is recorded separately. The total of a run is in `run.report.usage`;
+    totals by user, tenant, assistant, thread, run, graph, node and model are in the ledger. An entry is written before
+    and after each call, off the event loop, and the call waits for it.
 
-    As a prebuilt node it counts the usage that the messages since the last human one report, for models that are
+    As a prebuilt node, it counts the usage reported by the messages since the last human message, for models that are
     called outside LangChain.
 
     Args:
-        ledger: Where the entries are stored; several policies may share one. By default the database of `Production`,
-            else memory.
-        store_down: What happens when an entry cannot be written: `"admit"` the call and emit `store_unavailable`, or
+        ledger: Where entries are stored; policies may share a ledger. Defaults to the database of `Production`, else
+            memory.
+        store_down: What to do if an entry cannot be written: `"admit"` the call and emit `store_unavailable`, or
             `"raise"`.
 
     Raises:
-        ConfigurationError: On entering `Production`, when the ledger's journal has no folder that can be written to.
+        ConfigurationError: On entering `Production`, if the folder of the ledger's journal is not writable.
         StoreUnavailable: An entry cannot be written, and `store_down` is `"raise"`.
 
     Example:
@@ -77,7 +77,7 @@ class TokenUsage(Policy):
         return (self.ledger,)
 
     async def wrap(self, call: Call, handler: Handler) -> Any:
-        """Write what a model call spends; note how a node's attempt ends; at a run's end, let its entries be sent."""
+        """Record a model call's usage and the end of a node's attempt; flush the entries when a run ends."""
         if call.prebuilt:
             await self._count_messages(call)
             return await handler(call)
@@ -114,7 +114,7 @@ class TokenUsage(Policy):
             await self._write(call, partial(self._add, call, entries))
 
     def _later(self, call: Call, ended: MeteredCall) -> None:
-        """Write a call that ended after its model returned: of a stream of events, once it is read."""
+        """Record a call that ends after it returned, such as a stream of events, which the caller reads later."""
         write = partial(self._add, call, [_ended(call, ended.id, ended)])
         if call.blocking or self.ledger.is_in_memory:
             write()
@@ -134,7 +134,7 @@ class TokenUsage(Policy):
             return self.ledger.add(entry)
         except (StoreUnavailable, OSError):
             raise
-        except Exception as error:  # the user's price function; the tokens are written
+        except Exception as error:  # raised by the user's price function; the tokens are recorded
             call.emit("price_failed", error=type(error).__name__)
             return None
 

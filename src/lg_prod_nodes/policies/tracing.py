@@ -1,4 +1,4 @@
-"""Bind who and what a run is to every log line, open spans, and hand its trace on."""
+"""Bind a run's ids to its log lines, open spans and propagate the trace."""
 
 from __future__ import annotations
 
@@ -23,33 +23,34 @@ if TYPE_CHECKING:
     from lg_prod_nodes.telemetry.spans import Spans, TracerProvider
 
 TRACE: ContextVar[Mapping[str, str] | None] = ContextVar("lg_prod_trace", default=None)
-"""The headers that hand the trace on from here; set inside a traced run."""
+"""The headers that propagate the trace from here; set inside a traced run."""
 
 _TRACEPARENT = re.compile(
     r"(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?"
 )
 _SERVER_S = "__otel_{}__"
-"""Where LangGraph Server puts the headers of a request's trace."""
+"""The key in `configurable` where LangGraph Server puts a request's trace headers."""
 
 Headers = Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Tracing(Policy):
-    """Binds run, thread, request and user ids and the trace to every log line of a run, and opens spans.
+    """Binds a run's ids and trace to its log lines, opens spans and propagates the trace.
 
-    The ids are bound in structlog's context variables, so they are on each line that is logged in the run: by nodes,
-    tools and libraries, in tasks and in threads that run in a copy of the context. A W3C `traceparent` is taken from
-    `config["configurable"]["traceparent"]` or `config["metadata"]["traceparent"]` and handed on by `trace_headers()`;
-    without one, a trace begins.
+    The run, thread, request and user ids are bound as structlog context variables. They appear on every line logged
+    during the run: by nodes, tools and libraries, in tasks, and in threads that run in a copy of the context. The trace
+    continues from a W3C `traceparent` in `config["configurable"]["traceparent"]` or
+    `config["metadata"]["traceparent"]`; if there is none, a new trace starts. `trace_headers()` returns the headers
+    for outgoing requests.
 
     Args:
-        log_runs: Whether the start and the end of each run are logged.
-        otel: Whether OpenTelemetry spans are opened for runs, nodes, model calls and tools, at the global tracer
-            provider or the one given; needs the extra `otel`. They hold names and numbers, never content.
+        log_runs: Whether to log the start and end of each run.
+        otel: Whether to open OpenTelemetry spans for runs, nodes, model calls and tools: `True` for the global tracer
+            provider, or a tracer provider. Needs the extra `otel`. Spans hold names and numbers, never content.
 
     Raises:
-        ConfigurationError: While building, when spans are wanted and the extra is missing.
+        ConfigurationError: While building, if `otel` is set and the extra is missing.
 
     Example:
         ```python
@@ -68,11 +69,11 @@ class Tracing(Policy):
 
     @property
     def resources(self) -> tuple[Resource, ...]:
-        """What opens spans, if they are wanted."""
+        """The opener of spans, if `otel` is set."""
         return () if self._spans is None else (self._spans,)
 
     def kinds_at(self, site: Site) -> frozenset[Kind]:
-        """Runs and nodes; what they call only where spans are opened for it."""
+        """Runs and nodes; models and tools too if `otel` is set."""
         if self.otel or site == "agent":
             return super().kinds_at(site)
         return super().kinds_at(site) - {"model", "tool"}
@@ -86,7 +87,7 @@ class Tracing(Policy):
         return Spans(None if self.otel is True else self.otel)
 
     async def wrap(self, call: Call, handler: Handler) -> Any:
-        """Bind the ids while the call goes on."""
+        """Bind the ids while the call runs."""
         if self._spans is None:
             trace = _of_run(call, None) if call.kind == "run" else None
             return await self._bound(call, handler, trace)
@@ -95,7 +96,7 @@ class Tracing(Policy):
             return await self._bound(call, handler, trace)
 
     def observe(self, event: Event) -> None:
-        """Note on a model's span what it has spent."""
+        """Record a model call's usage on its span."""
         if self._spans is not None:
             self._spans.observe(event)
 
@@ -112,7 +113,7 @@ class Tracing(Policy):
 
 
 def trace_headers() -> dict[str, str]:
-    """The headers that hand the trace of the running run on to a service that it calls."""
+    """Return the headers that propagate the current run's trace to a service it calls; empty outside of a run."""
     run = current_run()
     return {**run.headers, **(TRACE.get() or {})} if run is not None else {}
 
@@ -130,7 +131,7 @@ async def _logged(call: Call, handler: Handler) -> Any:
 
 
 def _of_run(call: Call, span: Headers | None) -> Headers:
-    """The trace of a run: its own span's, or that of the run around it, else the caller's, or a new one."""
+    """Return the trace of a run: from its own span, the outer run or the caller, else a new one."""
     headers = call.run.headers
     if span is not None and TRACE.get() is None:
         headers.update(span)
@@ -161,7 +162,7 @@ def _ids(call: Call, trace: Headers | None) -> dict[str, Any]:
 
 
 def _caller(call: Call) -> dict[str, str]:
-    """The headers of the caller's trace, where it sent a sound one."""
+    """Return the headers of the caller's trace, if they are valid."""
     configurable = call.config.get("configurable", {})
     metadata = call.config.get("metadata") or {}
     for place, key in ((configurable, "{}"), (metadata, "{}"), (configurable, _SERVER_S)):
@@ -174,7 +175,7 @@ def _caller(call: Call) -> dict[str, str]:
 
 
 def _child_of(traceparent: str | None) -> str:
-    """A new span in the caller's trace, or in a new one."""
+    """Return a `traceparent` for a new span, in the caller's trace or a new one."""
     match = _TRACEPARENT.fullmatch(traceparent) if traceparent else None
     trace_id, flags = (match[1], match[3]) if match else (secrets.token_hex(16), "01")
     return f"00-{trace_id}-{secrets.token_hex(8)}-{flags}"
