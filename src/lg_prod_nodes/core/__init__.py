@@ -1,1 +1,1 @@
-"""The vocabulary: policy, call, run, report, errors; imports nothing else of the package."""
+"""The vocabulary: policy, call, run, report, errors. Imports nothing else from the package."""

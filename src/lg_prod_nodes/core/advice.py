@@ -1,4 +1,4 @@
-"""What to say to somebody who misspelled a name."""
+"""Suggestions for misspelled names."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from difflib import get_close_matches
 
 
 def did_you_mean(name: object, known: Iterable[str], otherwise: str = "choose") -> str:
-    """A question that names the closest of the known names; without a close one, all of them.
+    """Return a question that suggests the closest known name, or a list of all names if none is close.
 
     Args:
-        name: What was given.
-        known: The names that there are.
-        otherwise: What to do, before the list of all.
+        name: The name that was given.
+        known: The valid names.
+        otherwise: The words before the list of all names.
     """
     known = list(known)
     close = get_close_matches(str(name), known, n=1)

@@ -1,4 +1,4 @@
-"""What a model call spent: as its provider reports, else estimated from lengths."""
+"""The usage of a model call: as reported by its provider, else estimated from lengths."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lg_prod_nodes.core.usage import Usage, estimated_tokens, tokens_of
 
 
 class Answer:
-    """An answer as far as it has streamed: lengths and numbers, never its text."""
+    """The part of an answer streamed so far: lengths and numbers, never its text."""
 
     __slots__ = ("characters", "reported")
 
@@ -23,26 +23,26 @@ class Answer:
         self.reported: UsageMetadata | None = None
 
     def add(self, message: Any) -> None:
-        """Note a piece, given as a message or as its content."""
+        """Add a piece, given as a message or as its content."""
         self.characters += _length(getattr(message, "content", message))
         for call in getattr(message, "tool_call_chunks", None) or ():
             self.characters += len(call.get("args") or "")
         self.report(getattr(message, "usage_metadata", None))
 
     def add_event(self, event: Mapping[str, Any]) -> None:
-        """Note an event of LangChain's event streams."""
+        """Add an event from LangChain's event streams."""
         if event["event"] == "content-block-delta":
             self.characters += _length([event["delta"]])
         elif event["event"] == "message-finish":
             self.report(event.get("usage"))
 
     def report(self, usage: Any) -> None:
-        """Note what a piece says of tokens."""
+        """Add the usage that a piece reports, if any."""
         if usage:
             self.reported = add_usage(self.reported, usage)
 
     def cut(self, input_tokens: int) -> Usage | None:
-        """What the call spent that ended here, given an estimate of its input; `None` if no answer came."""
+        """Return the usage of a call that ended early, given an estimate of its input; `None` if nothing streamed."""
         if not (self.characters or self.reported):
             return None
         usage = Usage.of(cast("Mapping[str, Any] | None", self.reported))
@@ -58,7 +58,7 @@ class Answer:
 
 
 def spent(response: LLMResult, input_tokens: int) -> Usage:
-    """What a call spent that ended in order, given an estimate of its input."""
+    """Return the usage of a completed call, given an estimate of its input."""
     for message in _messages(response):
         usage = Usage.of(cast("Mapping[str, Any] | None", message.usage_metadata))
         if usage.total_tokens:
@@ -70,7 +70,7 @@ def spent(response: LLMResult, input_tokens: int) -> Usage:
 
 
 def estimated(input_tokens: int, output_tokens: int = 0) -> Usage:
-    """A usage that nobody reported."""
+    """Return the usage of one call whose tokens are estimated."""
     return replace(
         Usage.of(None),
         input_tokens=input_tokens,
@@ -80,7 +80,7 @@ def estimated(input_tokens: int, output_tokens: int = 0) -> Usage:
 
 
 def is_cached(response: LLMResult) -> bool:
-    """Whether LangChain's cache answered, which marks it by a cost of nothing."""
+    """Return whether the answer came from LangChain's cache, which reports a total cost of 0."""
     return any(
         cast("Mapping[str, Any]", message.usage_metadata or {}).get("total_cost") == 0
         for message in _messages(response)
@@ -88,7 +88,7 @@ def is_cached(response: LLMResult) -> bool:
 
 
 def model_of(response: LLMResult) -> str | None:
-    """The model's name as the provider reports it."""
+    """Return the model's name as reported by the provider."""
     return next(
         (m.response_metadata.get("model_name") for m in _messages(response)),
         None,
@@ -96,14 +96,14 @@ def model_of(response: LLMResult) -> str | None:
 
 
 def may_be_billed(error: BaseException) -> bool:
-    """Whether a call that failed unanswered may have been served all the same: nobody waited for the answer."""
+    """Return whether the provider may bill a call that failed: one that timed out or was cancelled."""
     if not isinstance(error, Exception):
         return True
     return any("timeout" in kind.__name__.lower() for kind in type(error).__mro__)
 
 
 def _of_texts(reported: Mapping[str, Any]) -> Usage:
-    """What a model of texts reports; for the second text of a batch nothing, as the first stands for all."""
+    """Return the usage reported by a text model. In a batch, the first text reports the usage of all."""
     usage = {
         "input_tokens": reported.get("prompt_tokens"),
         "output_tokens": reported.get("completion_tokens"),
@@ -122,7 +122,7 @@ def _said(generation: Any) -> str | BaseMessage:
 
 
 def _length(content: Any) -> int:
-    """The characters of an answer's piece."""
+    """Return the number of characters in a piece of an answer."""
     if isinstance(content, str):
         return len(content)
     if isinstance(content, list):

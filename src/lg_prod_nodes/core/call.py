@@ -1,4 +1,4 @@
-"""One attempt of one call, as the policies around it see it."""
+"""One attempt of one call, as seen by the policies around it."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from lg_prod_nodes.core.run import Run
 from lg_prod_nodes.core.usage import CallRequest
 
 Handler = Callable[["Call"], Awaitable[Any]]
-"""The rest of the chain: the inner policies, and at the end the call itself."""
+"""The rest of the chain: the inner policies, then the call itself."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 class PausedThread(Exception):
-    """A call cannot be answered: its thread waits for a person, or its state has no field for a message."""
+    """A call cannot be answered: its thread waits for a person, or its state has no `messages` field."""
 
 
 class Unrecoverable(GraphBubbleUp):
-    """Carries an error that no policy recovers from past LangGraph's error handlers, to the boundary of the run.
+    """Carries an error past LangGraph's error handlers to the boundary of the run, if no policy recovers from it.
 
-    With a handler on a node, LangGraph would resume the handler and never the node. What bubbles up leaves the thread
-    at the failed node, as an error does where there is no handler.
+    If a node has an error handler, LangGraph resumes the handler and never the node. An error that bubbles up leaves
+    the thread at the failed node, as if there were no handler.
     """
 
     def __init__(self, error: Exception) -> None:
@@ -44,24 +44,24 @@ class Unrecoverable(GraphBubbleUp):
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """One attempt of one call, as every policy around it sees it.
+    """One attempt of one call, as seen by every policy around it.
 
     Attributes:
-        kind: What kind of call it is.
-        name: The name of what is called: the graph, node, model or tool.
-        input: What it is called with: the run's input, the state a node reads, a model's messages, a tool call.
-        run: The run that the call belongs to, shared by all calls of it.
+        kind: The kind of call.
+        name: The name of the graph, node, model or tool that is called.
+        input: The run's input, the state a node reads, a model's messages, or a tool call.
+        run: The run that the call belongs to, shared by all of its calls.
         config: The `RunnableConfig` of the call.
-        runtime: LangGraph's runtime of the call, `None` before the graph has made one.
+        runtime: LangGraph's runtime of the call, `None` before the graph has created it.
         node: The node that the call belongs to, `None` for a run.
-        attempt: 1 for the first try of a node, 2 for its first retry, and so on.
+        attempt: 1 for the first attempt of a node, 2 for its first retry, and so on.
         resumed: Whether a run only continues earlier work (`Command(resume=...)`, no input).
         blocking: Whether the caller is synchronous.
-        prebuilt: Whether the call is a node made by `as_node`, through which the state passes.
-        observers: The policies at this call that listen to events.
+        prebuilt: Whether the call is a node made by `as_node`, which passes the state through.
+        observers: The policies on this call that listen to events.
         texts: What the outer policies do with its content.
-        request: What a model is asked for and has spent, `None` for other calls.
-        answer_with: How the call is answered by a policy, `None` if it cannot be.
+        request: What a model call asks for and has spent, `None` for other calls.
+        answer_with: Answers the call on behalf of a policy, `None` if it cannot be answered.
     """
 
     kind: Kind
@@ -82,13 +82,17 @@ class Call:
 
     @classmethod
     def made(cls, **fields: Any) -> Call:
-        """A call with these fields, in a fifth of the time of its frozen class's own `__init__`."""
+        """Create a call, five times as fast as the `__init__` of the frozen dataclass."""
         new = object.__new__(cls)
         vars(new).update(_DEFAULTS, **fields)
         return new
 
     def replace(self, **changes: Any) -> Call:
-        """The same call with some attributes changed; the very same when nothing does."""
+        """Return a copy with some attributes changed, or the call itself if none changes.
+
+        Raises:
+            TypeError: There is no such attribute.
+        """
         if all(getattr(self, name) is value for name, value in changes.items()):
             return self
         if unknown := changes.keys() - vars(self).keys():
@@ -99,7 +103,7 @@ class Call:
 
     @property
     def task(self) -> str | None:
-        """LangGraph's task that the call is an attempt of: the same over retries, resumption and re-runs after a crash.
+        """LangGraph's task that the call belongs to: the same across retries, resumptions and re-runs after a crash.
 
         `None` for a root run, and outside of a graph.
         """
@@ -108,26 +112,26 @@ class Call:
 
     @property
     def is_outermost(self) -> bool:
-        """Whether the call is a whole run, and not one of a graph inside of another."""
+        """Whether the call is a whole run, not that of a nested graph."""
         return self.kind == "run" and self.task is None
 
     @property
     def execution(self) -> str | None:
-        """Which execution of its task the call belongs to: another one at each retry and after each resumption."""
+        """The execution of its task that the call belongs to: a new one for each retry and resumption."""
         info = self.runtime.execution_info if self.runtime is not None else None
         return f"{info.node_first_attempt_time}:{info.node_attempt}" if info is not None else None
 
     def charge(self, what: str) -> str | None:
-        """The identity of the next charge that this call makes for something.
+        """Return the id of the next charge, so that a call that runs again is charged once.
 
-        It is the same when the call's task runs again (a retry, a resumption, a re-run after a crash), and new for
-        a fork, a replay and each `Send`: the n-th charge of a task's execution is the n-th of every other.
+        The n-th charge has the same id in every execution of a task: a retry, a resumption, a re-run after a crash. A
+        fork, a replay and each `Send` get new ids.
 
         Args:
-            what: Tells charges of one call apart: the policy's name, whom it is for.
+            what: What is charged, such as the policy's name and the key.
 
         Returns:
-            `None` where nothing tells a call from its repetition: a run that its caller gave no `run_id`.
+            The id, or `None` if a repetition cannot be recognized: for a run whose caller gave no `run_id`.
         """
         run, task = self.run, self.task
         if task is None:
@@ -136,24 +140,24 @@ class Call:
 
     @property
     def clock(self) -> Clock:
-        """Where the run's policies take the time from."""
+        """The clock of the run's policies."""
         return self.run.clock
 
     def now(self) -> float:
-        """Seconds on a clock that never goes back."""
+        """Return seconds on a monotonic clock."""
         return self.clock.now()
 
     def remaining(self) -> float | None:
-        """Seconds until the run's deadline, less than 0 when it is over; `None` without one."""
+        """Return the seconds until the run's deadline, negative after it; `None` if there is no deadline."""
         return self.run.remaining()
 
     async def sleep(self, seconds: float) -> None:
-        """Wait, in the way that suits the caller.
+        """Sleep, for synchronous and asynchronous callers alike.
 
         Raises:
-            DeadlineExceeded: The run's deadline would be over by then.
-            GraphDrained: The run is asked to stop: it ends at its last checkpoint, from which it can go on.
-            ShuttingDown: The run is asked to stop before it has begun.
+            DeadlineExceeded: The run's deadline would pass meanwhile.
+            GraphDrained: The run was asked to stop. It ends at its last checkpoint and can be resumed from there.
+            ShuttingDown: The run was asked to stop before it began.
         """
         run = self.run
         if run.deadline is not None and seconds >= run.deadline.remaining():
@@ -167,34 +171,40 @@ class Call:
             raise ShuttingDown() if self.is_outermost else run.drained()
 
     async def run_blocking(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a blocking function: here for a synchronous caller, else in a thread, off the event loop."""
+        """Run a blocking function: directly for a synchronous caller, else in a thread, off the event loop."""
         if self.blocking:
             return function(*args, **kwargs)
         return await asyncio.to_thread(function, *args, **kwargs)
 
     async def answer(self, reply: Any) -> Any:
-        """End the call with a reply instead of doing it.
+        """Answer the call with a reply instead of making it.
 
         Args:
-            reply: A text becomes a message (`AIMessage`, for a tool a `ToolMessage`); anything else is taken as the
-                state update to make, or as the result itself for a model or tool.
+            reply: A string becomes a message (`AIMessage`, or `ToolMessage` for a tool). Anything else is the state
+                update, or the result itself for a model or tool.
 
         Returns:
-            What the policy has to return.
+            The value that the policy has to return.
+
+        Raises:
+            TypeError: A call of this kind cannot be answered.
         """
         if self.answer_with is None:
             raise TypeError(f"a call of kind {self.kind!r} cannot be answered")
         return await self.answer_with(self, reply)
 
     async def refuse(self, rejection: CallRejected, reply: Any = None) -> Any:
-        """Refuse the call: answer it with a reply where there is one, else raise.
+        """Refuse the call: answer it if there is a reply, else raise the rejection.
 
-        A thread that waits for a person is never answered, since that would use up the interrupt: the refusal is
-        raised, and the interrupt stays.
+        A thread that waits for a person is never answered, since that would consume the interrupt. The rejection is
+        raised, and the interrupt stays pending.
 
         Args:
-            rejection: Why; raised unless there is a reply.
-            reply: What `answer` takes, or a function of the rejection that gives it.
+            rejection: The error to raise unless there is a reply.
+            reply: A reply as for `answer`, or a function of the rejection that returns one.
+
+        Returns:
+            The value that the policy has to return.
 
         Raises:
             CallRejected: There is no reply, or the call cannot be answered.
@@ -208,16 +218,16 @@ class Call:
         raise rejection
 
     def outcome(self, error: BaseException | None) -> Outcome:
-        """How the call ended, given what it raised."""
+        """Return how the call ended, given the exception that it raised."""
         outcome = outcome_of(error)
         return self.run.outcome(outcome) if self.kind == "run" else outcome
 
     def emit(self, name: str, *, once: object = None, **data: Any) -> None:
-        """Emit an event to the run's report and to every policy that observes.
+        """Emit an event to the run's report and to all observers.
 
         Args:
-            name: What happened.
-            once: Identifies the event; whoever has seen it in this run does not see it again.
+            name: The event's name.
+            once: An identity for the event. The report and each observer get it once per run.
             **data: Names and numbers, never content.
         """
         run = self.run
@@ -246,7 +256,7 @@ class Call:
     def _notify(self, observer: Observer, event: Event) -> None:
         try:
             observer.observe(event)
-        except Exception as error:  # an observer that fails must not fail the user's run
+        except Exception as error:  # a failing observer must not fail the user's run
             names = {"observer": type(observer).__name__, "error": type(error).__name__}
             self.run.recorder.record("observer_failed", names)
 
@@ -255,7 +265,7 @@ _DEFAULTS = {each.name: each.default for each in fields(Call) if each.default is
 
 
 def outcome_of(error: BaseException | None) -> Outcome:
-    """Name how a call ended. Control flow (interrupts, `Command` to a parent, draining) is not an error."""
+    """Return how a call ended. Control flow (interrupts, `Command` to a parent, draining) is not an error."""
     match error:
         case None:
             return "ok"

@@ -1,4 +1,4 @@
-"""Who a run is for: the user and the tenant, from the server, the config or the runtime context."""
+"""The user and tenant of a run, from the server, the config or the runtime context."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from langgraph.runtime import Runtime
 def user_of(
     config: RunnableConfig, *, runtime: Runtime[Any] | None = None, context: Any = None
 ) -> str | None:
-    """Whom a call is for.
+    """Return the user's id.
 
-    The user that LangGraph Server authenticated comes first, since a client could claim any other. Without one, looks
-    at `configurable["user_id"]`, `user_id` in the runtime context, and `metadata["user_id"]`.
+    The user authenticated by LangGraph Server comes first, since a client could claim to be anyone. Next come
+    `configurable["user_id"]`, `user_id` in the runtime context, and `metadata["user_id"]`.
     """
     configurable = config.get("configurable", {})
     authenticated = _authenticated(config, runtime)
@@ -31,7 +31,7 @@ def user_of(
 def tenant_of(
     config: RunnableConfig, *, runtime: Runtime[Any] | None = None, context: Any = None
 ) -> str | None:
-    """Which customer a call is for: `tenant_id` of the authenticated user, else where `user_of` looks too."""
+    """Return the tenant's id: `tenant_id` of the authenticated user, else from the same sources as `user_of`."""
     authenticated = _authenticated(config, runtime)
     if authenticated is not None:
         return text_or_none(_member(authenticated, "tenant_id"))
@@ -39,7 +39,7 @@ def tenant_of(
 
 
 def _authenticated(config: RunnableConfig, runtime: Runtime[Any] | None) -> Any:
-    """The user that LangGraph Server authenticated."""
+    """Return the user authenticated by LangGraph Server."""
     server = runtime.server_info if runtime is not None else None
     return server.user if server else config.get("configurable", {}).get("langgraph_auth_user")
 
@@ -47,7 +47,7 @@ def _authenticated(config: RunnableConfig, runtime: Runtime[Any] | None) -> Any:
 def _named(
     name: str, config: RunnableConfig, runtime: Runtime[Any] | None, context: Any
 ) -> tuple[Any, ...]:
-    """What a caller says of itself: in `configurable`, in the runtime context, in `metadata`."""
+    """Return what the caller states under a name: in `configurable`, the runtime context and `metadata`."""
     context = runtime.context if runtime is not None and context is None else context
     return (
         config.get("configurable", {}).get(name),
@@ -59,9 +59,7 @@ def _named(
 def _member(value: Any, name: str) -> Any:
     if isinstance(value, Mapping):
         return value.get(name)
-    with suppress(
-        KeyError
-    ):  # LangGraph Server's users look attributes up in what they were made of
+    with suppress(KeyError):  # users of LangGraph Server look up attributes in a mapping
         return getattr(value, name, None)
     return None
 
@@ -72,5 +70,5 @@ def _firsttext_or_none(candidates: Iterable[Any]) -> str | None:
 
 
 def text_or_none(value: object) -> str | None:
-    """A value as text, `None` as it is."""
+    """Return a value as a string, or `None` for `None`."""
     return None if value is None else str(value)

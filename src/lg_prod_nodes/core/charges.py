@@ -1,4 +1,4 @@
-"""What a run has counted: charges that have an identity, and series that are numbered."""
+"""The charges and counts of a run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Charges:
     """The charges and counts of one run.
 
     Attributes:
-        executions: The current execution of each task, by LangGraph's id of the task.
+        executions: The current execution of each task, by LangGraph's task id.
     """
 
     def __init__(self) -> None:
@@ -21,13 +21,13 @@ class Charges:
         self._counted: dict[object, dict[object, int]] = {}
 
     def next(self, task: str, execution: str, what: str) -> str:
-        """The identity of the next charge for something in an execution of a task, see `Call.charge`."""
+        """Return the id of the next charge in an execution of a task, see `Call.charge`."""
         with self._lock:
             self._charges[task, execution, what] += 1
             return f"{task}:{what}:{self._charges[task, execution, what]}"
 
     def count(self, series: object, item: object = None) -> int:
-        """The number of an item in a series of this run, from 1; `None` is a new item each time."""
+        """Return an item's number in a series of this run, from 1; `None` is a new item each time."""
         with self._lock:
             counted = self._counted.setdefault(series, {})
             return counted.setdefault(len(counted) if item is None else item, len(counted) + 1)

@@ -1,4 +1,4 @@
-"""Time, as policies see it: a clock that a test can replace, and waits that end early."""
+"""A clock that tests can replace, and waits that can end early."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _SLICE = 0.25
 
 
 def check_seconds(**settings: float | None) -> None:
-    """Check that settings are seconds above 0, or left out.
+    """Check that settings are seconds above 0, or `None`.
 
     Raises:
-        ConfigurationError: One of them is not.
+        ConfigurationError: A setting is invalid.
     """
     for name, seconds in settings.items():
         if seconds is not None and not seconds > 0:
@@ -27,7 +27,7 @@ def check_seconds(**settings: float | None) -> None:
 
 
 class Bell:
-    """Ends waits early, from whatever thread it is rung, in whatever thread or event loop somebody waits."""
+    """Ends waits early, across threads and event loops."""
 
     def __init__(self) -> None:
         self._rung = threading.Event()
@@ -36,7 +36,7 @@ class Bell:
         self._listeners: list[Callable[[], None]] = []
 
     def ring(self) -> None:
-        """Wake whoever waits; who waits later does not wait at all."""
+        """End all current and future waits, and call the listeners."""
         with self._lock:
             self._rung.set()
             waiting, self._waiting = self._waiting, {}
@@ -44,11 +44,11 @@ class Bell:
         for listener in listeners:
             listener()
         for future, loop in waiting.items():
-            with suppress(RuntimeError):  # its loop is closed, so nobody waits
+            with suppress(RuntimeError):  # the loop is closed, so nothing waits
                 loop.call_soon_threadsafe(_wake, future)
 
     def listen(self, listener: Callable[[], None]) -> None:
-        """Call a function when the bell rings, at once if it has; from whatever thread that happens in."""
+        """Call a function when the bell rings, in the thread that rings it; at once if it has rung."""
         with self._lock:
             if not self._rung.is_set():
                 self._listeners.append(listener)
@@ -56,8 +56,8 @@ class Bell:
         listener()
 
     def wait(self, seconds: float) -> bool:
-        """Wait in this thread; tells whether the bell was rung."""
-        # In slices: a signal that comes just before the main thread waits is not handled until it wakes.
+        """Block for some seconds or until the bell rings; return whether it rang."""
+        # In slices: a signal that arrives just before the main thread blocks is not handled until it wakes.
         ends = time.monotonic() + seconds
         while (left := ends - time.monotonic()) > _SLICE:
             if self._rung.wait(_SLICE):
@@ -65,7 +65,7 @@ class Bell:
         return self._rung.wait(max(left, 0.0))
 
     async def await_(self, seconds: float) -> bool:
-        """Wait in this task; tells whether the bell was rung."""
+        """Like `wait`, on the event loop."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
         with self._lock:
@@ -87,45 +87,45 @@ def _wake(future: asyncio.Future[None]) -> None:
 
 
 class Clock(Protocol):
-    """Where policies take the time from; a test hands in its own."""
+    """The source of time for policies; tests pass their own."""
 
     def now(self) -> float:
-        """Seconds on a clock that never goes back, for durations."""
+        """Return seconds on a monotonic clock, for durations."""
         ...
 
     def time(self) -> float:
-        """Seconds since the epoch."""
+        """Return the seconds since the epoch."""
         ...
 
     def sleep(self, seconds: float, bell: Bell | None = None) -> None:
-        """Wait in this thread, until a bell rings at the latest."""
+        """Block for some seconds, or until the bell rings."""
         ...
 
     async def asleep(self, seconds: float, bell: Bell | None = None) -> None:
-        """Wait in this task, until a bell rings at the latest."""
+        """Like `sleep`, on the event loop."""
         ...
 
 
 class SystemClock:
-    """The machine's own clock."""
+    """The system's clock."""
 
     def now(self) -> float:
-        """Seconds on a clock that never goes back."""
+        """Return seconds on a monotonic clock."""
         return time.perf_counter()
 
     def time(self) -> float:
-        """Seconds since the epoch."""
+        """Return the seconds since the epoch."""
         return time.time()
 
     def sleep(self, seconds: float, bell: Bell | None = None) -> None:
-        """Wait in this thread, until a bell rings at the latest."""
+        """Block for some seconds, or until the bell rings."""
         if bell is None:
             time.sleep(seconds)
         else:
             bell.wait(seconds)
 
     async def asleep(self, seconds: float, bell: Bell | None = None) -> None:
-        """Wait in this task, until a bell rings at the latest."""
+        """Like `sleep`, on the event loop."""
         if bell is None:
             await asyncio.sleep(seconds)
         else:
@@ -137,12 +137,12 @@ SYSTEM_CLOCK: Clock = SystemClock()
 
 @dataclass(frozen=True, slots=True)
 class TimeLimit:
-    """Until when a run has to end.
+    """The deadline of a run.
 
     Attributes:
-        seconds: How long it may take in all.
-        ends: When that is over, as its clock's `now` tells.
-        clock: Its clock.
+        seconds: The most seconds that the run may take.
+        ends: When it passes, on the clock's `now`.
+        clock: The clock it is measured on.
     """
 
     seconds: float
@@ -150,5 +150,5 @@ class TimeLimit:
     clock: Clock
 
     def remaining(self) -> float:
-        """Seconds left, less than 0 when it is over."""
+        """Return the seconds left, negative after the deadline."""
         return self.ends - self.clock.now()

@@ -1,9 +1,9 @@
-"""How policies are run: one chain of coroutines, driven to its end by synchronous and asynchronous callers alike.
+"""The engine that runs policies: one chain of coroutines for synchronous and asynchronous callers alike.
 
-A policy may await only what it is handed (`handler`, `call.sleep`, `call.run_blocking`, a store's operation). For a
-synchronous caller none of these ever suspends, so the coroutine ends in one step, with no event loop. A stream leaves
-through the same coroutine: the innermost handler awaits a `Chunk`, or a whole `Flow` of items, which only the driver
-sees, so a policy that wraps a run or a node as one awaitable also wraps it as a stream.
+A policy may await only what it is given (`handler`, `call.sleep`, `call.run_blocking`, a store's operation). For a
+synchronous caller none of these ever suspends, so the coroutine finishes in one step, without an event loop. Streams
+use the same coroutine: the innermost handler awaits a `Chunk`, or a whole `Flow` of items, which only the driver sees.
+So a policy that wraps a run or node as one awaitable also wraps it as a stream.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Wrap = Callable[[Call, Handler], Coroutine[Any, Any, Any]]
 
 
 class Chunk:
-    """One item of a stream on its way out: `await Chunk(item)` hands it to whoever reads the stream."""
+    """One item of a stream: `await Chunk(item)` delivers it to the reader."""
 
     __slots__ = ("item",)
 
@@ -46,7 +46,7 @@ class Chunk:
 
 
 class Flow:
-    """A stream on its way out: `await Flow(items)` hands its items to the reader, without waking the policies for each.
+    """A whole stream: `await Flow(items)` delivers its items to the reader without resuming the policies for each.
 
     Args:
         items: An iterable for a synchronous caller, an asynchronous iterable for an asynchronous one.
@@ -62,7 +62,7 @@ class Flow:
 
 
 class _Relay:
-    """Hands an event loop's own signal (a future, a bare yield) up to the task that runs us."""
+    """Passes a signal of the event loop (a future, a bare yield) up to the task that runs the chain."""
 
     __slots__ = ("signal",)
 
@@ -74,7 +74,7 @@ class _Relay:
 
 
 class Watched:
-    """A chain on its way, and whether an item of a stream has left it."""
+    """A running chain that knows whether it has delivered an item of a stream."""
 
     def __init__(self, awaitable: Awaitable[Any]) -> None:
         self.has_left = False
@@ -103,7 +103,7 @@ class Watched:
 
 
 class _Noting:
-    """Items of a stream, of which it is noted that one has left."""
+    """The items of a stream, which record their first delivery."""
 
     __slots__ = ("_items", "_watched")
 
@@ -130,7 +130,7 @@ class _Noting:
 
 
 def act(wraps: Sequence[Wrap], call: Call, handler: Handler) -> Awaitable[Any]:
-    """Send a call through the policies, the first one outermost, and on to the handler."""
+    """Send a call through the policies, the first one outermost, to the handler."""
     for wrap in reversed(wraps):
         handler = _around(wrap, handler)
     return handler(call)
@@ -141,13 +141,13 @@ def _around(wrap: Wrap, inner: Handler) -> Handler:
 
 
 def send(wraps: Sequence[Wrap], call: Call, handler: Handler) -> Any:
-    """Send a call through the policies to its end; gives an awaitable for an asynchronous caller."""
+    """Run a call through the policies; return its result, or an awaitable for an asynchronous caller."""
     going = act(wraps, call, handler)
     return drive(going) if call.blocking else shortened(going)
 
 
 async def shortened(awaitable: Awaitable[T]) -> T:
-    """Run a chain for an asynchronous caller, which sees none of our frames in what it raises."""
+    """Run a chain for an asynchronous caller, with our frames removed from tracebacks."""
     try:
         return await awaitable
     except Exception as error:
@@ -156,7 +156,7 @@ async def shortened(awaitable: Awaitable[T]) -> T:
 
 
 def drive(awaitable: Awaitable[Any]) -> Any:
-    """Run a chain to its end without an event loop, for a synchronous caller.
+    """Run a chain without an event loop, for a synchronous caller.
 
     Raises:
         ConfigurationError: A policy awaited something that needs an event loop.
@@ -174,10 +174,13 @@ def drive(awaitable: Awaitable[Any]) -> Any:
 
 
 def drive_stream(start: Callable[[], Awaitable[Any]]) -> Iterator[Any]:
-    """Start a chain for a synchronous caller and yield the items that its innermost handler awaits.
+    """Run a chain for a synchronous caller and yield the items that its innermost handler awaits.
 
-    The chain runs in a context of its own, so that what policies bind (log context) does not leak to the reader
+    The chain runs in a context of its own, so that context variables bound by policies do not leak to the reader
     between two items.
+
+    Raises:
+        ConfigurationError: A policy awaited something that needs an event loop.
     """
     context = copy_context()
     coroutine = cast("Coroutine[Any, Any, Any]", context.run(start))
@@ -212,10 +215,9 @@ def drive_stream(start: Callable[[], Awaitable[Any]]) -> Iterator[Any]:
 async def drive_astream(  # noqa: C901 - one branch for each way a step ends
     start: Callable[[], Awaitable[Any]],
 ) -> AsyncGenerator[Any, None]:
-    """Start a chain in the running event loop and yield the items that its innermost handler awaits.
+    """Run a chain on the event loop and yield the items that its innermost handler awaits.
 
-    A reader that stops early cancels the chain: `GeneratorExit` itself cannot pass through an `await` that has to wait
-    for its clean-up.
+    A reader that stops early cancels the chain, since cleanup that awaits cannot run under `GeneratorExit`.
     """
     context = copy_context()
     coroutine = cast("Coroutine[Any, Any, Any]", context.run(start))
@@ -256,7 +258,7 @@ _END: Any = object()
 
 
 class _In:
-    """An awaitable each of whose steps runs in a context."""
+    """An awaitable that runs each of its steps in a given context."""
 
     __slots__ = ("_context", "_steps")
 
@@ -279,7 +281,7 @@ class _In:
 
 
 def foreign_await(awaited: str, policy: str = "a policy") -> ConfigurationError:
-    """What to raise for a policy that awaits what a synchronous caller cannot wait for."""
+    """Return the error for a policy that awaits something a synchronous caller cannot wait for."""
     return ConfigurationError(
         f"{policy} awaited {awaited} in a synchronous call; a policy may await only handler, call.sleep, "
         "call.run_blocking and its store. Write `await call.sleep(seconds)` for asyncio.sleep, put other work into "

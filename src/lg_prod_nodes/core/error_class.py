@@ -1,6 +1,6 @@
-"""The one taxonomy of errors: which of them go away by themselves, which never will, which must not be passed over.
+"""Classify errors: which are transient, which are permanent, and which must never be ignored.
 
-What retries, records, routes, falls back or opens a circuit asks here, so that all of them mean the same:
+Retries, error capture, fallbacks and circuit breakers share this one taxonomy:
 
     RetryPolicy(retry_on=is_transient)
 """
@@ -37,7 +37,7 @@ __all__ = [
 
 
 Classify = Mapping[type[BaseException], ErrorClass] | Callable[[BaseException], ErrorClass | None]
-"""A user's own classes, asked before the built-in ones: by type, or by a function that may give `None`."""
+"""Your own classes, which take precedence: a mapping by type, or a function that returns a class or `None`."""
 
 _NAMES: Mapping[ErrorClass, str] = {
     "transient": """
@@ -82,14 +82,17 @@ _BY_NAME, _BY_CODE = _table(_NAMES), _table(_CODES)
 
 
 def class_of(error: BaseException | str, classify: Classify | None = None) -> ErrorClass:
-    """What an error means.
+    """Return the class of an error.
 
-    Looks at what a provider's client says of it (its code, its status), at its type and those above it by name, and
-    where all that tells nothing, at what it was raised from. Of a group of errors the gravest counts.
+    Looks at the code and status reported by a provider's client, then at the names of the error's type and its base
+    types, then at the errors it was raised from. For an exception group, the gravest class counts.
 
     Args:
-        error: The error; or the text of its `repr`, of which only the type's name is known.
-        classify: Asked first.
+        error: The error, or its `repr`, of which only the type's name is used.
+        classify: Your own classes, which take precedence.
+
+    Returns:
+        The class, `"unknown"` if nothing matches.
     """
     if isinstance(error, str):
         built_in = getattr(builtins, type_of(error), None)
@@ -111,7 +114,7 @@ def class_of(error: BaseException | str, classify: Classify | None = None) -> Er
 
 
 def type_of(error: BaseException | str) -> str:
-    """The name of an error's type; one that LangGraph has read back from a checkpoint is the text of its `repr`."""
+    """Return the name of an error's type, also from the `repr` that LangGraph reads back from a checkpoint."""
     if isinstance(error, str):
         name = re.match(r"\w+", error)
         return name[0] if name else "Exception"
@@ -119,23 +122,23 @@ def type_of(error: BaseException | str) -> str:
 
 
 def is_transient(error: BaseException, classify: Classify | None = None) -> bool:
-    """Whether a new try may succeed, for `RetryPolicy(retry_on=is_transient)`.
+    """Return whether a retry may succeed, for `RetryPolicy(retry_on=is_transient)`.
 
-    With classes of one's own: `retry_on=partial(is_transient, classify={MyError: "transient"})`.
+    To add your own classes: `retry_on=partial(is_transient, classify={MyError: "transient"})`.
     """
     return class_of(error, classify) in ("transient", "rate_limited")
 
 
 def gravest(classes: Iterable[ErrorClass]) -> ErrorClass:
-    """Of several classes the one that leaves the least to do: a new try helps only where it helps all."""
+    """Return the gravest of several classes: a retry helps only if it helps with every error."""
     return max(classes, key=CLASSES.index)
 
 
 def check_classes(setting: str, given: Iterable[object]) -> None:
-    """Check that names are those of classes.
+    """Check that names are error classes.
 
     Raises:
-        ConfigurationError: One is not.
+        ConfigurationError: A name is unknown.
     """
     for name in given:
         if name not in CLASSES:
@@ -144,10 +147,10 @@ def check_classes(setting: str, given: Iterable[object]) -> None:
 
 
 def check_classify(classify: Classify | None) -> None:
-    """Check that a user's own classes are classes.
+    """Check that a `classify` mapping has valid classes.
 
     Raises:
-        ConfigurationError: One is not.
+        ConfigurationError: A class is unknown.
     """
     check_classes("classify", classify.values() if isinstance(classify, Mapping) else ())
 

@@ -1,19 +1,19 @@
-"""What can go wrong, as types.
+"""The exceptions of this library.
 
     ProductionError
-    ├── ConfigurationError      the set-up is wrong; raised while building (also a ValueError)
+    ├── ConfigurationError      the configuration is invalid; raised while building (also a ValueError)
     │   └── AnonymousCall       a policy with `by=` got a call without a user, tenant or thread
-    ├── CallRejected            a policy refused a call; `policy` and `retry_after` say which and for how long
+    ├── CallRejected            a policy refused a call; `policy` names it, `retry_after` says when to retry
     │   ├── RateLimitExceeded
     │   ├── BudgetExceeded      a budget of tokens, money or calls is exhausted
     │   ├── Busy                every slot of a bulkhead is in use
-    │   ├── CircuitOpen         the called dependency keeps failing, so calls to it are paused
-    │   ├── DeadlineExceeded    the run has no time left
+    │   ├── CircuitOpen         a dependency keeps failing, so calls to it are paused
+    │   ├── DeadlineExceeded    the run's deadline has passed, or is too near
     │   ├── ShuttingDown        the worker is stopping and accepts no new runs
-    │   └── ContentBlocked      `categories` names what was found, never the text
-    ├── DetectionFailed         a text could not be scanned, so it was not let through
+    │   └── ContentBlocked      blocked content was found; `categories` names it, never the text
+    ├── DetectionFailed         a text could not be scanned, so it was not admitted
     ├── UnknownToken            a vault does not know a token (also a LookupError)
-    ├── UnknownFailure          a failure log has no entry with an id (also a LookupError)
+    ├── UnknownFailure          a failure log has no entry with this id (also a LookupError)
     ├── UntrustedType           a checkpoint names a type that the graph's state does not use
     ├── VaultTampered           a vault record was changed
     └── StoreUnavailable        a store that a policy depends on cannot be reached
@@ -22,9 +22,9 @@
     RetriesWarning              several layers retry the same calls (a UserWarning)
 
 Each class has a stable `code`, such as `"rate-limit-exceeded"`, which is also its anchor on the page "Errors" of the
-documentation. A traceback shows where to look, as a note below the message.
+documentation. Tracebacks link to it in a note below the message.
 
-Messages never carry user content: limits, names, categories and counts only.
+Messages never contain user content, only limits, names, categories and counts.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ _TYPE = re.compile(r"[A-Za-z_][\w.]{0,200}:[A-Za-z_]\w{0,100}")
 
 
 PAGE = "docs/reference/errors.md"
-"""The page that explains every error, its cause and its cure."""
+"""The page that explains the cause of every error and how to fix it."""
 
 
 class ProductionError(Exception):
-    """The base of every error that this library raises.
+    """The base class of every error raised by this library.
 
     Attributes:
-        code: Names the kind of error, and never changes: for alerts, clients and the page of errors.
+        code: A stable name for the kind of error, for alerts, clients and the documentation.
     """
 
     code: ClassVar[str] = "production-error"
@@ -59,18 +59,18 @@ class ProductionError(Exception):
 
     @property
     def help(self) -> str:
-        """Where the documentation explains this error."""
+        """The page and anchor of the documentation that explain this error."""
         return f"{PAGE}#{self.code}"
 
 
 class ConfigurationError(ProductionError, ValueError):
-    """The set-up cannot work. Says what was given, what is allowed and what to do."""
+    """The configuration is invalid. The message says what was given, what is allowed and what to do."""
 
     code = "configuration-error"
 
 
 class AnonymousCall(ConfigurationError):
-    """A policy with `by=` got a call for which that gives `None`, such as one without a user.
+    """A call has no key: the policy's `by=` gave `None`, for example because there is no user.
 
     Attributes:
         policy: Name of the policy.
@@ -93,10 +93,11 @@ class AnonymousCall(ConfigurationError):
 class CallRejected(ProductionError, RuntimeError):
     """A policy refused a call.
 
-    As a `RuntimeError` it is not retried by LangGraph's default retry policy, and LangGraph Server shows its message.
+    It is a `RuntimeError`, so LangGraph's default retry policy does not retry it, and LangGraph Server shows its
+    message.
 
     Attributes:
-        policy: Name of the policy that refused.
+        policy: Name of the policy that refused the call.
         retry_after: Seconds until a retry can succeed, `None` if waiting does not help.
     """
 
@@ -116,7 +117,7 @@ class RateLimitExceeded(CallRejected):
 
     Attributes:
         limit: The limit in words, such as `"10 per second"`.
-        retry_after: Seconds until the limit admits the call, `None` for a call that costs more than it ever allows.
+        retry_after: Seconds until the limit admits the call, `None` if the call exceeds the whole limit.
         limits: The state of each limit that was checked.
     """
 
@@ -146,7 +147,7 @@ class BudgetExceeded(CallRejected):
 
     Attributes:
         budget: The budget in words, such as `"daily budget of 200,000 tokens"`.
-        available: How much of it is left, in its own unit.
+        available: What is left, in the budget's unit.
         retry_after: Seconds until it resets, `None` if waiting does not help.
     """
 
@@ -177,7 +178,7 @@ class Busy(CallRejected):
     """Every slot of a bulkhead is in use.
 
     Attributes:
-        limit: How many slots it has.
+        limit: The number of slots.
     """
 
     code = "bulkhead-full"
@@ -194,7 +195,7 @@ class Busy(CallRejected):
 
 
 class CircuitOpen(CallRejected):
-    """The called dependency has failed too often, so calls to it are paused.
+    """A dependency keeps failing, so calls to it are paused.
 
     Attributes:
         circuit: The dependency, such as the name of a model.
@@ -213,10 +214,10 @@ class CircuitOpen(CallRejected):
 
 
 class DeadlineExceeded(CallRejected):
-    """The run has no time left for a call.
+    """The run's deadline has passed, or is too near for a call.
 
     Attributes:
-        seconds: How long the run may take.
+        seconds: The most seconds that the run may take.
     """
 
     code = "deadline-exceeded"
@@ -232,7 +233,7 @@ class ShuttingDown(CallRejected):
     """The worker is stopping and accepts no new runs; another worker may take this one.
 
     Attributes:
-        retry_after: Seconds after which another worker will have taken over.
+        retry_after: Seconds until another worker should have taken over.
     """
 
     code = "shutting-down"
@@ -246,10 +247,10 @@ class ShuttingDown(CallRejected):
 
 
 class ContentBlocked(CallRejected):
-    """Content of a blocked category was found.
+    """Blocked content was found.
 
     Attributes:
-        categories: What was found, by name; never the text itself.
+        categories: The names of the categories found, never the text itself.
     """
 
     code = "content-blocked"
@@ -262,7 +263,7 @@ class ContentBlocked(CallRejected):
 def _restored(
     kind: type[CallRejected], args: tuple[Any, ...], names: dict[str, Any]
 ) -> CallRejected:
-    """A refusal that was pickled: its arguments are not those of its class."""
+    """Rebuild a pickled rejection without `__init__`, whose arguments are not in `args`."""
     error = kind.__new__(kind, *args)
     error.args = args
     vars(error).update(names)
@@ -291,7 +292,7 @@ class DetectionFailed(ProductionError):
     """A text could not be scanned: a recognizer failed or timed out.
 
     Attributes:
-        findings: What the other recognizers found: positions and names, none of the text.
+        findings: What the other recognizers found: positions and names, no text.
     """
 
     code = "detection-failed"
@@ -305,7 +306,7 @@ class UnknownToken(ProductionError, LookupError):
     """A vault does not know a token: it was never issued to this subject, or the subject was forgotten.
 
     Attributes:
-        tokens: Which ones.
+        tokens: The unknown tokens.
     """
 
     code = "unknown-token"
@@ -321,10 +322,10 @@ class UnknownToken(ProductionError, LookupError):
 
 
 class UnknownFailure(ProductionError, LookupError):
-    """A failure log has no entry with an id.
+    """A failure log has no entry with this id.
 
     Attributes:
-        id: Which one.
+        id: The unknown id.
     """
 
     code = "unknown-failure"
@@ -341,7 +342,7 @@ class UntrustedType(ProductionError):
     """A checkpoint names a type that the graph's state does not use; it was neither imported nor called.
 
     Attributes:
-        types: Which ones, as `module:Name`.
+        types: The types, as `module:Name`.
     """
 
     code = "untrusted-type"
@@ -359,7 +360,7 @@ class UntrustedType(ProductionError):
 
 
 class VaultTampered(ProductionError):
-    """A vault record does not open: it was changed, moved or sealed with another key, and is not used."""
+    """A vault record cannot be decrypted: it was changed, moved or sealed with another key. It is not used."""
 
     code = "vault-tampered"
 
@@ -371,7 +372,7 @@ class VaultTampered(ProductionError):
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them, rounded up: `"0.2 s"`, `"60 s"`, `"9 h 12 min"`, `"3 d 4 h"`."""
+    """Format seconds for people, rounded up: `"0.2 s"`, `"60 s"`, `"9 h 12 min"`, `"3 d 4 h"`."""
     if seconds < 10:
         return f"{ceil(seconds * 10) / 10:g} s"
     if seconds <= 120:

@@ -1,4 +1,4 @@
-"""What a policy makes of texts that leave a call by other ways than its result."""
+"""Filters that policies apply to content which leaves a call other than in its result."""
 
 from __future__ import annotations
 
@@ -8,44 +8,44 @@ from typing import Any, Protocol
 
 
 class TextStream(Protocol):
-    """A text that leaves piece by piece, as far as it is settled."""
+    """A text that is streamed piece by piece, each as soon as it is final."""
 
     @property
     def held(self) -> int:
-        """How many characters are held back."""
+        """The number of characters held back."""
         ...
 
     def feed(self, piece: str) -> str:
-        """Take the next piece; give back what may leave now, which can be nothing."""
+        """Add the next piece; return the text that is final now, possibly empty."""
         ...
 
     def flush(self) -> str:
-        """Give back the rest: nothing follows."""
+        """Return the rest, at the end of the stream."""
         ...
 
 
 class TextFilter(Protocol):
-    """What a policy makes of texts that leave a call by other ways than its result: streams, store, edges."""
+    """Filters texts that leave a call other than in its result: through streams, the store or edges."""
 
     def __call__(self, text: str) -> str:
-        """The text as it may leave."""
+        """Return the filtered text."""
         ...
 
     def stream(self) -> TextStream:
-        """A text of its own that leaves piece by piece."""
+        """Start filtering a text that is streamed piece by piece."""
         ...
 
     def settled(self, text: str) -> int:
-        """How many characters of a text are settled, whatever follows."""
+        """Return how many characters of a text are final, whatever follows."""
         ...
 
     def opens(self, text: str) -> bool:
-        """Whether the end of a text looks like the beginning of something that must not leave."""
+        """Return whether the end of a text may be the beginning of something that must not leave."""
         ...
 
 
 def through(filters: Sequence[TextFilter], text: str) -> str:
-    """A text as it may leave through filters, the last one first."""
+    """Return a text after all filters, the last one applied first."""
     for change in reversed(filters):
         text = change(text)
     return text
@@ -56,9 +56,9 @@ class Texts:
     """What the policies around a call do with its content.
 
     Attributes:
-        filters: What the outer policies make of texts that leave by other ways than the result.
-        originals: What a tool gets in place of tokens in its arguments.
-        clean: The messages of the node's own input that its policies have seen already, by identity.
+        filters: The outer policies' filters for texts that leave other than in the result.
+        originals: Pairs of tokens in a tool's arguments and the originals that it receives instead.
+        clean: The messages of the node's own input that its policies have already processed, by identity.
     """
 
     filters: tuple[TextFilter, ...] = ()
@@ -66,19 +66,19 @@ class Texts:
     clean: Mapping[int, Any] | None = field(default=None, repr=False)
 
     def passing(self, filter: TextFilter) -> Texts:
-        """The same with one more filter, inside the others."""
+        """Return a copy with one more filter, inside the others."""
         return replace(self, filters=(*self.filters, filter))
 
     def revealing(self, originals: Mapping[str, str]) -> Texts:
-        """The same with originals of further tokens."""
+        """Return a copy with the originals of more tokens."""
         return replace(self, originals=(*self.originals, *originals.items()))
 
     def filtered(self, text: str) -> str:
-        """A text as it may leave the call."""
+        """Return a text, filtered to leave the call."""
         return through(self.filters, text)
 
     def revealed(self, text: str) -> str:
-        """A text with originals in place of their tokens."""
+        """Return a text with tokens replaced by their originals."""
         for token, original in self.originals:
             text = text.replace(token, original)
         return text
@@ -92,9 +92,9 @@ class RunContent:
     """What the policies of a run do with content that crosses its boundary.
 
     Attributes:
-        filters: What they make of texts that leave the run.
-        guards: The policies through which everything passes that enters a graph's state, and that graph's path.
-        saver: Identifies the checkpointer of the run's thread, `None` without one.
+        filters: The filters for texts that leave the run.
+        guards: The policies that check everything written to a graph's state, each with the path of that graph.
+        saver: The identity of the thread's checkpointer, `None` if there is none.
     """
 
     filters: tuple[TextFilter, ...] = ()

@@ -1,4 +1,4 @@
-"""Whom a limit, budget or sum is for: functions of a call that read as English, as in `RateLimit(..., by=by_user)`."""
+"""Keys to count calls by, as in `RateLimit(..., by=by_user)`."""
 
 from __future__ import annotations
 
@@ -9,52 +9,52 @@ from lg_prod_nodes.core.call import Call
 from lg_prod_nodes.core.errors import AnonymousCall
 
 Key = Callable[[Call], str | None]
-"""Names who or what a call counts for; `None` if it cannot tell, see `Anonymous`."""
+"""Returns the key that a call counts under, or `None` if it has none, see `Anonymous`."""
 
 Anonymous = Literal["raise", "share"]
-"""What happens to calls for which a key function gives `None`: an `AnonymousCall` error, or one key for all of them."""
+"""What to do with calls without a key: `"raise"` an `AnonymousCall` error, or `"share"` one key among them."""
 
 
 def by_user(call: Call) -> str | None:
-    """Each user by itself, see `user_of` for where the user is looked for."""
+    """Count each user separately; `user_of` lists where the user is read from."""
     return call.run.user_id
 
 
 def by_thread(call: Call) -> str | None:
-    """Each conversation by itself."""
+    """Count each conversation separately."""
     return call.run.thread_id
 
 
 def by_tenant(call: Call) -> str | None:
-    """Each customer by itself: all users of a tenant count together, see `tenant_of`."""
+    """Count each tenant separately, with all of its users together; see `tenant_of`."""
     return call.run.tenant_id
 
 
 def by_assistant(call: Call) -> str | None:
-    """Each assistant of LangGraph Server by itself; elsewhere each graph."""
+    """Count each assistant of LangGraph Server separately; elsewhere each graph."""
     return call.run.assistant_id or call.run.graph
 
 
 def by_node(call: Call) -> str | None:
-    """Each node by itself."""
+    """Count each node separately."""
     return call.node
 
 
 def by_run(call: Call) -> str | None:
-    """Each run by itself."""
+    """Count each run separately."""
     return call.run.id
 
 
 def together(call: Call) -> str | None:
-    """All calls as one."""
+    """Count all calls together."""
     return None
 
 
 def key_for(call: Call, by: Key, *, anonymous: Anonymous, policy: str) -> str | None:
-    """The key that a call counts for, `None` for the one that calls share.
+    """Return the key that a call counts under, `None` for the shared key.
 
     Raises:
-        AnonymousCall: The key function gives `None`, and such calls may not share a key.
+        AnonymousCall: The call has no key, and `anonymous` is `"raise"`.
     """
     key = by(call)
     if key is None and anonymous == "raise" and by is not together:

@@ -1,8 +1,7 @@
-"""Our log lines: to the standard library's logger `lg_prod_nodes`, or to structlog if the application configured it.
+"""Logging through the standard library's logger `lg_prod_nodes`, or structlog if the application configured it.
 
-A library does not print. Without any configuration nothing is written; with `logging.basicConfig` the lines show up
-like those of every other library. Which of the two takes a line is decided at each line, since applications configure
-logging after their imports.
+By default nothing is written; after `logging.basicConfig` the lines appear like those of any other library. The choice
+is made for each line, since applications configure logging after their imports.
 """
 
 from __future__ import annotations
@@ -14,27 +13,27 @@ from typing import Any
 import structlog
 
 LOGGER = logging.getLogger("lg_prod_nodes")
-"""The level that is set here holds for structlog too."""
+"""The level set here applies to structlog too."""
 
 LOGGER.addHandler(logging.NullHandler())
 
 _BARE = re.compile(r"[\w.:/@+-]+")
 _CALLER = 3
-"""Frames between the standard library and whoever logs."""
+"""The number of frames between the standard library and the caller."""
 
 
 def info(event: str, **values: Any) -> None:
-    """Log what usually happens."""
+    """Log a routine event."""
     _log(logging.INFO, event, values)
 
 
 def warning(event: str, **values: Any) -> None:
-    """Log what somebody should look at."""
+    """Log something that needs attention."""
     _log(logging.WARNING, event, values)
 
 
 def error(event: str, **values: Any) -> None:
-    """Log what failed."""
+    """Log a failure."""
     _log(logging.ERROR, event, values)
 
 
@@ -49,7 +48,7 @@ def _log(level: int, event: str, values: dict[str, Any]) -> None:
 
 
 def _line(event: str, values: dict[str, Any]) -> str:
-    """An event and its values as one line: no value can begin another one or pass for a key."""
+    """Format an event as one line. Values are quoted so that none can start a line or pass for a key."""
     return " ".join([event, *(f"{key}={_shown(value)}" for key, value in values.items())])
 
 

@@ -1,6 +1,6 @@
-"""The contract: a policy is a frozen value with the settings of one production concern.
+"""The base class of policies: frozen values with the settings of one production concern.
 
-A policy of one's own is one class with one method, for synchronous and asynchronous callers alike:
+To write your own, subclass `Policy` and implement one method, for synchronous and asynchronous callers alike:
 
     @dataclass(frozen=True)
     class SlowCalls(Policy):
@@ -37,23 +37,23 @@ _DATA = re.compile(
 )
 
 Site = Literal["graph", "node", "agent"]
-"""What a policy is attached to: a whole graph, one node, or the middleware of `create_agent`."""
+"""Where a policy is attached: to a whole graph, one node, or `create_agent` as middleware."""
 
 Role = Literal["observe", "admit", "content"]
 
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """How a policy takes over from nodes that have failed for good.
+    """How a policy takes over from nodes that failed for good.
 
     It runs as LangGraph's native error handler: once, after the last attempt, never for an interrupt.
 
     Attributes:
-        covers: Whether it takes over from an error, which after a crash is the text of its `repr`.
-        act: Gives what stands in for the failed node's result: an update follows the node's edges, a `Command` goes
-            its own way.
-        node: A node function; its result is taken instead, after `act`.
-        goes_to: Nodes that it may send a run to, which the graph must have.
+        covers: Returns whether to take over from an error. After a crash the error is given as its `repr`.
+        act: Returns the replacement for the failed node's result: an update, which follows the node's edges, or a
+            `Command`.
+        node: A node function that runs after `act` and whose result is used instead.
+        goes_to: The nodes that it may send a run to. The graph must have them.
     """
 
     covers: Callable[[BaseException | str], bool]
@@ -63,11 +63,11 @@ class Recovery:
 
 
 class _NotMiddleware(ConfigurationError, AttributeError):
-    """A policy was given where LangChain expects middleware; `hasattr` takes it for a missing attribute."""
+    """A policy was passed where LangChain expects middleware. `hasattr` treats it as a missing attribute."""
 
 
 class _OfMiddleware:
-    """Stands where LangChain looks for a method of middleware, which a policy does not have."""
+    """Raises an error with advice when LangChain looks up a middleware method on a policy."""
 
     def __get__(self, policy: object, cls: type) -> NoReturn:
         name = cls.__name__
@@ -81,11 +81,11 @@ class Policy:
     """One production concern, as a frozen value.
 
     Attributes:
-        kinds: The calls that the policy wraps when it is given for a whole graph.
-        role: What the policy does with a call: `"observe"` it, `"admit"` or refuse it, change or refuse its
-            `"content"`; `None` says nothing. Observers stand outside the others, so that they see what those refuse;
-            error handlers of the user's are never asked for admission.
-        single: Whether a second one on the same call is a mistake.
+        kinds: The calls that the policy wraps when attached to a whole graph.
+        role: What the policy does with a call: `"observe"` it, `"admit"` or refuse it, or change or refuse its
+            `"content"`; `None` if none of these. Observers are placed outside the others, so that they see refused
+            calls. The user's error handlers never need admission.
+        single: Whether a second policy of this class on the same call is an error.
     """
 
     kinds: ClassVar[frozenset[Kind]] = frozenset({"node"})
@@ -95,28 +95,28 @@ class Policy:
     wrap_model_call = awrap_model_call = wrap_tool_call = awrap_tool_call = _OfMiddleware()
 
     def __new__(cls, *args: Any, **settings: Any) -> Self:
-        """A new policy.
+        """Create a policy.
 
         Raises:
-            ConfigurationError: A setting is not known, or the class itself decorates a function.
+            ConfigurationError: A setting is unknown, or the class is used as a decorator without parentheses.
         """
         if args or settings:
             _check_settings(cls, args, settings)
         return super().__new__(cls)
 
     async def wrap(self, call: Call, handler: Handler) -> Any:
-        """Do something around an attempt of a call; what this returns is the call's result.
+        """Wrap one attempt of a call. The return value is the call's result.
 
-        May await only `handler`, `call.sleep`, `call.run_blocking`, `call.answer` and its store. Must let pass what it
-        does not handle: above all `GraphBubbleUp` (an interrupt is an exception) and cancellations.
+        May await only `handler`, `call.sleep`, `call.run_blocking`, `call.answer` and the policy's store. Exceptions
+        that it does not handle must propagate, above all `GraphBubbleUp` (interrupts are exceptions) and cancellations.
         """
         return await handler(call)
 
     def observe(self, event: Event) -> None:
-        """Take note of an event that any policy of the run emits. Must neither block nor raise."""
+        """Handle an event emitted by any policy of the run. Must neither block nor raise."""
 
     def kinds_at(self, site: Site) -> frozenset[Kind]:
-        """The calls that the policy wraps where it is attached."""
+        """Return the calls that the policy wraps when attached there."""
         if site == "graph":
             return self.kinds
         if site == "node":
@@ -129,31 +129,31 @@ class Policy:
 
     @property
     def writes(self) -> frozenset[str]:
-        """Fields of the state that the policy may write, which a graph that it is attached to must have."""
+        """The state fields that the policy may write. A graph that it is attached to must have them."""
         return frozenset()
 
     @property
     def recovery(self) -> Recovery | None:
-        """How the policy takes over from nodes that have failed for good, `None` if it does not."""
+        """How the policy takes over from nodes that failed for good, `None` if it does not."""
         return None
 
     def gives_up(self, error: BaseException) -> bool:
-        """Whether a node that failed with this error is not tried again, whatever its retry policy says."""
+        """Return whether an error ends a node's retries, whatever its retry policy says."""
         return False
 
     @property
     def resources(self) -> tuple[Resource, ...]:
-        """What the policy uses and has to be opened and closed: stores, detectors, clients."""
+        """The stores, detectors and clients that the policy uses, which have to be opened and closed."""
         return ()
 
     def __getstate__(self) -> dict[str, Any]:
-        """The settings alone: what was made of them is made again."""
+        """Return the settings only; values derived from them are recomputed."""
         settings = getattr(self, "__dataclass_fields__", vars(self))
         return {name: value for name, value in vars(self).items() if name in settings}
 
     def __call__(self, function: T) -> T:
         """Attach the policy to one node function, model or tool: `@RateLimit("10/second")`."""
-        from lg_prod_nodes import guard  # a face of the policy, which stands above the contract
+        from lg_prod_nodes import guard  # here, as it is in a higher layer
 
         return guard(self)(function)
 
@@ -186,6 +186,6 @@ def _takes_functions(parameters: Iterable[inspect.Parameter]) -> bool:
 
 
 def resources_of(policies: Iterable[Policy]) -> tuple[Resource, ...]:
-    """What policies use, each once."""
+    """Return the resources of policies, each once."""
     found = {id(resource): resource for policy in policies for resource in policy.resources}
     return tuple(found.values())

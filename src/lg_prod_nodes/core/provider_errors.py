@@ -1,7 +1,7 @@
-"""What an error of a provider's client says: its status, its codes, how long to wait.
+"""Read the status, codes and retry delay from errors of providers' clients.
 
-Read by the attributes that the clients of OpenAI, Anthropic, AWS, Google, httpx, requests, aiohttp, gRPC and Postgres
-have in common, so that none of them is imported.
+Reads attributes that the errors of OpenAI, Anthropic, AWS, Google, httpx, requests, aiohttp, gRPC and Postgres have in
+common, without importing any of them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _MILLISECONDS = ("retry-after-ms", "x-ms-retry-after-ms")
 
 
 def status_of(error: BaseException) -> int | None:
-    """The HTTP status that an error stands for, 400 to 599."""
+    """Return an error's HTTP status, 400 to 599, or `None`."""
     response = _read(error, "response")
     candidates = [
         *(_read(error, name) for name in _STATUS_NAMES),
@@ -30,7 +30,7 @@ def status_of(error: BaseException) -> int | None:
 
 
 def codes_of(error: BaseException) -> Iterator[str]:
-    """The words by which a provider names an error, such as `"insufficient_quota"` or `"ThrottlingException"`."""
+    """Yield the provider's codes for an error, such as `"insufficient_quota"` or `"ThrottlingException"`."""
     found = [
         *(_read(error, name) for name in _CODE_NAMES),
         _read(_called(_read(error, "code")), "name"),  # gRPC
@@ -42,20 +42,20 @@ def codes_of(error: BaseException) -> Iterator[str]:
 
 
 def sqlstate_of(error: BaseException) -> str:
-    """What a database says of an error, in five characters as SQL's standard has them; else nothing."""
+    """Return the five-character SQLSTATE of a database error, or an empty string."""
     said = _read(error, "sqlstate") or _read(error, "pgcode")
     return said if isinstance(said, str) else ""
 
 
 def retry_after_of(error: BaseException, *, time: float) -> float | None:
-    """Seconds until a new try can succeed, as the error or what it was raised from says.
+    """Return the seconds to wait before a retry, as stated by an error or the errors it was raised from.
 
     Args:
-        error: Any error: one of a provider's client, or a refusal of a policy.
-        time: Seconds since the epoch, for answers that name a date.
+        error: Any error, such as one from a provider's client or a policy's rejection.
+        time: The current time in seconds since the epoch, for `Retry-After` headers with a date.
 
     Returns:
-        `None` where nothing is said.
+        The seconds, or `None` if no error states them.
     """
     for link in causes(error):
         candidates = (_read(link, "retry_after"), *_delays(_read(link, "details")))
@@ -66,7 +66,7 @@ def retry_after_of(error: BaseException, *, time: float) -> float | None:
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """An error, and what it was raised from."""
+    """Yield an error, then the errors it was raised from."""
     seen: set[int] = set()
     link: BaseException | None = error
     while link is not None and id(link) not in seen:
@@ -96,7 +96,7 @@ def _headers(error: BaseException) -> dict[str, Any]:
 
 
 def _delays(details: Any) -> Iterator[Any]:
-    """The delays in Google's `RetryInfo`, as a message or as JSON."""
+    """Yield the delays in Google's `RetryInfo`, as a message or as JSON."""
     details = _at(details, "error", "details") or details
     for detail in details if isinstance(details, (list, tuple)) else ():
         delay = _read(detail, "retry_delay")
@@ -118,7 +118,7 @@ def _seconds(value: Any) -> float | None:
 
 
 def _read(value: Any, name: str) -> Any:
-    with suppress(Exception):  # a property may raise anything, as httpx's `request` does
+    with suppress(Exception):  # properties may raise anything, as httpx's `request` does
         return getattr(value, name, None)
     return None
 

@@ -1,4 +1,4 @@
-"""What is known of a run, by names and numbers: events, outcome, limits, errors, tokens; never content."""
+"""The report of a run: events, outcome, limits, errors and tokens; names and numbers, never content."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any, Literal, Protocol, SupportsIndex, get_args, overload
 from lg_prod_nodes.core.usage import Usage
 
 Kind = Literal["run", "update", "node", "model", "tool"]
-"""What kind of call a policy wraps: a run of a graph, a caller's update of its state, a node, a model (of messages,
-texts, decisions or embeddings), or a tool (or retriever)."""
+"""The kind of call that a policy wraps: a run of a graph, a caller's update of its state, a node, a model (chat, text,
+decision or embedding model), or a tool (or retriever)."""
 
 Outcome = Literal["ok", "error", "interrupt", "cancelled", "rejected", "drained"]
 """How a call ended."""
@@ -27,22 +27,22 @@ ErrorClass = Literal[
     "rejected",
     "critical",
 ]
-"""What an error means for whoever handles it.
+"""What an error means for error handling.
 
 | class | meaning |
 |---|---|
 | `"transient"` | goes away by itself: a lost connection, a timeout, a server's 5xx |
 | `"rate_limited"` | a provider asks to slow down: 429, throttling |
 | `"unknown"` | nothing is known about it |
-| `"permanent"` | stays however often one tries: no access, not found, a mistake in the code |
-| `"bad_input"` | stays as long as the input does: `ValueError`, a failed validation, 400 and 422 |
+| `"permanent"` | no retry will help: no access, not found, a bug |
+| `"bad_input"` | no retry will help until the input changes: `ValueError`, a failed validation, 400 and 422 |
 | `"refused"` | a model declined to answer: `ModelRefusalError`; the same request would be declined again |
 | `"rejected"` | a policy refused the call: `CallRejected` |
-| `"critical"` | nothing may continue: a wrong set-up, no memory, a record that was tampered with |
+| `"critical"` | nothing may continue: invalid configuration, out of memory, a record that was tampered with |
 """
 
 CLASSES: tuple[ErrorClass, ...] = get_args(ErrorClass)
-"""All classes; of several errors at once, the one that stands last here counts."""
+"""All classes, in order of gravity: of several errors, the class that comes last here counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +50,15 @@ class Event:
     """Something that happened in a run: a decision, a finding, a cost. Holds names and numbers, never content.
 
     Attributes:
-        name: What happened, such as `"call_rejected"`.
-        data: Names and numbers that belong to it.
+        name: The event's name, such as `"call_rejected"`.
+        data: The event's names and numbers.
         kind: The kind of call in which it happened.
-        target: What was called: the name of the graph, node, model or tool.
+        target: The name of the graph, node, model or tool that was called.
         graph: The run's graph.
         node: The node, as a path through its subgraphs; `None` for a run.
-        attempt: 1 for the first try of a node, 2 for its first retry, and so on.
-        run_id: The run.
-        request_id: The request that caused the run, if its caller named one.
+        attempt: 1 for the first attempt of a node, 2 for its first retry, and so on.
+        run_id: The run's id.
+        request_id: The id of the request that started the run, if the caller gave one.
     """
 
     name: str
@@ -73,21 +73,21 @@ class Event:
 
 
 class Observer(Protocol):
-    """Whoever listens to events."""
+    """Listens to events."""
 
     def observe(self, event: Event) -> None:
-        """Take note of an event; must neither block nor raise."""
+        """Handle an event. Must neither block nor raise."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class CapturedError:
-    """An error by its names.
+    """An error, described without its message.
 
     Attributes:
-        node: Which node failed, `None` if the run itself did.
+        node: The node that failed, `None` if the run itself did.
         type: Name of the error's type.
-        attempts: How often the node was tried.
+        attempts: The number of attempts of the node.
         error_class: What the error means, see `ErrorClass`.
         checkpoint_id: The checkpoint of the run's own graph at which it happened, `None` without a checkpointer.
         checkpoint_ns: LangGraph's checkpoint namespace, for a node of a subgraph.
@@ -101,7 +101,7 @@ class CapturedError:
     checkpoint_ns: str | None = field(default=None, compare=False)
 
     def names(self) -> dict[str, Any]:
-        """What a state field may store of it."""
+        """Return the fields to store in a state."""
         return {
             "node": self.node,
             "type": self.type,
@@ -119,8 +119,8 @@ class LimitState:
         limit: The limit in words, such as `"10 per second"`.
         quota: How many calls, or how much, it allows per window.
         window: Length of the window in seconds.
-        remaining: How much is left.
-        reset: Seconds until some of what was taken is available again.
+        remaining: How many calls, or how much, is left.
+        reset: Seconds until some of the used quota is available again.
     """
 
     policy: str
@@ -132,10 +132,10 @@ class LimitState:
 
 
 class Limits(list[LimitState]):
-    """The states of limits, in the order in which they were first checked, also by name.
+    """The states of rate limits, in the order in which they were first checked, also by name.
 
-    `limits["RateLimit"]` is the state of the one limit of that policy; of several, each is found by the policy's name
-    and its text, `limits["RateLimit", "10 per second"]`. `RateLimit(name=...)` tells policies apart.
+    `limits["RateLimit"]` is the state of a policy's only limit. If a policy has several limits, add the limit in words:
+    `limits["RateLimit", "10 per second"]`. Use `RateLimit(name=...)` to name policies.
     """
 
     @overload
@@ -143,7 +143,11 @@ class Limits(list[LimitState]):
     @overload
     def __getitem__(self, which: slice, /) -> list[LimitState]: ...
     def __getitem__(self, which: Any, /) -> Any:
-        """The limit at a place, or of a name."""
+        """Return a limit by index or name.
+
+        Raises:
+            KeyError: The name matches no limit, or several.
+        """
         if not isinstance(which, (str, tuple)):
             return super().__getitem__(which)
         named = self._named(which)
@@ -153,7 +157,7 @@ class Limits(list[LimitState]):
         raise KeyError(f"{which!r} names {len(named)} limits; the run checked {known}")
 
     def __contains__(self, item: object, /) -> bool:
-        """Whether a limit of that name was checked."""
+        """Return whether a limit with that name was checked."""
         return (
             bool(self._named(item))
             if isinstance(item, (str, tuple))
@@ -172,11 +176,11 @@ class RunReport:
         outcome: How the run ended, `None` until then.
         limits: The state of each rate limit when it was last checked, in the order in which they were first checked;
             also by name, `limits["RateLimit"]`, see `Limits`.
-        budgets: What is available of each budget, in its own unit, as in `{"TokenBudget": 1200}`.
-        usage: Tokens of the run's model calls.
-        found: How often content of each entity or category was found.
-        errors: The errors that were left when a node's attempts were over.
-        events: How often each event was emitted.
+        budgets: What is left of each budget, in its unit, as in `{"TokenBudget": 1200}`.
+        usage: The tokens and cost of the run's model calls.
+        found: The number of findings per entity or category.
+        errors: The errors that remained after a node's last attempt.
+        events: The number of times each event was emitted.
     """
 
     outcome: Outcome | None = None
@@ -189,7 +193,7 @@ class RunReport:
 
 
 class Recorder:
-    """Folds events into a run's report, each once, from whatever thread they come."""
+    """Builds a run's report from events. Thread-safe."""
 
     def __init__(self) -> None:
         self.report = RunReport()
@@ -200,7 +204,7 @@ class Recorder:
         self._failures: list[tuple[BaseException | str, CapturedError]] = []
 
     def record(self, name: str, data: Mapping[str, Any]) -> None:
-        """Fold an event into the report."""
+        """Add an event to the report."""
         report = self.report
         with self._lock:
             report.events[name] += 1
@@ -221,7 +225,7 @@ class Recorder:
                     pass
 
     def first_time(self, listener: object, item: object) -> bool:
-        """Whether a listener, or its equal, meets an item for the first time in this run."""
+        """Return whether a listener, or one equal to it, sees an item for the first time in this run."""
         with self._lock:
             if listener not in self._listeners:
                 self._listeners.append(listener)
@@ -231,17 +235,17 @@ class Recorder:
         return is_new
 
     def failed(self, error: BaseException | str, names: CapturedError) -> None:
-        """Remember where an error comes from, for whoever meets it later."""
+        """Remember where an error comes from, for `failure`."""
         with self._lock:
             for at, (known, before) in enumerate(self._failures):
                 if known is error:
-                    if before.node == names.node:  # its next attempt raised the very same
+                    if before.node == names.node:  # the next attempt raised the same object
                         self._failures[at] = (error, names)
                     return
             self._failures.append((error, names))
 
     def failure(self, error: BaseException | str) -> CapturedError | None:
-        """Where an error comes from."""
+        """Return where an error comes from, `None` if unknown."""
         with self._lock:
             return next((names for known, names in self._failures if known is error), None)
 

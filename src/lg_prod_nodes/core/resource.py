@@ -1,4 +1,4 @@
-"""What policies use and has a life cycle: stores, detectors, clients."""
+"""Resources of policies: stores, detectors and clients with a life cycle."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from lg_prod_nodes.core.secret import Secret
 
 
 class Ping(NamedTuple):
-    """What a resource answers to a ping.
+    """The answer to a ping.
 
     Attributes:
-        detail: A few words for a report, by names and numbers.
-        is_degraded: Whether it works with less than it should.
+        detail: A few words for a health report; names and numbers only.
+        is_degraded: Whether the resource works, but only partly.
     """
 
     detail: str = ""
@@ -21,16 +21,16 @@ class Ping(NamedTuple):
 
 
 NOBODY = "lg_prod_nodes.ping"
-"""The key that pings ask about: nobody has it."""
+"""A key for pings, which no caller has."""
 
 
 class Resource:
-    """Something that is opened before its first use, answers a ping, and is closed at the end.
+    """Something that is opened before its first use, answers pings, and is closed at the end.
 
-    The methods block; `aping` and `aclose` do the same off the event loop.
+    The methods block; `aping` and `aclose` run them off the event loop.
 
     Attributes:
-        label: What checks call it.
+        label: The name in health checks.
         critical: Whether calls fail while it is down.
     """
 
@@ -38,22 +38,22 @@ class Resource:
     critical: ClassVar[bool] = True
 
     def open(self, database: Secret | None = None) -> None:
-        """Get ready: load what takes time. Called while building, and by `Production` with its database.
+        """Load what takes time. Called while building, and by `Production` with its database.
 
         Args:
-            database: A Postgres to store in until the resource is closed, unless it was given another backend.
+            database: A Postgres database to use until the resource is closed, unless it has a backend of its own.
         """
 
     def ping(self) -> Ping:
-        """Ask what the resource depends on whether it answers.
+        """Check that the resource's backend answers.
 
         Raises:
-            StoreUnavailable: It does not.
+            StoreUnavailable: It does not answer.
         """
         return Ping()
 
     def close(self) -> None:
-        """Release connections and send what is buffered. The next use opens everything again."""
+        """Flush buffers and release connections. The next use reopens them."""
 
     async def aping(self) -> Ping:
         """Like `ping`, off the event loop."""

@@ -1,4 +1,4 @@
-"""One run of a graph: who it is for, what is known of it, how it is stopped."""
+"""One run of a graph: its identity, its report, and how to stop it."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from lg_prod_nodes.core.report import Observer, Outcome, Recorder, RunReport
 
 
 class Run(RunControl):
-    """A run as its policies see it.
+    """A run, as seen by its policies.
 
-    It is LangGraph's own `RunControl`, so it travels with the runtime into every node and subgraph
-    (`runtime.control`), and a caller who wants the report beside the result passes one in:
+    A `Run` is also LangGraph's `RunControl`, so the runtime carries it into every node and subgraph
+    (`runtime.control`). To get the report beside the result, pass one in:
 
         run = Run()
         graph.invoke(inputs, config, control=run)
@@ -31,25 +31,25 @@ class Run(RunControl):
 
     Attributes:
         id: The caller's `config["run_id"]`, else a new UUID.
-        is_named: Whether the caller gave the id, so that the same id means the same run tried again.
+        is_named: Whether the caller gave the id, so that a repeated id means a retry of the same run.
         graph: Name of the graph.
-        thread_id: The conversation, `None` without a checkpointer.
-        user_id: The user whom the run is for, see `user_of`.
-        tenant_id: The customer that the user belongs to, from the same sources.
-        assistant_id: The assistant of LangGraph Server that runs.
-        request_id: The request that caused the run, from `configurable["request_id"]`.
+        thread_id: The conversation, `None` if the config names none.
+        user_id: The user of the run, see `user_of`.
+        tenant_id: The tenant that the user belongs to, from the same sources.
+        assistant_id: The running assistant of LangGraph Server.
+        request_id: The request that started the run, from `configurable["request_id"]`.
         headers: Headers for outgoing requests, such as `traceparent`.
-        recorder: What is known of the run; its `report` is `run.report`.
-        charges: What has been charged and counted.
+        recorder: Builds the report; its `report` is `run.report`.
+        charges: The run's charges and counts.
         content: What the policies do with content that crosses the run's boundary.
         observers: The policies that listen to the run's events.
-        clock: Where the run's policies take the time from.
-        deadline: When the run has to end, `None` without one.
-        bell: Rings when the run is asked to stop, and ends waits.
+        clock: The clock of the run's policies.
+        deadline: The run's deadline, `None` if there is none.
+        bell: Rings when the run is asked to stop, which ends waits.
         attempts: The latest attempt of each task that may be retried.
         watch: The callback handler that counts the run's model calls.
-        interrupted: Whether the run pauses for a person.
-        answered: Whether a policy answered in the run's place.
+        interrupted: Whether the run is paused for a person.
+        answered: Whether a policy answered the run.
     """
 
     def __init__(self, control: RunControl | None = None) -> None:
@@ -76,7 +76,7 @@ class Run(RunControl):
         self.interrupted = self.answered = False
 
     def start(self, graph: str, config: RunnableConfig, *, context: Any = None) -> None:
-        """Bind the run to a graph and to what the config says of its caller."""
+        """Start the run on a graph, with the caller's identity from the config."""
         configurable = config.get("configurable", {})
         self.is_started = True
         self.interrupted = self.answered = False
@@ -95,26 +95,26 @@ class Run(RunControl):
 
     @property
     def report(self) -> RunReport:
-        """What is known of the run, by names and numbers."""
+        """The run's report: names and numbers, never content."""
         return self.recorder.report
 
     def remaining(self) -> float | None:
-        """Seconds until the run's deadline, less than 0 when it is over; `None` without one."""
+        """Return the seconds until the run's deadline, negative after it; `None` if there is no deadline."""
         return None if self.deadline is None else self.deadline.remaining()
 
     def filtered(self, text: str) -> str:
-        """A text as it may leave the run."""
+        """Return a text, filtered to leave the run."""
         return through(self.content.filters, text)
 
     def request_drain(self, reason: str = "shutdown") -> None:
-        """Ask the run to stop at its next checkpoint; waits of policies and pauses before retries end at once."""
+        """Ask the run to stop at its next checkpoint. Waits of policies and pauses before retries end at once."""
         super().request_drain(reason)
         if self._control is not None:
             self._control.request_drain(reason)
         self.bell.ring()
 
     def drained(self) -> GraphDrained:
-        """What a call raises that ends because the run was asked to stop."""
+        """Return the exception for calls that end because the run was asked to stop."""
         return GraphDrained(self.drain_reason or "shutdown")
 
     @property
@@ -130,19 +130,19 @@ class Run(RunControl):
         return super().drain_reason or (self._control.drain_reason if self._control else None)
 
     def outcome(self, outcome: Outcome) -> Outcome:
-        """How the run ended, given how its stream did: one that pauses, or is answered instead, ends it in order."""
+        """Return how the run ended, given how its stream ended: `"ok"` also if the run paused or was answered."""
         if outcome != "ok":
             return outcome
         return "interrupt" if self.interrupted else "rejected" if self.answered else "ok"
 
 
 def current_run() -> Run | None:
-    """The run that the calling node, tool or policy is part of; `None` outside of a hardened graph."""
+    """Return the run of the calling node, tool or policy; `None` outside of a hardened graph."""
     return run_of(ambient_runtime())
 
 
 def run_of(runtime: Runtime[Any] | None) -> Run | None:
-    """The run that a runtime belongs to, if its graph is hardened."""
+    """Return the run that a runtime belongs to, if its graph is hardened."""
     control = getattr(runtime, "control", None)
     return control if isinstance(control, Run) else None
 
@@ -150,7 +150,7 @@ def run_of(runtime: Runtime[Any] | None) -> Run | None:
 def run_for(
     config: RunnableConfig, runtime: Runtime[Any] | None, clock: Clock = SYSTEM_CLOCK
 ) -> Run:
-    """The run that a node's call belongs to; one of its own where the graph is not hardened."""
+    """Return the run that a node's call belongs to, or a new one if the graph is not hardened."""
     run = run_of(runtime) or Run()
     if not run.is_started:
         run.clock = clock
@@ -159,13 +159,13 @@ def run_for(
 
 
 def attempt_of(runtime: Runtime[Any] | None) -> int:
-    """Which try of its node this is, from 1."""
+    """Return the number of the node's current attempt, from 1."""
     info = runtime.execution_info if runtime is not None else None
     return info.node_attempt if info is not None else 1
 
 
 def ambient_config() -> RunnableConfig:
-    """The config of the node that is running, empty outside of a graph."""
+    """Return the config of the running node, empty outside of a graph."""
     try:
         return get_config()
     except RuntimeError:
@@ -173,7 +173,7 @@ def ambient_config() -> RunnableConfig:
 
 
 def ambient_runtime() -> Runtime[Any] | None:
-    """LangGraph's runtime of the node that is running, `None` outside of a graph."""
+    """Return LangGraph's runtime of the running node, `None` outside of a graph."""
     try:
         runtime: object = get_runtime()
     except (RuntimeError, KeyError):
@@ -182,13 +182,13 @@ def ambient_runtime() -> Runtime[Any] | None:
 
 
 def node_path(metadata: dict[str, Any]) -> str | None:
-    """The node as a path through its subgraphs (`"research/search"`), from a config's metadata."""
+    """Return the node as a path through its subgraphs (`"research/search"`), from a config's metadata."""
     namespace = metadata.get("langgraph_checkpoint_ns") or metadata.get("checkpoint_ns") or ""
     names = [part.partition(":")[0] for part in namespace.split("|") if part and not part.isdigit()]
     return "/".join(names) or metadata.get("langgraph_node")
 
 
 def task_ids(metadata: Mapping[str, Any]) -> list[str]:
-    """LangGraph's ids of a node's task and of those around it, the innermost first, from a config's metadata."""
+    """Return LangGraph's ids of a node's task and the tasks around it, innermost first, from a config's metadata."""
     namespace = metadata.get("langgraph_checkpoint_ns") or metadata.get("checkpoint_ns") or ""
     return [part.partition(":")[2] for part in reversed(namespace.split("|")) if ":" in part]

@@ -1,4 +1,4 @@
-"""Secrets that do not show: what a caller gives as a DSN, a URL or a key is kept as pydantic's `SecretStr`."""
+"""Hide DSNs, URLs and keys from logs, errors and tracebacks with pydantic's `SecretStr`."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ Secret = str | SecretStr
 """A DSN or URL."""
 
 SecretKey = bytes | SecretBytes | SecretStr
-"""A key; as `SecretStr` it is written in hexadecimal digits, as settings have it."""
+"""A key: bytes, or hexadecimal digits if given as a `SecretStr`, as in settings."""
 
 MAKE_KEY = 'python -c "import secrets; print(secrets.token_hex(32))"'
-"""The command that makes a key in that form."""
+"""The command that generates a hexadecimal key."""
 
 E = TypeVar("E", bound=BaseException)
 
 
 def hidden(secret: Secret) -> SecretStr:
-    """A secret that logs, errors and tracebacks show as stars."""
+    """Return a secret that logs, errors and tracebacks show as stars."""
     return secret if isinstance(secret, SecretStr) else SecretStr(secret)
 
 
 def revealed(secret: Secret) -> str:
-    """The secret itself: to be handed on where it is needed, and to be kept in no variable."""
+    """Return the plain secret. Pass it on at once; do not assign it to a variable."""
     return secret.get_secret_value() if isinstance(secret, SecretStr) else secret
 
 
 def key_of(name: str, key: SecretKey) -> bytes:
-    """The bytes of a key.
+    """Return the bytes of a key.
 
     Raises:
-        ConfigurationError: A text is not of hexadecimal digits.
+        ConfigurationError: A `SecretStr` is not hexadecimal.
     """
     if isinstance(key, SecretBytes):
         return key.get_secret_value()
@@ -49,13 +49,13 @@ def key_of(name: str, key: SecretKey) -> bytes:
 
 
 def scheme_of(url: Secret) -> str:
-    """What is before the `://` of a URL, nothing where there is none."""
+    """Return the scheme of a URL, or an empty string if it has none."""
     text = revealed(url)
     return text.partition("://")[0] if isinstance(text, str) and "://" in text else ""
 
 
 def bare(error: E) -> E:
-    """An error, and those that led to it, without their frames: a driver's have the password in their variables."""
+    """Remove the frames from an error and its causes, since a driver's frames hold the password in variables."""
     link: BaseException | None = error
     while link is not None:
         link.__traceback__ = None

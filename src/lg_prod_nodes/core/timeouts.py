@@ -1,4 +1,4 @@
-"""Give up waiting for a call: an asynchronous one is cancelled, a synchronous one goes on in a thread of its own."""
+"""Time out a call: asynchronous calls are cancelled, synchronous ones are abandoned in a thread."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from lg_prod_nodes.core.engine import drive
 
 
 class Cut(Exception):
-    """The time was over before the call was."""
+    """The call timed out."""
 
 
 async def cut_off(seconds: float, call: Call, handler: Handler) -> Any:
-    """Do the call, for so many seconds at most.
+    """Make a call with a timeout in seconds.
 
     Raises:
-        Cut: It has not ended by then. What a synchronous call still gives is discarded.
+        Cut: The call timed out. A synchronous call keeps running, and its result is discarded.
     """
     if call.blocking:
         return _in_thread(seconds, cast("Coroutine[Any, Any, Any]", handler(call)))
@@ -38,7 +38,7 @@ async def cut_off(seconds: float, call: Call, handler: Handler) -> Any:
 
 
 class _Watch:
-    """Cancels a task when its call's clock has gone on for so many seconds."""
+    """Cancels a task after some seconds on its call's clock."""
 
     def __init__(self, seconds: float, call: Call, task: asyncio.Task[Any]) -> None:
         self._fired = False
@@ -51,7 +51,7 @@ class _Watch:
         self._watched.cancel()
 
     def end(self) -> bool:
-        """Watch no longer, and take a cancellation back; tells whether that was the only one."""
+        """Stop watching and undo a cancellation by this watch; return whether it was the only one."""
         self._watching.cancel()
         if not self._fired:
             return False
@@ -72,7 +72,7 @@ def _in_thread(seconds: float, coroutine: Coroutine[Any, Any, Any]) -> Any:
         finally:
             ended.set()
 
-    # A thread of a pool would hold up the end of the process.
+    # Not from a pool, whose threads the process waits for when it exits.
     threading.Thread(target=work, name="lg_prod_nodes cut off", daemon=True).start()
     if not ended.wait(min(seconds, threading.TIMEOUT_MAX)):
         raise Cut

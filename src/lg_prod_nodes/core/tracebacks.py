@@ -1,4 +1,4 @@
-"""Short tracebacks: an error that passes through the policies shows the frames of all code but ours."""
+"""Short tracebacks: remove our own frames from errors that pass through policies."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import NoReturn, cast
 from langgraph.errors import GraphBubbleUp
 
 FULL_TRACEBACKS = "LG_PROD_NODES_FULL_TRACEBACKS"
-"""The environment variable that keeps our frames, read when an error passes."""
+"""The environment variable that keeps our frames, read for each error."""
 
 _PACKAGE = __name__.partition(".")[0]
 
 
 def shorten(error: Exception) -> None:
-    """Drop the frames of this package from an error, from those that led to it, and from the members of a group.
+    """Remove this package's frames from an error, its causes and contexts, and the members of a group.
 
-    Call it while the error is handled, and raise it again with a bare `raise`, which adds no frame. The frame that
-    raised an error stays, even if it is ours, unless the error is one of ours: a fault of this package can be found.
+    Call it while the error is handled, then re-raise with a bare `raise`, which adds no frame. The frame that raised
+    the error stays even if it is ours, so that bugs of this package can be found, unless the error is one of ours.
     Control flow is left untouched.
     """
     if not isinstance(error, GraphBubbleUp) and not _keeps_frames():
@@ -29,12 +29,12 @@ def shorten(error: Exception) -> None:
 
 
 def raise_again(error: BaseException) -> NoReturn:
-    """Raise an error as it is while another one is handled, which would otherwise become its context."""
+    """Raise an error while another one is handled, without making that its context."""
     context = error.__context__
     try:
         raise error
     finally:
-        object.__setattr__(error, "__context__", context)  # also of a frozen dataclass
+        object.__setattr__(error, "__context__", context)  # works for frozen dataclasses too
 
 
 def _keeps_frames() -> bool:
@@ -42,7 +42,7 @@ def _keeps_frames() -> bool:
 
 
 def _linked(error: BaseException) -> Iterator[BaseException]:
-    """An error, its causes and contexts, and the members of groups, each once: they may hold each other."""
+    """Yield an error, its causes and contexts, and the members of groups, each once, as they may form cycles."""
     seen: set[int] = set()
     waiting: list[BaseException | None] = [error]
     while waiting:

@@ -1,4 +1,4 @@
-"""Tokens of model calls: what a provider reports, and what is estimated where it does not."""
+"""Tokens of model calls, as reported by the provider or estimated."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of model calls, and their price where it is known.
+    """Tokens of model calls, and their cost if it is known.
 
     Attributes:
         calls: Number of model calls.
@@ -27,9 +27,9 @@ class Usage:
         cache_read_tokens: Part of `input_tokens` that the provider read from its cache.
         cache_write_tokens: Part of `input_tokens` that the provider wrote to its cache.
         reasoning_tokens: Part of `output_tokens` spent on reasoning.
-        cost: Price in US dollars of the calls whose price is known.
+        cost: Cost in US dollars of the calls whose price is known.
         unpriced_calls: Number of calls whose price is not known.
-        estimated_calls: Number of calls whose tokens the provider did not tell, so that they are estimated.
+        estimated_calls: Number of calls whose tokens are estimated, since the provider did not report them.
     """
 
     calls: int = 0
@@ -52,7 +52,7 @@ class Usage:
 
     @classmethod
     def of(cls, metadata: Mapping[str, Any] | None) -> Usage:
-        """One call's usage from LangChain's `usage_metadata`; zero tokens where the provider reports none."""
+        """Return one call's usage from LangChain's `usage_metadata`; 0 tokens if the provider reports none."""
         metadata = metadata or {}
         return cls(
             calls=1,
@@ -67,7 +67,7 @@ class Usage:
 
 
 ModelOutcome = Literal["answered", "failed", "cached"]
-"""How a model call ended: with an answer that is billed, without one, or from a cache."""
+"""How a model call ended: with a billed answer, without one, or with an answer from a cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class MeteredCall:
         id: LangChain's run id of the call.
         model: The model that answered, as the provider names it.
         outcome: How it ended.
-        usage: What it spent; nothing unless it was answered.
+        usage: What it spent; 0 unless it was answered.
         seconds: How long it took.
     """
 
@@ -94,11 +94,11 @@ class CallRequest:
     """What a model call asks for, and what it has spent.
 
     Attributes:
-        max_output_tokens: The most tokens that the model may answer with, `None` if it is not told.
-        schemas: The tools that the model may call and the answers that it may give, or their schemas.
-        calls: The calls of providers that were made for it, as each of them ended.
-        listener: Gets calls that end later, such as those of a stream that is read after the call returned.
-        id: LangChain's run id of the call; of several prompts that are asked at once, of the first.
+        max_output_tokens: The model's maximum of output tokens, `None` if none is set.
+        schemas: The tools and response formats given to the model, or their schemas.
+        calls: The provider calls made for it, added as they end.
+        listener: Receives calls that end later, such as a stream that is read after the call returned.
+        id: LangChain's run id of the call; in a batch of prompts, of the first.
     """
 
     max_output_tokens: int | None = None
@@ -108,7 +108,7 @@ class CallRequest:
     id: str = field(default_factory=lambda: str(uuid7()))
 
     def note(self, call: MeteredCall) -> None:
-        """Note a call that has ended."""
+        """Add a call that has ended."""
         self.calls.append(call)
         if self.listener is not None:
             self.listener(call)
@@ -120,19 +120,19 @@ class CallRequest:
 
 
 _CHARACTERS_PER_TOKEN = 4
-"""What LangChain's own estimate takes."""
+"""As in LangChain's own estimate."""
 
 
 _SCHEMAS = ("tools", "functions", "response_format")
-"""What models call the schemas that they are given."""
+"""The model options that hold schemas."""
 
 
 def estimated_tokens(input: Any, schemas: Iterable[Any] = ()) -> int:
-    """An estimate of a model's input in tokens: four characters of a text are one, and each message has three more.
+    """Estimate the tokens of a model's input: one per four characters, plus three per message.
 
     Args:
         input: Messages, lists of messages, or texts.
-        schemas: What the model is given beside them: tools, or their schemas.
+        schemas: The tools given to the model, or their schemas.
     """
     if isinstance(input, str):
         tokens = tokens_of(len(input))
@@ -148,7 +148,7 @@ def estimated_tokens(input: Any, schemas: Iterable[Any] = ()) -> int:
 
 
 def schemas_in(options: Mapping[str, Any]) -> tuple[Any, ...]:
-    """The schemas of tools and answers among the options of a model's call, as `bind_tools` sets them."""
+    """Return the schemas of tools and response formats among a model call's options, as set by `bind_tools`."""
     given = [options[name] for name in _SCHEMAS if options.get(name)]
     return tuple(
         schema
@@ -165,15 +165,15 @@ def _length(schema: Any) -> int:
 
 
 def tokens_of(characters: int) -> int:
-    """An estimate of a text's tokens by its length."""
+    """Estimate the tokens of a text from its length."""
     return -(-characters // _CHARACTERS_PER_TOKEN)
 
 
 _MOST_OUTPUT = ("max_tokens", "max_completion_tokens", "max_output_tokens")
-"""What providers call the most that a model is asked to say."""
+"""The providers' names for the maximum of output tokens."""
 
 
 def most_output(model: Any, options: Mapping[str, Any]) -> int | None:
-    """The most tokens that a model is asked to say, by the options of a call or its own; `None` if it is not told."""
+    """Return the maximum of output tokens, from a call's options or the model; `None` if none is set."""
     said = (options.get(name) or getattr(model, name, None) for name in _MOST_OUTPUT)
     return next((most for most in said if isinstance(most, int)), None)
