@@ -1,1 +1,1 @@
-"""Verbs that attach policies: to a graph, a node function, a place in a graph, an agent."""
+"""Attach policies to a graph, to a single function, model or tool, as a node, or as middleware."""

@@ -1,4 +1,4 @@
-"""Policies as middleware of LangChain's `create_agent`, the one file that imports `langchain` (the extra `agents`)."""
+"""Policies as middleware for LangChain's `create_agent`. Only this file imports `langchain` (the extra `agents`)."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ except ImportError as error:  # pragma: no cover - the extra is installed where 
 def as_middleware(
     *policies: Policy, name: str | None = None, clock: Clock = SYSTEM_CLOCK
 ) -> AgentMiddleware[Any, Any, Any]:
-    """Make a middleware for `create_agent(middleware=[...])` of policies, the first outermost.
+    """Make middleware from policies, for `create_agent(middleware=[...])`. The first policy is outermost.
 
-    What acts on runs acts before the agent's first step; the rest on each call of its model and tools. What middleware
-    sees has passed the agent's first checkpoint already: to keep the input itself out of the database, harden the
-    agent with `harden(create_agent(...), policies)`.
+    Policies for runs act before the agent's first step, the others on each call of its model and tools. Middleware
+    runs after the agent's first checkpoint was saved. To keep the input itself out of the database, harden the agent
+    instead: `harden(create_agent(...), policies)`.
 
     Args:
-        *policies: What to apply. Those that observe stand outermost.
-        name: The middleware's name, unique within an agent; by default those of the policies' kinds.
-        clock: Where the policy takes the time from.
+        *policies: The policies to apply. Observers are moved outermost.
+        name: The middleware's name, unique within an agent. Defaults to the names of the policies' classes.
+        clock: The clock of the policies.
 
     Raises:
-        ConfigurationError: A policy cannot be middleware, or none was given.
+        ConfigurationError: No policy was given, or one cannot be middleware.
 
     Example:
         ```python
@@ -67,7 +67,7 @@ def as_middleware(
 
 
 class _CallMiddleware(AgentMiddleware[Any, Any, Any]):
-    """A policy around each call of an agent's model and tools."""
+    """Policies around each call of an agent's model and tools."""
 
     def __init__(self, name: str, stack: Stack) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class _CallMiddleware(AgentMiddleware[Any, Any, Any]):
 
     @property
     def name(self) -> str:
-        """What tells it apart from an agent's other middleware."""
+        """The middleware's name, unique within an agent."""
         return self._name
 
     def _call(self, kind: Kind, name: str, input: Any, *, blocking: bool, answer: Any) -> Call:
@@ -87,7 +87,7 @@ class _CallMiddleware(AgentMiddleware[Any, Any, Any]):
     def _scope(
         self, call: Call, models: tuple[Wrap, ...], retrievers: tuple[Wrap, ...] = ()
     ) -> scope:
-        """The scope of what is called inside: its policies stand within those of the graph, if that is hardened."""
+        """Return the scope of inner calls. Its policies are inside those of the graph, if that is hardened."""
         graph = current_scope()
         around = InnerPolicies() if graph is None else graph.policies
         own = InnerPolicies(models, retriever=retrievers, changing=len(models))
@@ -100,7 +100,7 @@ class _CallMiddleware(AgentMiddleware[Any, Any, Any]):
     def wrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
     ) -> ModelResponse[Any]:
-        """Put the policy around a call of the model."""
+        """Run a model call through the policies."""
         return cast("ModelResponse[Any]", drive(self._model_call(request, handler, blocking=True)))
 
     async def awrap_model_call(
@@ -108,7 +108,7 @@ class _CallMiddleware(AgentMiddleware[Any, Any, Any]):
         request: ModelRequest[Any],
         handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]],
     ) -> ModelResponse[Any]:
-        """Put the policy around a call of the model."""
+        """Run a model call through the policies."""
         return await shortened(self._model_call(request, handler, blocking=False))
 
     async def _model_call(
@@ -137,7 +137,7 @@ class _CallMiddleware(AgentMiddleware[Any, Any, Any]):
         request: ToolCallRequest,
         handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]],
     ) -> ToolMessage | Command[Any]:
-        """Put the policy around a call of a tool."""
+        """Run a tool call through the policies."""
         return cast(
             "ToolMessage | Command[Any]", drive(self._tool_call(request, handler, blocking=True))
         )
@@ -147,7 +147,7 @@ class _CallMiddleware(AgentMiddleware[Any, Any, Any]):
         request: ToolCallRequest,
         handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]],
     ) -> ToolMessage | Command[Any]:
-        """Put the policy around a call of a tool."""
+        """Run a tool call through the policies."""
         return cast(
             "ToolMessage | Command[Any]",
             await shortened(self._tool_call(request, handler, blocking=False)),
@@ -166,24 +166,24 @@ class _CallMiddleware(AgentMiddleware[Any, Any, Any]):
                 served = handler(request.override(tool_call=call.input))
                 return served if call.blocking else await served
 
-        # A model may name a tool that there is not; what it says is no name for a label.
+        # A model may name a tool that does not exist; such a name must not become a metric's label.
         name = request.tool.name if request.tool is not None else "unknown"
         call = self._call("tool", name, request.tool_call, blocking=blocking, answer=answer)
         return await act(self._stack.wraps("tool"), call, serve)
 
 
 class _RunMiddleware(_CallMiddleware):
-    """A policy that is also asked for the run, before the agent's first step."""
+    """Policies that also admit the run, before the agent's first step."""
 
     @hook_config(can_jump_to=["end"])
     def before_agent(self, state: Any, runtime: Any) -> dict[str, Any] | None:
-        """Ask the policy for the run."""
+        """Run the policies for the whole run."""
         update: dict[str, Any] | None = drive(self._admit(state, blocking=True))
         return update
 
     @hook_config(can_jump_to=["end"])
     async def abefore_agent(self, state: Any, runtime: Any) -> dict[str, Any] | None:
-        """Ask the policy for the run."""
+        """Run the policies for the whole run."""
         return await shortened(self._admit(state, blocking=False))
 
     async def _admit(self, state: Any, *, blocking: bool) -> dict[str, Any] | None:

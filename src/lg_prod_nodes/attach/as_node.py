@@ -1,4 +1,4 @@
-"""Prebuilt nodes: a policy at a place of its own in a graph."""
+"""Prebuilt nodes: a policy as a node of a graph."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ def as_node(
     otherwise: str | None = None,
     clock: Clock = SYSTEM_CLOCK,
 ) -> PrebuiltNode:
-    """Make a node that applies a policy to the state that passes through it.
+    """Make a node that applies a policy to the state.
 
-    The node writes only what the policy changed: redacted fields and messages (replaced by their ids), or the reply
-    to a call that it refused.
+    The node writes only what the policy changed: redacted fields and messages (replaced by id), or the reply to a
+    refused call.
 
     Args:
-        policy: What to apply.
-        then: Where to go when the policy lets the state pass. Without it the node's edges decide.
-        otherwise: Where to go when the policy answers instead; needs `then`. Without it the node's edges decide.
-        clock: Where the policy takes the time from.
+        policy: The policy to apply.
+        then: The next node if the policy admits the state. By default the node's edges decide.
+        otherwise: The next node if the policy answers instead; requires `then`. By default the same as `then`.
+        clock: The clock of the policy.
 
     Returns:
-        A node, to be given to `add_node`.
+        A node function for `add_node`.
 
     Raises:
-        ConfigurationError: The policy cannot be a node.
+        ConfigurationError: `otherwise` was given without `then`, or the policy cannot be a node.
 
     Example:
         ```python
@@ -89,14 +89,14 @@ def as_node(
 
     node.__name__ = name
     if then is not None:
-        # LangGraph reads where a node may go from what it says that it returns.
+        # LangGraph reads a node's possible destinations from its return annotation.
         ways: Any = Literal[(then, otherwise)] if otherwise is not None else Literal[(then,)]
         node.__annotations__["return"] = Command[ways]
     return node
 
 
 def _changes(before: Any, after: Any) -> dict[str, Any] | None:
-    """The update that turns one state into another; of message lists only the messages that changed."""
+    """Return the update from one state to another; message lists contain only the messages that changed."""
     if after is before:
         return None
     old, new = _fields(before), _fields(after)

@@ -1,4 +1,4 @@
-"""`guard`: policies around one node function, model, tool, retriever or embeddings, which stays what it was."""
+"""`guard`: policies around one node function, model, tool, retriever or embeddings."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ T = TypeVar("T")
 
 
 class Attach(Protocol):
-    """Attaches policies to what it is given, and gives something of the same type."""
+    """Attaches policies to an object and returns an object of the same type."""
 
     def __call__(self, function: T, /) -> T:
-        """Attach them."""
+        """Attach the policies."""
         ...
 
 
 def guard(*policies: Policy, clock: Clock = SYSTEM_CLOCK) -> Attach:
-    """Attach policies to one node function, model, tool, retriever or embeddings, the first outermost.
+    """Attach policies to one node function, model, tool, retriever or embeddings. The first policy is outermost.
 
     A function keeps its signature, so LangGraph still injects `config`, `runtime`, `store` and `writer`. Its first
-    argument is the state. Of a model or tool of LangChain a copy is made, which is one in every way; its policies act
-    on each call of it, inside those of the node that calls it. With no policies, only those of the node reach it, also
-    where nothing is patched (see `uninstall`).
+    argument is the state. A LangChain model or tool is copied, and the copy can be used in its place. Its policies act
+    on each call, inside those of the calling node. `guard()` without policies lets the node's policies reach a model or
+    tool even if nothing is patched (see `uninstall`).
 
     Raises:
-        ConfigurationError: The policies cannot stand together, or policies cannot be attached to what is decorated.
+        ConfigurationError: The policies conflict, or cannot be attached to this object.
 
     Example:
         ```python
@@ -94,7 +94,7 @@ def _first(state: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _injected(kwargs: dict[str, Any], config: RunnableConfig) -> dict[str, Any]:
-    """What LangGraph injected into a function, as it stands in the config."""
+    """Return the injected arguments of a function, updated from the config."""
     runtime = runtime_in(config)
     if runtime is None or not kwargs:
         return kwargs

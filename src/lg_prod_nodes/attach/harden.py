@@ -1,4 +1,4 @@
-"""`harden`: policies around any graph, without changing what the graph means."""
+"""`harden`: policies around any graph, without changing its behavior otherwise."""
 
 from __future__ import annotations
 
@@ -48,21 +48,23 @@ def harden(
     nodes: Mapping[str, Sequence[Policy]] | None = None,
     clock: Clock = SYSTEM_CLOCK,
 ) -> Any:
-    """Put policies around a graph.
+    """Attach policies to a graph.
 
     Args:
         graph: A `StateGraph`, or a compiled graph (`create_agent`, a supervisor, a swarm). It is not changed.
-        policies: For the whole graph, the first one outermost. Each acts where it belongs: on runs, nodes, models.
-        nodes: Further policies for single nodes, by name, inside of those for the graph.
-        clock: Where policies take the time from.
+        policies: Policies for the whole graph, the first one outermost. Each acts on the calls that it is made for:
+            runs, nodes, models or tools.
+        nodes: Additional policies for single nodes, by name, inside those of the graph.
+        clock: The clock of the policies.
 
     Returns:
-        What was given, hardened: a fresh `StateGraph` to compile, or a compiled graph. Subgraphs added as nodes are
-        reached too; one that was hardened by itself keeps its own policies and gets those that it lacks.
-        Hardening twice wraps once.
+        A hardened copy: a `StateGraph` to compile, or a compiled graph. The policies apply to subgraphs added as nodes
+        too; a subgraph that was hardened already keeps its own policies and gets those it lacks. Hardening twice wraps
+        once.
 
     Raises:
-        ConfigurationError: A node name is not known, or the policies cannot stand together.
+        ConfigurationError: A node name is unknown, the policies conflict, or the graph lacks a state field or node that
+            they need.
     """
     if not isinstance(graph, (StateGraph, Pregel)):
         raise ConfigurationError(
@@ -133,7 +135,7 @@ def _warn_of_retries(graph: Any) -> None:
 
 @cache
 def _hardened_class(cls: Any) -> type[Any]:
-    """A builder's class that compiles to a hardened graph."""
+    """Return a subclass of a builder's class that compiles to a hardened graph."""
 
     def compile(self: Any, *args: Any, **kwargs: Any) -> Any:
         compiled = copy_builder(self, cls).compile(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""`reported`: a graph whose calls give the run's report beside its result."""
+"""`reported`: a graph whose calls return the result together with the run's report."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lg_prod_nodes.core.run import Run
 
 
 class Reported:
-    """A compiled graph whose calls give `(result, report)`."""
+    """A compiled graph whose calls return `(result, report)`."""
 
     def __init__(self, graph: Pregel[Any, Any, Any, Any]) -> None:
         self._graph = graph
@@ -24,7 +24,7 @@ class Reported:
         config: RunnableConfig | None = None,
         **options: Any,
     ) -> tuple[Any, RunReport]:
-        """Call the graph's `invoke`, and give its result with the run's report."""
+        """Call the graph's `invoke`; return its result and the run's report."""
         run = _run(options)
         return self._graph.invoke(input, config, **options), run.report
 
@@ -34,15 +34,15 @@ class Reported:
         config: RunnableConfig | None = None,
         **options: Any,
     ) -> tuple[Any, RunReport]:
-        """Call the graph's `ainvoke`, and give its result with the run's report."""
+        """Call the graph's `ainvoke`; return its result and the run's report."""
         run = _run(options)
         return await self._graph.ainvoke(input, config, **options), run.report
 
 
 def reported(graph: Pregel[Any, Any, Any, Any]) -> Reported:
-    """Get a run's report beside its result, from one call.
+    """Return each run's report together with its result.
 
-    For streams, or to read the report of a run that fails, pass a `Run` yourself: `graph.stream(..., control=Run())`.
+    For streams, or to read the report of a failed run, pass a `Run` yourself: `graph.stream(..., control=Run())`.
 
     Args:
         graph: A compiled graph with policies.
@@ -63,7 +63,7 @@ def reported(graph: Pregel[Any, Any, Any, Any]) -> Reported:
 
 
 def _run(options: dict[str, Any]) -> Run:
-    """The run of a call: the caller's, or a new one under the caller's control."""
+    """Return the caller's run, or a new one under the caller's control."""
     control = options.get("control")
     run = control if isinstance(control, Run) else Run(control)
     options["control"] = run
