@@ -1,1 +1,1 @@
-"""What is told to the outside: metrics for Prometheus, spans and metrics for OpenTelemetry (the extra `otel`)."""
+"""Metrics for Prometheus; spans and metrics for OpenTelemetry (the extra `otel`)."""

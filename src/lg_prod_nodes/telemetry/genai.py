@@ -1,4 +1,4 @@
-"""OpenTelemetry's metrics of model calls: how many tokens, how long.
+"""OpenTelemetry metrics of model calls: tokens and durations.
 
 Source: https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-metrics/
 """
@@ -34,7 +34,7 @@ class ModelMetrics(Resource):
     """Records each model call in OpenTelemetry's two histograms.
 
     Args:
-        provider: Where they go, the global one by default.
+        provider: The meter provider, the global one by default.
     """
 
     def __init__(self, provider: MeterProvider | None = None) -> None:
@@ -66,7 +66,7 @@ class ModelMetrics(Resource):
             self._seconds.record(call.now() - start, asked)
 
     def observe(self, event: Event) -> None:
-        """Record what a model call has spent."""
+        """Record the tokens of a model call."""
         if event.name != "model_called":
             return
         asked = _ASKED.get()

@@ -1,4 +1,4 @@
-"""Names that OpenTelemetry's conventions give to calls and errors."""
+"""Names of calls and errors in OpenTelemetry's semantic conventions."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from lg_prod_nodes.core.report import Event
 
 
 def operation(call: Call) -> str:
-    """What a model is called for: messages are a chat, texts are completed."""
+    """Return the operation of a model call: `"chat"` for messages, `"text_completion"` for texts."""
     asks_by_text = isinstance(call.input, list) and all(isinstance(t, str) for t in call.input)
     return "text_completion" if call.input and asks_by_text else "chat"
 
 
 def error_type(error: BaseException) -> str:
-    """The full name of an error's class."""
+    """Return the full name of an error's class."""
     if isinstance(error, Unrecoverable):
         error = error.error
     cls = type(error)
@@ -33,6 +33,6 @@ _PROVIDERS = {
 
 
 def provider_of(event: Event) -> dict[str, str]:
-    """Who serves the model of an event, where LangChain names it."""
+    """Return the attribute for the provider of an event's model, empty if LangChain does not name it."""
     named = event.data.get("provider")
     return {"gen_ai.provider.name": _PROVIDERS.get(named, named)} if isinstance(named, str) else {}

@@ -1,4 +1,4 @@
-"""Prometheus' metrics: what is measured, under which names, and the page that is scraped."""
+"""Prometheus metrics: their names and labels, and the text to scrape."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _CALLS = (
     *(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.5),
     *(10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 120.0, 300.0, 600.0),
 )
-"""Seconds. Fine where models answer: between half a second and a minute, two neighbours are never twofold apart."""
+"""Buckets in seconds, fine for the latency of models: between 0.5 s and 60 s, each is less than twice the previous."""
 _QUERIES = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 _MOST_VALUES = 200
 OTHER = "other"
-"""What stands in place of a label's value when it has too many."""
+"""The value of a label that already has too many different values."""
 
 _SHOWN_OF_POOLS = {
     "requests_num": ("pool_requests", 1.0),
@@ -47,11 +47,11 @@ _SHOWN_OF_POOLS = {
     "usage_ms": ("pool_usage_seconds", 0.001),
     "connections_lost": ("pool_connections_lost", 1.0),
 }
-"""psycopg's counts of a pool, as names and in base units."""
+"""psycopg's counters of a pool: the metric's name, and the factor to its base unit."""
 
 
 class Family:
-    """A metric, whose children are found by their labels' values, of which each label has a bounded number."""
+    """A metric with a bounded number of values per label."""
 
     def __init__(self, metric: Any, labels: tuple[str, ...], seen: dict[str, set[str]]) -> None:
         self._metric = metric
@@ -59,7 +59,7 @@ class Family:
         self._children: dict[tuple[str, ...], Any] = {}
 
     def __call__(self, *values: str) -> Any:
-        """The child with these values."""
+        """Return the child with these label values."""
         child = self._children.get(values)
         return child if child is not None else self._made(values)
 
@@ -78,7 +78,7 @@ class Family:
 
 
 class Instruments(Resource):
-    """The metrics of one registry, made once, however many policies report to it."""
+    """The metrics of one registry, shared by all policies that report to it."""
 
     _made: ClassVar[WeakKeyDictionary[CollectorRegistry, Instruments]] = WeakKeyDictionary()
     _lock: ClassVar[threading.Lock] = threading.Lock()
@@ -148,7 +148,7 @@ class Instruments(Resource):
 
     @classmethod
     def of(cls, registry: CollectorRegistry) -> Instruments:
-        """The instruments of a registry."""
+        """Return the metrics of a registry, created at first use."""
         with cls._lock:
             if registry not in cls._made:
                 cls._made[registry] = cls(registry)
@@ -156,22 +156,22 @@ class Instruments(Resource):
 
     @classmethod
     def note_all_pools(cls, registry: CollectorRegistry) -> None:
-        """Take down how the pools of this process are, where a policy reports to a registry."""
+        """Record the connection pools of this process, if a policy reports to the registry."""
         if (made := cls._made.get(registry)) is not None:
             made.note_pools()
 
     def operated(self, store: str, operation: str, seconds: float, *, failed: bool) -> None:
-        """Take down an operation of a store."""
+        """Record an operation of a store."""
         self.store_seconds(store, operation, "error" if failed else "ok").observe(seconds)
 
     def note_pools_at_times(self) -> None:
-        """Take down how the pools are, once a second at most: others scrape what this process writes down."""
+        """Record the pools, at most once per second, since another process may answer the scrape."""
         if POOLS and time.monotonic() - self._noted > 1:
             self._noted = time.monotonic()
             self.note_pools()
 
     def note_pools(self) -> None:
-        """Take down how the pools of this process are."""
+        """Record the connection pools of this process."""
         with self._lock:
             levels: Sums[tuple[str, str]] = Sums()
             for pool, name in list(POOLS.items()):
@@ -195,13 +195,13 @@ class Instruments(Resource):
 
 
 def metrics_text(registry: CollectorRegistry = REGISTRY) -> str:
-    """What Prometheus scrapes: all metrics of a registry, of every worker process where there are several.
+    """Return all metrics of a registry as text for Prometheus to scrape.
 
-    With `PROMETHEUS_MULTIPROC_DIR` set, as uvicorn's and gunicorn's workers need it, any of them answers for all; those
-    that have died no longer count as going on. Serve it with the media type `METRICS_CONTENT_TYPE`.
+    With several workers, as under uvicorn or gunicorn, set `PROMETHEUS_MULTIPROC_DIR`: any worker then answers for all.
+    Gauges of workers that have ended are dropped. Serve the text with the media type `METRICS_CONTENT_TYPE`.
 
     Args:
-        registry: The one that `Metrics` reports to.
+        registry: The registry that `Metrics` reports to.
     """
     Instruments.note_all_pools(registry)
     if folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
@@ -212,7 +212,7 @@ def metrics_text(registry: CollectorRegistry = REGISTRY) -> str:
 
 
 def _bury(folder: Path) -> None:
-    """Drop the gauges of processes that are no more."""
+    """Drop the gauges of processes that have ended."""
     pids = {file.stem.rpartition("_")[2] for file in folder.glob("gauge_live*.db")}
     for pid in pids:
         if pid.isdecimal() and not _lives(int(pid)):

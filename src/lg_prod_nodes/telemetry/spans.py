@@ -34,10 +34,10 @@ Attributes = dict[str, str | int | bool]
 
 
 class Spans(Resource):
-    """Opens a span around each call, below the span that is open where the call is made.
+    """Opens a span around each call, as a child of the current span.
 
     Args:
-        provider: Where spans go, the global one by default.
+        provider: The tracer provider, the global one by default.
     """
 
     def __init__(self, provider: TracerProvider | None = None) -> None:
@@ -47,15 +47,15 @@ class Spans(Resource):
     def around(
         self, call: Call, caller: Mapping[str, str]
     ) -> Generator[Mapping[str, str] | None, None, None]:
-        """A span for the length of the block.
+        """Open a span for the duration of the block.
 
         Args:
-            call: What it is a span of.
-            caller: The headers of the caller's trace, which a run goes on with; one that is called inside of another
-                span of this process is linked to it.
+            call: The call that the span describes.
+            caller: The headers of the caller's trace, which a run continues. A run inside a span of another trace is
+                a child of that span, with a link to the caller's.
 
         Yields:
-            The headers that hand the span on; nothing where no SDK is set up.
+            The headers that propagate the span, `None` if no OpenTelemetry SDK is configured.
         """
         parent, links = _above(caller) if call.kind == "run" else (None, ())
         name, kind, attributes = _described(call)
@@ -76,7 +76,7 @@ class Spans(Resource):
             context.detach(inside)
 
     def observe(self, event: Event) -> None:
-        """Note on a model's span what it has spent."""
+        """Record a model call's usage on its span."""
         span = _MODEL.get()
         if event.name == "model_called" and span is not None:
             span.set_attribute("gen_ai.response.model", event.target)
@@ -84,7 +84,7 @@ class Spans(Resource):
 
 
 def _above(caller: Mapping[str, str]) -> tuple[context.Context | None, tuple[Link, ...]]:
-    """Where a run's span hangs, and what it is linked to."""
+    """Return the parent context of a run's span, and its links."""
     theirs = _W3C.extract(caller, context=context.Context())
     remote = trace.get_current_span(theirs).get_span_context()
     here = trace.get_current_span().get_span_context()
