@@ -64,6 +64,12 @@ def new_folder() -> Iterator[Path]:
         eventually(lambda: not processes_of(folder))
 
 
+def heed_signals() -> None:
+    """Undo what `nohup` and shells without job control set for their children."""
+    for name in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(name, signal.SIG_DFL)
+
+
 @pytest.fixture
 def launch() -> Iterator[Launch]:
     """Start a program that uses a folder's server and then does as told."""
@@ -73,7 +79,12 @@ def launch() -> Iterator[Launch]:
             command = [sys.executable, "-c", PROGRAM + then, str(PACKAGE), str(folder)]
             pipe = subprocess.PIPE
             program = subprocess.Popen(
-                command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True
+                command,
+                stdin=pipe,
+                stdout=pipe,
+                stderr=subprocess.STDOUT,
+                text=True,
+                preexec_fn=heed_signals,
             )
             stack.enter_context(program)
             stack.callback(program.kill)

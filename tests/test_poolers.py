@@ -33,9 +33,7 @@ from lg_prod_nodes import (
     Vault,
     harden,
 )
-from lg_prod_nodes.core.call import Call
 from lg_prod_nodes.core.engine import drive
-from lg_prod_nodes.core.run import Run
 from lg_prod_nodes.service.persistence import open_postgres
 from lg_prod_nodes.stores.accounts.store import Account
 from lg_prod_nodes.stores.limits.store import parse_limits
@@ -129,7 +127,6 @@ def test_one_server_connection_is_enough_from_the_first_start_on(
 
 
 def use_every_store(dsn: str) -> None:
-    call = Call(kind="run", name="x", input=None, run=Run(), blocking=True)
     account = Account("ada", limit=10)
     with LimitStore(dsn) as limits, Vault(dsn, key=KEY) as vault:
         drive(limits.acquire(parse_limits("10/second"), "ada", blocking=True))
@@ -143,7 +140,7 @@ def use_every_store(dsn: str) -> None:
     assert drive(accounts.balance(account, blocking=True)).spent == 2
     accounts.close()
     circuits = CircuitStore(dsn)
-    drive(circuits.change("model", lambda circuit: (circuit, None), call))
+    drive(circuits.change("model", lambda circuit: (circuit, None), blocking=True))
     circuits.close()
     failures = FailureLog(dsn)
     assert failures.list() == []

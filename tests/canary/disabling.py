@@ -17,7 +17,7 @@ from lg_prod_nodes.content.clean import Trust
 from lg_prod_nodes.content.functions import adapted
 from lg_prod_nodes.content.walk import rewrite
 from lg_prod_nodes.runtime import placement
-from lg_prod_nodes.runtime.model_shell import _Told
+from lg_prod_nodes.runtime.model_shell import _TokenCallbacks
 
 Patch = pytest.MonkeyPatch
 Disable = Callable[[Patch], None]
@@ -130,14 +130,14 @@ def raw_model_pieces(patch: Patch) -> None:
 
 
 def raw_in_a_thread(patch: Patch) -> None:
-    native = _Told._filtered
+    native = _TokenCallbacks._filtered
 
     def filtered(self: Any, manager: Any) -> Any:
         made = native(self, manager)
         vars(made).pop("get_sync", None)
         return made
 
-    patch.setattr(_Told, "_filtered", filtered)
+    patch.setattr(_TokenCallbacks, "_filtered", filtered)
 
 
 def raw_task(patch: Patch) -> None:

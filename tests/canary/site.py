@@ -21,8 +21,14 @@ from lg_prod_nodes import Metrics, Run, TokenUsage, Tracing, harden
 from lg_prod_nodes.core.policy import Policy
 from lg_prod_nodes.service.persistence import aopen_postgres, open_postgres
 
-OURS = ("tests.canary.graphs:Card", "tests.canary.graphs:Parcel", "tests.canary.agents:Loose")
-"""What the graphs' states hold without saying so in their schemas."""
+OURS = (
+    "tests.canary.agents:Loose",
+    "tests.canary.agents:ModelState",
+    "tests.canary.agents:ObjectState",
+    "tests.canary.graphs:Card",
+    "tests.canary.graphs:Parcel",
+)
+"""What the graphs' states hold; the bare checkpointer does not know their schemas."""
 
 
 @dataclass

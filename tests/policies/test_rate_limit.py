@@ -326,6 +326,7 @@ async def test_a_shadow_stops_nobody_while_its_store_is_down(run: Runner) -> Non
 
 def test_a_key_that_spells_like_nobody_counts_alone() -> None:
     keys = iter([None, "*", "", None])
-    graph = harden(one(notes("ran")), [RateLimit("1/hour", by=lambda call: next(keys))]).compile()
+    limit = RateLimit("1/hour", by=lambda call: next(keys), anonymous="share")
+    graph = harden(one(notes("ran")), [limit]).compile()
 
     assert [_refusal(graph) is None for _ in range(4)] == [True, True, True, False]

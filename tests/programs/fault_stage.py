@@ -146,7 +146,7 @@ class Watch:
         with ExitStack() as stack:
             for owner, name, kind in (
                 (Postgres, "rows", "store in Postgres"),
-                (Redis, "told", "store in Valkey"),
+                (Redis, "ask", "store in Valkey"),
                 (RedisLimits, "decide", "store in Valkey"),
             ):
                 stack.enter_context(mock.patch.object(owner, name, self._timed(owner, name, kind)))

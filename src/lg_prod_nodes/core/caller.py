@@ -25,7 +25,7 @@ def user_of(
         configurable.get("langgraph_auth_user_id"),
         *_named("user_id", config, runtime, context),
     )
-    return _firsttext_or_none(candidates)
+    return _first_text(candidates)
 
 
 def tenant_of(
@@ -35,7 +35,7 @@ def tenant_of(
     authenticated = _authenticated(config, runtime)
     if authenticated is not None:
         return text_or_none(_member(authenticated, "tenant_id"))
-    return _firsttext_or_none(_named("tenant_id", config, runtime, context))
+    return _first_text(_named("tenant_id", config, runtime, context))
 
 
 def _authenticated(config: RunnableConfig, runtime: Runtime[Any] | None) -> Any:
@@ -64,7 +64,7 @@ def _member(value: Any, name: str) -> Any:
     return None
 
 
-def _firsttext_or_none(candidates: Iterable[Any]) -> str | None:
+def _first_text(candidates: Iterable[Any]) -> str | None:
     named = (str(candidate) for candidate in candidates if candidate is not None)
     return next((text for text in named if text), None)
 

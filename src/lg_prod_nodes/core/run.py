@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 import uuid
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,10 +15,35 @@ from langgraph.errors import GraphDrained
 from langgraph.runtime import RunControl, Runtime, get_runtime
 
 from lg_prod_nodes.core.caller import tenant_of, text_or_none, user_of
-from lg_prod_nodes.core.charges import Charges
 from lg_prod_nodes.core.clock import SYSTEM_CLOCK, Bell, Clock, TimeLimit
 from lg_prod_nodes.core.filters import RunContent, through
 from lg_prod_nodes.core.report import Observer, Outcome, Recorder, RunReport
+
+
+class Charges:
+    """The charges and counts of one run.
+
+    Attributes:
+        executions: The current execution of each task, by LangGraph's task id.
+    """
+
+    def __init__(self) -> None:
+        self.executions: dict[str, Any] = {}
+        self._lock = threading.Lock()
+        self._charges: Counter[tuple[str, str, str]] = Counter()
+        self._counted: dict[object, dict[object, int]] = {}
+
+    def next(self, task: str, execution: str, what: str) -> str:
+        """Return the id of the next charge in an execution of a task, see `Call.charge`."""
+        with self._lock:
+            self._charges[task, execution, what] += 1
+            return f"{task}:{what}:{self._charges[task, execution, what]}"
+
+    def count(self, series: object, item: object = None) -> int:
+        """Return an item's number in a series of this run, from 1; `None` is a new item each time."""
+        with self._lock:
+            counted = self._counted.setdefault(series, {})
+            return counted.setdefault(len(counted) if item is None else item, len(counted) + 1)
 
 
 class Run(RunControl):
