@@ -26,6 +26,7 @@ from tests.policies.conftest import (
 )
 
 from lg_prod_nodes import (
+    Fallback,
     Ledger,
     Policy,
     Redact,
@@ -350,6 +351,36 @@ async def test_a_cancelled_call_is_in_doubt(usage: TokenUsage) -> None:
         await task
     (row,) = usage.ledger.usage()
     assert (row.spent.calls, row.in_doubt.calls) == (0, 1)
+
+
+async def test_a_call_that_a_policy_refused_was_not_spent(
+    run: Runner, model: FakeModel, usage: TokenUsage
+) -> None:
+    class Refuses(Policy):
+        kinds = frozenset({"model"})
+
+        async def wrap(self, call: Any, handler: Any) -> Any:
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        await run(harden(one(asks(model)), [usage, Refuses()]).compile(), HI)
+
+    (row,) = usage.ledger.usage()
+    assert (row.spent, row.in_doubt, model.asked) == (Usage(), Usage(), [])
+
+
+async def test_the_model_that_answers_instead_is_counted(run: Runner, usage: TokenUsage) -> None:
+    class Failing(FakeModel):
+        def _generate(self, *args: Any, **options: Any) -> Any:
+            raise ConnectionError
+
+    graph = harden(one(asks(Failing(model_name="first"))), [usage, Fallback(model=FakeModel())])
+
+    await run(graph.compile(), HI)
+
+    (row,) = usage.ledger.usage()
+    assert (row.spent.calls, row.in_doubt.calls) == (1, 0)
+    assert usage.ledger.total(by="model")["gpt-4o-mini"].calls == 1
 
 
 async def test_an_answer_from_langchain_s_cache_is_not_spent(

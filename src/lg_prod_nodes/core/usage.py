@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal
@@ -97,15 +98,19 @@ class CallRequest:
         max_output_tokens: The model's maximum of output tokens, `None` if none is set.
         schemas: The tools and response formats given to the model, or their schemas.
         calls: The provider calls made for it, added as they end.
+        is_sent: Whether the request reached the model; a policy may have refused or answered it.
         listener: Receives calls that end later, such as a stream that is read after the call returned.
         id: LangChain's run id of the call; in a batch of prompts, of the first.
+        billed_to: The ledgers that record the call.
     """
 
     max_output_tokens: int | None = None
     schemas: tuple[Any, ...] = ()
     calls: list[MeteredCall] = field(default_factory=list)
+    is_sent: bool = False
     listener: Callable[[MeteredCall], None] | None = None
     id: str = field(default_factory=lambda: str(uuid7()))
+    billed_to: list[object] = field(default_factory=list)
 
     def note(self, call: MeteredCall) -> None:
         """Add a call that has ended."""
@@ -117,6 +122,10 @@ class CallRequest:
     def spent(self) -> list[Usage]:
         """The usage of the calls that were answered."""
         return [call.usage for call in self.calls if call.outcome == "answered"]
+
+
+METERED: ContextVar[tuple[CallRequest, ...]] = ContextVar("metered_requests", default=())
+"""The requests that are at their model now; calls made meanwhile are part of them."""
 
 
 _CHARACTERS_PER_TOKEN = 4

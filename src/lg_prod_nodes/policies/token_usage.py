@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
@@ -20,12 +19,9 @@ from lg_prod_nodes.core.policy import Policy, Role
 from lg_prod_nodes.core.report import Kind
 from lg_prod_nodes.core.resource import Resource
 from lg_prod_nodes.core.run import node_path
-from lg_prod_nodes.core.usage import MeteredCall, Usage, estimated_tokens
+from lg_prod_nodes.core.usage import METERED, CallRequest, MeteredCall, Usage, estimated_tokens
 from lg_prod_nodes.ledger import Entry, Ledger
 from lg_prod_nodes.ledger.executions import Execution
-
-_BILLED: ContextVar[tuple[int, ...]] = ContextVar("billed_ledgers", default=())
-"""The ledgers in which an outer policy records the running model call."""
 
 
 @dataclass(frozen=True)
@@ -92,24 +88,32 @@ class TokenUsage(Policy):
                 self.ledger.wake()
 
     async def _model(self, call: Call, handler: Handler) -> Any:
-        if call.request is None or id(self.ledger) in _BILLED.get():
-            return await handler(call)
         request = call.request
+        if request is None or self._is_billed(request):
+            return await handler(call)
+        request.billed_to.append(self.ledger)
         expected = estimated(estimated_tokens(call.input, request.schemas))
         opened = _entry(call, expected, id=request.id)
         await self._write(call, partial(self.ledger.begin, opened))
-        token = _BILLED.set((*_BILLED.get(), id(self.ledger)))
         try:
             return await handler(call)
         finally:
-            _BILLED.reset(token)
             request.listener = partial(self._later, call)
-            await self._settle(call, opened, request.calls)
+            await self._settle(call, opened, request)
 
-    async def _settle(self, call: Call, opened: Entry, ended: list[MeteredCall]) -> None:
+    def _is_billed(self, request: CallRequest) -> bool:
+        """Return whether this ledger already records the call: by an outer policy, or as part of an outer call."""
+        return any(
+            ledger is self.ledger for each in (*METERED.get(), request) for ledger in each.billed_to
+        )
+
+    async def _settle(self, call: Call, opened: Entry, request: CallRequest) -> None:
+        ended = request.calls
         known = any(metered.id == opened.id for metered in ended)
         ids = [metered.id if known or at else opened.id for at, metered in enumerate(ended)]
         entries = [_ended(call, id, metered) for id, metered in zip(ids, ended, strict=True)]
+        if not ended and not request.is_sent:
+            entries = [replace(opened, usage=Usage())]
         if entries:
             await self._write(call, partial(self._add, call, entries))
 

@@ -22,6 +22,7 @@ from lg_prod_nodes.core.answers import Answer, estimated, is_cached, may_be_bill
 from lg_prod_nodes.core.call import Call
 from lg_prod_nodes.core.run import node_path
 from lg_prod_nodes.core.usage import (
+    METERED,
     CallRequest,
     MeteredCall,
     ModelOutcome,
@@ -29,9 +30,6 @@ from lg_prod_nodes.core.usage import (
     estimated_tokens,
     schemas_in,
 )
-
-METERED: ContextVar[tuple[CallRequest, ...]] = ContextVar("metered_requests", default=())
-"""The metered model calls in progress, whose policies need the usage."""
 
 CALLER: ContextVar[Call | None] = ContextVar("guarded_call", default=None)
 """The guarded call that is running: of a node, a tool or an agent's model."""
@@ -187,6 +185,8 @@ def emit(id: str, begun: _Begun, outcome: ModelOutcome, usage: Usage, **data: An
 def metered(call: Call) -> Generator[Callable[[Any], None]]:
     """Meter a call for which LangChain calls no model handler; yields a function that takes the reported usage."""
     start, requests = call.now(), (*METERED.get(), *([call.request] if call.request else []))
+    if call.request is not None:
+        call.request.is_sent = True
 
     def ended(outcome: ModelOutcome, usage: Usage, **data: Any) -> None:
         begun = _Begun(call, requests, 0, None, start)
@@ -261,6 +261,7 @@ def metering(call: Call) -> Generator[None]:
     if call.request is None:
         yield
         return
+    call.request.is_sent = True
     token = METERED.set((*METERED.get(), call.request))
     try:
         yield
