@@ -191,7 +191,7 @@ def test_what_is_broken_is_told_in_words() -> None:
     with pytest.raises(LawBroken, match="An interrupt pauses the run") as broken:
         check_policy(TurnsIntoErrors())
     assert "TurnsIntoErrors in invoke breaks the law" in str(broken.value)
-    assert "A Command goes where it says" in str(broken.value)
+    assert "A Command reaches its target" in str(broken.value)
 
 
 class Given(TypedDict, total=False):

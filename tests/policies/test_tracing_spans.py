@@ -493,7 +493,7 @@ def test_no_span_holds_an_id_of_a_person_or_content(
     exporter: InMemorySpanExporter, tracing: Tracing, model: FakeModel
 ) -> None:
     config: Any = {
-        "configurable": {"thread_id": "thread-7", "user_id": "ada", "request_id": "request-7"},
+        "configurable": {"thread_id": "thread-7", "user_id": "user-7", "request_id": "request-7"},
         "metadata": {"session": "session-7"},
     }
     graph = harden(one(asks(model)), [tracing]).compile(InMemorySaver())
@@ -501,5 +501,5 @@ def test_no_span_holds_an_id_of_a_person_or_content(
     graph.invoke({"messages": [("user", "private")]}, {**THREAD, **config})
 
     told = "".join(span.to_json() for span in exporter.get_finished_spans())
-    ids = ("thread-", "request-7", "session-7", "ada")
+    ids = ("thread-", "request-7", "session-7", "user-7")
     assert not [text for text in (*ids, "private", "hello there") if text in told]
