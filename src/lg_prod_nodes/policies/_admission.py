@@ -9,6 +9,7 @@ from typing import Any, ClassVar, get_args
 
 from pydantic import SecretStr
 
+from lg_prod_nodes.core.advice import wrong_choice
 from lg_prod_nodes.core.call import Call
 from lg_prod_nodes.core.errors import ConfigurationError
 from lg_prod_nodes.core.keys import Anonymous, Key, key_for, together
@@ -48,8 +49,7 @@ class Admission(Policy):
         """Yield a message for each invalid setting: the value given, and the values allowed."""
         if not callable(self.by):
             yield f"by is {self.by!r}; give a function of the call, such as by_user"
-        if self.anonymous not in get_args(Anonymous):
-            yield f"anonymous is {self.anonymous!r}; choose 'raise' or 'share'"
+        yield from wrong_choice("anonymous", self.anonymous, get_args(Anonymous))
         kind: Any = type(self).store_type
         if not (self.store is None or isinstance(self.store, (SecretStr, kind))):
             yield f"store is neither a URL nor of the type {kind.__name__}; give 'memory://'"
@@ -57,9 +57,7 @@ class Admission(Policy):
             yield f"reply is {self.reply!r}; give a text or a function"
         if not (self.name and isinstance(self.name, str)):
             yield f"name is {self.name!r}; give a text"
-        if self.store_down not in self.while_down:
-            *most, last = map(repr, self.while_down)
-            yield f"store_down is {self.store_down!r}; choose {', '.join(most)} or {last}"
+        yield from wrong_choice("store_down", self.store_down, self.while_down)
 
     def key(self, call: Call) -> str | None:
         """Return the key that a call counts under, `None` for the shared one.

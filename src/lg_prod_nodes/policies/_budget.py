@@ -14,6 +14,7 @@ from langchain_core.language_models.chat_model_stream import AsyncChatModelStrea
 from langgraph.constants import CONFIG_KEY_CHECKPOINTER
 from langgraph.types import interrupt
 
+from lg_prod_nodes.core.advice import wrong_choice
 from lg_prod_nodes.core.call import Call, Handler
 from lg_prod_nodes.core.errors import BudgetExceeded, ConfigurationError, StoreUnavailable
 from lg_prod_nodes.core.keys import by_run
@@ -57,8 +58,7 @@ class Budget(Admission):
             yield f"the budget {self.budget!r} cannot be counted; give from 1 to {_MOST} {self.unit}"
         if self.max_output is not None and self.max_output < 0:
             yield f"max_output is {self.max_output}; give tokens, 0 or more"
-        if self.counting not in ("once", "each"):
-            yield f"counting is {self.counting!r}; choose 'once' or 'each'"
+        yield from wrong_choice("counting", self.counting, ("once", "each"))
         if not self.lease > 0:
             yield f"lease is {self.lease}; give seconds, more than 0"
         yield from super().problems()

@@ -20,6 +20,7 @@ from lg_prod_nodes.content.walk import (
     rewrite,
     texts,
 )
+from lg_prod_nodes.core.advice import wrong_choice
 from lg_prod_nodes.core.call import Call, Handler
 from lg_prod_nodes.core.errors import ConfigurationError, ContentBlocked, DetectionFailed
 from lg_prod_nodes.core.keys import Anonymous, Key, by_thread, key_for
@@ -159,12 +160,11 @@ class Redact(Policy):
             raise ConfigurationError("the strategy 'tokenize' needs vault=Vault(postgres, key=...)")
         if self.reveal_to and self.vault is None:
             raise ConfigurationError("reveal_to needs the strategy 'tokenize', and its vault=...")
-        if self.anonymous not in get_args(Anonymous):
-            raise ConfigurationError(f"anonymous is {self.anonymous!r}; choose 'raise' or 'share'")
-        if self.detector_down not in ("raise", "admit"):
-            raise ConfigurationError(
-                f"detector_down is {self.detector_down!r}; choose 'raise' or 'admit'"
-            )
+        for problem in (
+            *wrong_choice("anonymous", self.anonymous, get_args(Anonymous)),
+            *wrong_choice("detector_down", self.detector_down, ("raise", "admit")),
+        ):
+            raise ConfigurationError(problem)
         for name, given in (("strategy", self.strategies), ("threshold", self.thresholds)):
             if stray := set(given) - set(self.entities):
                 raise ConfigurationError(

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 
 from langchain_core.messages import AIMessage, HumanMessage
 
+from lg_prod_nodes.core.advice import wrong_choice
 from lg_prod_nodes.core.answers import estimated
 from lg_prod_nodes.core.call import Call, Handler
 from lg_prod_nodes.core.errors import ConfigurationError, StoreUnavailable
@@ -62,10 +63,8 @@ class TokenUsage(Policy):
     store_down: Literal["raise", "admit"] = field(default="admit", kw_only=True)
 
     def __post_init__(self) -> None:
-        if self.store_down not in ("raise", "admit"):
-            raise ConfigurationError(
-                f"store_down is {self.store_down!r}; choose 'raise' or 'admit'"
-            )
+        for problem in wrong_choice("store_down", self.store_down, ("raise", "admit")):
+            raise ConfigurationError(problem)
 
     @property
     def resources(self) -> tuple[Resource, ...]:

@@ -6,7 +6,8 @@ A call passes through the node's policies and continues in a clone of the model 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -92,6 +93,17 @@ def _ask(
     return _asked(answer, blocking, scope, native, model, asked, request, args, kwargs)
 
 
+@contextmanager
+def _at_the_model(call: Call, model: Any) -> Generator[None]:
+    """Meter what a chat or text model does inside the block."""
+    token = OF_TEXTS.set(isinstance(model, BaseLLM))
+    try:
+        with metering(call):
+            yield
+    finally:
+        OF_TEXTS.reset(token)
+
+
 def _asked(
     answer: Any,
     blocking: bool,
@@ -104,13 +116,9 @@ def _asked(
     kwargs: Any,
 ) -> Any:
     async def handler(call: Call) -> Any:
-        token = OF_TEXTS.set(isinstance(model, BaseLLM))
-        try:
-            with metering(call):
-                given = native(shell_of(model, call), call.input, *args, **kwargs)
-                return given if call.blocking else await given
-        finally:
-            OF_TEXTS.reset(token)
+        with _at_the_model(call, model):
+            given = native(shell_of(model, call), call.input, *args, **kwargs)
+            return given if call.blocking else await given
 
     call = _call(scope, model, asked, request, blocking=blocking, answer=answer)
     return send(scope.policies.model, call, handler)
@@ -136,13 +144,9 @@ def _stream(
 
     async def handler(call: Call) -> Any:
         given = call.input if speaks else call.input[0]
-        token = OF_TEXTS.set(not speaks)
-        try:
-            with metering(call):
-                chunks = native(shell_of(model, call), given, *args, **kwargs)
-                return await _read(chunks, call, whole=scope.buffers(call))
-        finally:
-            OF_TEXTS.reset(token)
+        with _at_the_model(call, model):
+            chunks = native(shell_of(model, call), given, *args, **kwargs)
+            return await _read(chunks, call, whole=scope.buffers(call))
 
     async def flow() -> None:
         message = await act(scope.policies.model, call, handler)
