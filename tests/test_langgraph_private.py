@@ -106,6 +106,21 @@ def test_the_runtime_travels_in_the_config() -> None:
     assert isinstance(seen[0], Runtime)
 
 
+@pytest.mark.parametrize("timeout", [None, 60.0])
+async def test_a_node_s_config_leads_to_its_task_and_to_those_beside_it(timeout: Any) -> None:
+    found: list[Any] = []
+
+    async def look(state: State, config: RunnableConfig) -> None:
+        call = _langgraph._innermost_call(config["configurable"][_langgraph.CONFIG_KEY_CALL])
+        assert call is not None
+        found.extend([call.args[0]().name, call.keywords["loop"]])
+        found.append(call.keywords["futures"]().should_stop.keywords["handled_exception_ids"])
+
+    graph = StateGraph(State).add_node("look", look, timeout=timeout).add_edge(START, "look")
+    await graph.compile().ainvoke({"said": []})
+    assert found == ["look", asyncio.get_running_loop(), set()]
+
+
 def test_native_async_is_told_from_threads() -> None:
     async def native(state: State) -> None: ...
 

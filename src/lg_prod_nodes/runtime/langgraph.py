@@ -6,10 +6,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import dataclasses
+import inspect
 import sys
+import weakref
+from collections import deque
 from collections.abc import Callable, Sequence
 from copy import copy
+from functools import partial
 from typing import Any, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -50,6 +56,7 @@ __all__ = [
     "has_native_async",
     "is_served",
     "note_progress",
+    "raises_past_handler",
     "runtime_in",
     "should_retry_on",
     "unless_command",
@@ -146,6 +153,42 @@ async def write_again(config: RunnableConfig, *, blocking: bool) -> bool:
     ]
     configurable[CONFIG_KEY_SEND](writes)
     return bool(writes)
+
+
+def raises_past_handler(config: RunnableConfig) -> Callable[[Exception, BaseException], None]:
+    """A function that fails the node's task with an error that its error handler must not get.
+
+    LangGraph gives a node's handler every error except those that bubble up, which it neither records nor lets cancel
+    the other nodes. So a copy of the task, which has no handler, fails with the error beside the task that bubbles up.
+    It has no writes: the node runs again when the thread is resumed.
+    """
+    call = _innermost_call(config.get(CONF, {}).get(CONFIG_KEY_CALL))
+    known = (
+        weakref.ref(call) if call is not None else lambda: None
+    )  # the call holds LangGraph's loop
+
+    def fail(error: Exception, bubble: BaseException) -> None:
+        if (call := known()) is None:
+            return
+        task, futures = call.args[0](), call.keywords["futures"]()
+        failed = _new_future(call.keywords.get("loop"))
+        futures.should_stop.keywords["handled_exception_ids"].add(id(bubble))
+        futures[failed] = dataclasses.replace(task, name="", writes=deque())
+        failed.set_exception(error)
+
+    return fail
+
+
+def _innermost_call(call: Any) -> partial[Any] | None:
+    """LangGraph's way for a node to call tasks, without what a node's `timeout=` puts around it."""
+    while inspect.isfunction(call):
+        inner = dict(zip(call.__code__.co_freevars, call.__closure__ or (), strict=True))
+        call = inner["call"].cell_contents if "call" in inner else None
+    return call if isinstance(call, partial) else None
+
+
+def _new_future(loop: asyncio.AbstractEventLoop | None) -> Any:
+    return concurrent.futures.Future[None]() if loop is None else loop.create_future()
 
 
 def does_nothing(node: PregelNode) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from copy import copy
 from typing import Any, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
+from langgraph.errors import NodeCancelledError
 from langgraph.pregel import Pregel
 from langgraph.types import RetryPolicy, Send
 
@@ -178,6 +180,12 @@ class GuardedNode(RunnableCallable):
         except Unrecoverable as carried:
             # From a subgraph's node: the policies around this one get their turn.
             raise_again(carried.error)
+        except asyncio.CancelledError as error:
+            if self._attempts is None or not _is_of_the_node(call):
+                raise
+            # As LangGraph does outside of this runnable, but in time for the recovering policies.
+            self._attempts.cancelled_itself(call)
+            raise NodeCancelledError(self._node_name) from error
 
     def retries(self, given: Sequence[RetryPolicy]) -> list[RetryPolicy] | None:
         """The node's retry policies, guarded; `None` if nothing affects how its attempts end."""
@@ -228,6 +236,12 @@ def _joined(chunks: Sequence[Any]) -> Any:
         except TypeError:
             result = chunk
     return result
+
+
+def _is_of_the_node(call: Call) -> bool:
+    """Whether a `CancelledError` was raised by the node itself, rather than by a cancellation of its task."""
+    task = None if call.blocking else asyncio.current_task()
+    return call.blocking or (task is not None and not task.cancelling())
 
 
 def _may_give_up(policy: Policy) -> bool:
