@@ -106,8 +106,8 @@ def test_the_runtime_travels_in_the_config() -> None:
     assert isinstance(seen[0], Runtime)
 
 
-@pytest.mark.parametrize("timeout", [None, 60.0])
-async def test_a_node_s_config_leads_to_its_task_and_to_those_beside_it(timeout: Any) -> None:
+@pytest.mark.parametrize("limit", [None, 60.0])
+async def test_a_node_s_config_leads_to_its_task_and_to_those_beside_it(limit: Any) -> None:
     found: list[Any] = []
 
     async def look(state: State, config: RunnableConfig) -> None:
@@ -116,7 +116,7 @@ async def test_a_node_s_config_leads_to_its_task_and_to_those_beside_it(timeout:
         found.extend([call.args[0]().name, call.keywords["loop"]])
         found.append(call.keywords["futures"]().should_stop.keywords["handled_exception_ids"])
 
-    graph = StateGraph(State).add_node("look", look, timeout=timeout).add_edge(START, "look")
+    graph = StateGraph(State).add_node("look", look, timeout=limit).add_edge(START, "look")
     await graph.compile().ainvoke({"said": []})
     assert found == ["look", asyncio.get_running_loop(), set()]
 
