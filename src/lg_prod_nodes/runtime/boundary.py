@@ -144,7 +144,7 @@ class Passage:
         outer = run_of(runtime)
         given = kwargs.get("control")
         self._is_root = outer is None or (isinstance(given, Run) and given is not outer)
-        self._run = outer if outer and not self._is_root else self._begin(full, **kwargs)
+        self._run = self._run_inside(outer, given) or self._begin(full, **kwargs)
         self._call = Call(
             kind="run",
             name=graph.get_name(),
@@ -159,7 +159,12 @@ class Passage:
         )
         self._given = config
         self._config = watched(config, self._call) if self._is_root else config
-        self._kwargs = {**kwargs, "control": self._run} if self._is_root else kwargs
+        self._kwargs = kwargs if self._run is outer else {**kwargs, "control": self._run}
+
+    def _run_inside(self, outer: Run | None, control: Any) -> Run | None:
+        if outer is None or self._is_root:
+            return None
+        return outer if control in (None, outer) else outer.under(control)
 
     def _begin(
         self, config: RunnableConfig, *, context: Any = None, control: Any = None, **_: Any
