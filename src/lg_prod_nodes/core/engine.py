@@ -87,6 +87,8 @@ class Watched:
                 signal = step(argument)
             except StopIteration as done:
                 return done.value
+            finally:
+                argument = None  # an error would refer to this frame, and this frame to it
             if isinstance(signal, Flow):
                 signal.items = _Noting(signal.items, self)
             elif isinstance(signal, Chunk):
@@ -193,6 +195,8 @@ def drive_stream(start: Callable[[], Awaitable[Any]]) -> Iterator[Any]:
         except Exception as error:
             shorten(error)
             raise
+        finally:
+            argument = None
         if not isinstance(signal, (Chunk, Flow)):
             coroutine.close()
             raise foreign_await(_awaited(signal))
@@ -235,6 +239,8 @@ async def drive_astream(  # noqa: C901 - one branch for each way a step ends
         except Exception as error:
             shorten(error)
             raise
+        finally:
+            argument = None
         result = None
         try:
             if isinstance(signal, Chunk):
@@ -272,6 +278,8 @@ class _In:
                 signal = run(step, argument)
             except StopIteration as done:
                 return done.value
+            finally:
+                argument = None
             try:
                 argument = yield signal
             except BaseException as error:

@@ -155,7 +155,6 @@ class Passage:
             resumed=_goes_on(input, full),
             blocking=blocking,
             observers=self._stack.observers,
-            answer_with=self._answer if isinstance(graph, CompiledStateGraph) else None,
         )
         self._given = config
         self._config = watched(config, self._call) if self._is_root else config
@@ -210,7 +209,10 @@ class Passage:
             await self._call.refuse(ShuttingDown())
 
     async def _go(self) -> None:
-        await act(self._stack.wraps("run"), self._call, self._serve)
+        call = self._call
+        if isinstance(self._graph, CompiledStateGraph):
+            call = call.replace(answer_with=self._answer)  # a copy: no cycle
+        await act(self._stack.wraps("run"), call, self._serve)
 
     async def update(self, handler: Any) -> Any:
         """Send a state update through the policies."""
@@ -221,7 +223,7 @@ class Passage:
             cleaned = without_content(self._given or RunnableConfig(), call)
             config = with_settings(await handler(call.replace(config=cleaned)), cleaned)
 
-        call = self._call.replace(kind="update", answer_with=None)
+        call = self._call.replace(kind="update")
         await act(self._stack.wraps("update"), call, kept)
         return config
 
