@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, closing
 from contextvars import ContextVar
 from copy import copy
-from functools import cache
+from functools import cache, update_wrapper
+from types import FunctionType
 from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
@@ -57,8 +58,19 @@ def hardening_of(graph: object) -> Hardening | None:
 def _bounded(cls: Any) -> type[Any]:
     # The new class derives from the graph's class alone. A mixin would change the object's layout, and Python would
     # refuse `graph.__class__ = ...`. So the methods are copied from a class that is not a base.
-    methods = {name: method for name, method in vars(_Boundary).items() if callable(method)}
+    methods = {
+        name: _with_signature_of(getattr(cls, name), method)
+        for name, method in vars(_Boundary).items()
+        if isinstance(method, FunctionType)
+    }
     return type(cls.__name__, (cls,), {**methods, "__module__": cls.__module__, "_native": cls})
+
+
+def _with_signature_of(native: Any, method: FunctionType) -> Any:
+    """A copy of a method that `inspect` and `help` show like the one that it overrides."""
+    code, names = method.__code__, method.__globals__
+    copied = FunctionType(code, names, method.__name__, method.__defaults__, method.__closure__)
+    return update_wrapper(copied, native)
 
 
 class _Boundary:
@@ -286,7 +298,7 @@ def _goes_on(input: Any, config: RunnableConfig) -> bool:
 def _reply_graph(graph: Any) -> Any:
     """A graph with the same channels and a single node, which replies; no user node ever runs."""
     if "_replying" not in vars(graph):
-        builder = without_defaults(graph.builder)
+        builder = without_defaults(vars(graph)["_plain"].builder)
         builder.edges = {(start, end) for start, end in builder.edges if start != START}
         builder.branches.pop(START, None)
         builder.add_node(_REPLY_NODE, cast(Any, _reply))

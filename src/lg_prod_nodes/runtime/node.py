@@ -26,6 +26,7 @@ from lg_prod_nodes.core.engine import (
 )
 from lg_prod_nodes.core.policy import Policy
 from lg_prod_nodes.core.tracebacks import raise_again
+from lg_prod_nodes.runtime.chain import flattened
 from lg_prod_nodes.runtime.langgraph import RunnableCallable, has_native_async, runtime_in
 from lg_prod_nodes.runtime.placement import Stack
 from lg_prod_nodes.runtime.retry import Attempts, guarded_retries
@@ -70,7 +71,7 @@ class GuardedNode(RunnableCallable):
 
             native = afunc if has_native_async(inner) else None
             super().__init__(func, native, name=inner.get_name(), trace=False)
-        self._inner = inner
+        self._inner, self._runs = inner, flattened(inner)
         self._node_name = name
         self._path = path
         self._stack = stack
@@ -91,12 +92,17 @@ class GuardedNode(RunnableCallable):
     def __repr__(self) -> str:
         return repr(self._inner)
 
+    @property
+    def inner(self) -> Runnable[Any, Any]:
+        """The node's own runnable."""
+        return self._inner
+
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         """Run one attempt."""
 
         async def handler(call: Call) -> Any:
             with self._scope(call, config) as inner:
-                return self._inner.invoke(call.input, inner, **kwargs)
+                return self._runs.invoke(call.input, inner, **kwargs)
 
         return drive(self._act(input, config, handler, blocking=True))
 
@@ -105,7 +111,7 @@ class GuardedNode(RunnableCallable):
 
         async def handler(call: Call) -> Any:
             with self._scope(call, config) as inner:
-                return await self._inner.ainvoke(call.input, inner, **kwargs)
+                return await self._runs.ainvoke(call.input, inner, **kwargs)
 
         return await shortened(self._act(input, config, handler, blocking=False))
 
@@ -117,7 +123,7 @@ class GuardedNode(RunnableCallable):
 
         async def handler(call: Call) -> Any:
             with self._scope(call, config) as inner:
-                chunks = self._inner.stream(call.input, inner, **kwargs)
+                chunks = self._runs.stream(call.input, inner, **kwargs)
                 if not self._buffers:
                     await Flow(map(passed.note, chunks))
                     return passed.last
@@ -133,7 +139,7 @@ class GuardedNode(RunnableCallable):
 
         async def handler(call: Call) -> Any:
             with self._scope(call, config) as inner:
-                chunks = self._inner.astream(call.input, inner, **kwargs)
+                chunks = self._runs.astream(call.input, inner, **kwargs)
                 if not self._buffers:
                     await Flow(passed.note(chunk) async for chunk in chunks)
                     return passed.last
