@@ -28,6 +28,7 @@ from langgraph._internal._constants import (
     CONFIG_KEY_CHECKPOINTER,
     CONFIG_KEY_RUNTIME,
     CONFIG_KEY_SEND,
+    CONFIG_KEY_STREAM,
     CONFIG_KEY_TASK_ID,
     INTERRUPT,
     NS_SEP,
@@ -62,6 +63,7 @@ __all__ = [
     "unless_command",
     "with_guarded_branches",
     "with_parts",
+    "with_stream",
     "without_defaults",
     "write_again",
 ]
@@ -112,6 +114,14 @@ def with_parts(
     changed = config.copy()
     changed["configurable"] = configurable
     return changed
+
+
+def with_stream(config: RunnableConfig, change: Callable[[Any], Any]) -> RunnableConfig:
+    """A copy of the config with another parent's stream; the same config if it has none."""
+    configurable = config.get(CONF, {})
+    if (stream := configurable.get(CONFIG_KEY_STREAM)) is None:
+        return config
+    return {**config, "configurable": {**configurable, CONFIG_KEY_STREAM: change(stream)}}
 
 
 def _guarded_call(native: Any, guard: Any, retries: Any) -> Callable[..., Any]:
