@@ -88,10 +88,24 @@ def test_a_copied_node_runs_its_new_runnable() -> None:
     assert compiled.invoke({"said": []}) == {"said": ["other"]}
 
 
-def test_the_start_node_does_nothing_and_a_node_does_something() -> None:
+@pytest.mark.parametrize(("mode", "is_read"), [("values", False), ("custom", True)])
+def test_a_stream_writer_whose_stream_nobody_reads_does_nothing(mode: Any, is_read: bool) -> None:
+    found = []
+
+    def writing(state: State, runtime: Runtime[None]) -> dict[str, list[str]]:
+        found.append(_langgraph.does_nothing(runtime.stream_writer))
+        return {"said": []}
+
+    graph = StateGraph(State).add_node("a", writing).add_edge(START, "a").compile()
+    list(graph.stream({"said": []}, stream_mode=mode))
+    assert found == [not is_read]
+    assert _langgraph.does_nothing(Runtime().stream_writer)
+
+
+def test_the_start_node_has_no_function_and_a_node_has_one() -> None:
     nodes = built().compile().nodes
-    assert _langgraph.does_nothing(nodes[START])
-    assert not _langgraph.does_nothing(nodes["a"])
+    assert _langgraph.has_no_function(nodes[START])
+    assert not _langgraph.has_no_function(nodes["a"])
 
 
 def test_the_runtime_travels_in_the_config() -> None:
@@ -104,6 +118,21 @@ def test_the_runtime_travels_in_the_config() -> None:
     StateGraph(State).add_node(look).add_edge(START, "look").compile().invoke({"said": []})
     assert seen[0] is seen[1]
     assert isinstance(seen[0], Runtime)
+
+
+@pytest.mark.parametrize("limit", [None, 60.0])
+async def test_a_node_s_config_leads_to_its_task_and_to_those_beside_it(limit: Any) -> None:
+    found: list[Any] = []
+
+    async def look(state: State, config: RunnableConfig) -> None:
+        call = _langgraph._innermost_call(config["configurable"][_langgraph.CONFIG_KEY_CALL])
+        assert call is not None
+        found.extend([call.args[0]().name, call.keywords["loop"]])
+        found.append(call.keywords["futures"]().should_stop.keywords["handled_exception_ids"])
+
+    graph = StateGraph(State).add_node("look", look, timeout=limit).add_edge(START, "look")
+    await graph.compile().ainvoke({"said": []})
+    assert found == ["look", asyncio.get_running_loop(), set()]
 
 
 def test_native_async_is_told_from_threads() -> None:

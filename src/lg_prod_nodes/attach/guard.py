@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
 
+from lg_prod_nodes.content.functions import is_async
 from lg_prod_nodes.core.call import Call
 from lg_prod_nodes.core.clock import SYSTEM_CLOCK, Clock
 from lg_prod_nodes.core.engine import act, drive, shortened
@@ -66,7 +67,7 @@ def _guarded(function: Callable[..., Any], stack: Stack) -> Callable[..., Any]:
         state = args[0] if args else None
         return stack.ambient_call(_function_name(function), state, blocking=blocking)
 
-    if _is_async(function):
+    if is_async(function):
 
         @wraps(function)
         async def guarded_async(*args: Any, **kwargs: Any) -> Any:
@@ -101,11 +102,6 @@ def _injected(kwargs: dict[str, Any], config: RunnableConfig) -> dict[str, Any]:
     stands = {"config": config, "runtime": runtime}
     stands |= {"writer": runtime.stream_writer, "store": runtime.store}
     return {name: stands.get(name, value) for name, value in kwargs.items()}
-
-
-def _is_async(function: Callable[..., Any]) -> bool:
-    call = type(function).__call__ if not inspect.isroutine(function) else function
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
 
 
 def _check_guardable(function: object, policies: Sequence[Policy]) -> None:

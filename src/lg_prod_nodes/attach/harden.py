@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
-from typing import Annotated, Any, cast, get_args, get_origin, overload
+from typing import Annotated, Any, get_args, get_origin, overload
 
 from langgraph.graph.state import CompiledStateGraph, StateGraph
 from langgraph.pregel import Pregel
@@ -16,11 +15,9 @@ from lg_prod_nodes.core.errors import ConfigurationError
 from lg_prod_nodes.core.policy import Policy
 from lg_prod_nodes.policies.capture_errors import CaptureErrors
 from lg_prod_nodes.runtime.boundary import hardening_of
-from lg_prod_nodes.runtime.graph import hardened, plain
-from lg_prod_nodes.runtime.langgraph import copy_builder
+from lg_prod_nodes.runtime.graph import hardened, hardened_builder, plain, warn_of_retries
 from lg_prod_nodes.runtime.patches import install_once
 from lg_prod_nodes.runtime.placement import Hardening, observers_first, validate
-from lg_prod_nodes.runtime.retry_layers import warn_of_layers
 
 
 @overload
@@ -81,11 +78,9 @@ def harden(
     install_once()
     _check_writes(graph, hardening)
     if isinstance(graph, Pregel):
-        _warn_of_retries(graph)
+        warn_of_retries(graph)
         return hardened(plain(graph), hardening)
-    builder = copy_builder(graph, _hardened_class(cast(Any, _plain_class(type(graph)))))
-    vars(builder)["_hardening"] = hardening
-    return builder
+    return hardened_builder(graph, hardening)
 
 
 def _check_nodes(graph: Any, names: Mapping[str, Any]) -> None:
@@ -126,33 +121,3 @@ def _check_holds_lists(field: str, channel: Any) -> None:
             f"CaptureErrors(state_key={field!r}) adds a list to a field of type {kind.__name__}; declare the field as "
             f"{field}: Annotated[list[dict], operator.add]"
         )
-
-
-def _warn_of_retries(graph: Any) -> None:
-    for name, node in graph.nodes.items():
-        warn_of_layers(name, node.bound, node.retry_policy or graph.retry_policy)
-
-
-@cache
-def _hardened_class(cls: Any) -> type[Any]:
-    """Return a subclass of a builder's class that compiles to a hardened graph."""
-
-    def compile(self: Any, *args: Any, **kwargs: Any) -> Any:
-        compiled = copy_builder(self, cls).compile(*args, **kwargs)
-        _warn_of_retries(compiled)
-        return hardened(compiled, self._hardening)
-
-    def shown(self: Any) -> str:
-        return f"<{cls.__name__} hardened by {self._hardening.run!r}>"
-
-    body = {
-        "compile": compile,
-        "__repr__": shown,
-        "__module__": cls.__module__,
-        "_plain_class": cls,
-    }
-    return type(cls.__name__, (cls,), body)
-
-
-def _plain_class(cls: type[Any]) -> type[Any]:
-    return getattr(cls, "_plain_class", cls)

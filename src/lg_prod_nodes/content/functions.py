@@ -6,11 +6,12 @@ import inspect
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import wraps
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from lg_prod_nodes.content.walk import cleaned_errors, rewrite
 from lg_prod_nodes.core.call import Call
 
+T = TypeVar("T")
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
@@ -29,7 +30,7 @@ def adapted(
         before: Transforms the arguments.
         after: Transforms the result.
     """
-    if inspect.iscoroutinefunction(function):
+    if is_async(function):
 
         @wraps(function)
         async def awaited(*args: Any, **kwargs: Any) -> Any:
@@ -37,7 +38,7 @@ def adapted(
                 args, kwargs = before(args, kwargs)
                 return after(await function(*args, **kwargs))
 
-        return awaited
+        return named_like(function, awaited)
 
     @wraps(function)
     def called(*args: Any, **kwargs: Any) -> Any:
@@ -45,7 +46,21 @@ def adapted(
             args, kwargs = before(args, kwargs)
             return after(function(*args, **kwargs))
 
-    return called
+    return named_like(function, called)
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Whether a function, or an object with `__call__`, is a coroutine function."""
+    call = function if inspect.isroutine(function) else type(function).__call__
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
+
+
+def named_like(function: Any, wrapper: T) -> T:
+    """Name a wrapper like what it wraps: a `functools.partial` after its function, an object after its class."""
+    if not hasattr(function, "__name__"):
+        named = getattr(function, "func", type(function))
+        cast(Any, wrapper).__name__ = getattr(named, "__name__", type(function).__name__)
+    return wrapper
 
 
 def filtered_function(function: Callable[..., Any], call: Call, **adaptions: Any) -> Any:

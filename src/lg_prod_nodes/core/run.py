@@ -7,7 +7,8 @@ import threading
 import uuid
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from copy import copy
+from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.config import get_config
@@ -81,7 +82,7 @@ class Run(RunControl):
 
     def __init__(self, control: RunControl | None = None) -> None:
         super().__init__()
-        self._control = control
+        self._control, self._outer = control, cast(RunControl | None, None)
         self.id = str(uuid.UUID(bytes=os.urandom(16), version=4))
         self.graph = ""
         self.is_started, self.is_named = False, False
@@ -125,6 +126,17 @@ class Run(RunControl):
         self.charges, self.content = Charges(), RunContent()
         self.attempts, self.watch = {}, None
 
+    def under(self, control: RunControl) -> Run:
+        """Return this run for a graph that is called within it under a control of its own.
+
+        The control stops that graph alone. What stops this run stops the graph too, and both count together.
+        """
+        inner = copy(self)
+        RunControl.__init__(inner)
+        inner._control, inner._outer, inner.bell = control, self, Bell()
+        self.bell.listen(inner.bell.ring)
+        return inner
+
     @property
     def report(self) -> RunReport:
         """The run's report: names and numbers, never content."""
@@ -152,14 +164,17 @@ class Run(RunControl):
     @property
     def drain_requested(self) -> bool:
         """Whether the run was asked to stop."""
-        return super().drain_requested or (
-            self._control is not None and self._control.drain_requested
-        )
+        return super().drain_requested or any(c.drain_requested for c in self._obeyed)
 
     @property
     def drain_reason(self) -> str | None:
         """Why the run was asked to stop."""
-        return super().drain_reason or (self._control.drain_reason if self._control else None)
+        reasons = (super().drain_reason, *(control.drain_reason for control in self._obeyed))
+        return next(filter(None, reasons), None)
+
+    @property
+    def _obeyed(self) -> list[RunControl]:
+        return [c for c in (self._control, self._outer) if c is not None]
 
     def outcome(self, outcome: Outcome) -> Outcome:
         """Return how the run ended, given how its stream ended: `"ok"` also if the run paused or was answered."""

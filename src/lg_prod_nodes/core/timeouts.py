@@ -9,6 +9,7 @@ from contextvars import copy_context
 from typing import Any, cast
 
 from lg_prod_nodes.core.call import Call, Handler
+from lg_prod_nodes.core.clock import Clock
 from lg_prod_nodes.core.engine import drive
 
 
@@ -43,16 +44,20 @@ class _Watch:
     def __init__(self, seconds: float, call: Call, task: asyncio.Task[Any]) -> None:
         self._fired = False
         self._watched, self._before = task, task.cancelling()
-        self._watching = asyncio.create_task(self._watch(seconds, call))
+        self._watching: asyncio.Task[None] | None = asyncio.create_task(
+            self._watch(seconds, call.clock)
+        )
 
-    async def _watch(self, seconds: float, call: Call) -> None:
-        await call.clock.asleep(seconds)
+    async def _watch(self, seconds: float, clock: Clock) -> None:
+        await clock.asleep(seconds)
         self._fired = True
         self._watched.cancel()
 
     def end(self) -> bool:
         """Stop watching and undo a cancellation by this watch; return whether it was the only one."""
-        self._watching.cancel()
+        if self._watching is not None:
+            self._watching.cancel()
+            self._watching = None  # its error refers to its frame, and that to this watch
         if not self._fired:
             return False
         self._fired = False

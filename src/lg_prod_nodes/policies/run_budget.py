@@ -34,7 +34,7 @@ class RunBudget(Policy):
 
     Raises:
         BudgetExceeded: The run has reached a cap.
-        ConfigurationError: While building, if a setting is invalid. At a call, if the graph is not hardened.
+        ConfigurationError: While building, if a setting is invalid. At a call in a graph that is not hardened.
 
     Example:
         ```python
@@ -63,8 +63,8 @@ class RunBudget(Policy):
 
     @property
     def writes(self) -> frozenset[str]:
-        """`messages`, for a reply."""
-        return frozenset({"messages"} if self.reply is not None else ())
+        """`messages`, if the reply is a string."""
+        return frozenset({"messages"} if isinstance(self.reply, str) else ())
 
     async def wrap(self, call: Call, handler: Handler) -> Any:
         """Count the call or refuse it; end a run that was answered without an error."""
@@ -93,7 +93,7 @@ class RunBudget(Policy):
         most = getattr(self, setting)
         if most is None:
             return None
-        if run_of(call.runtime) is None:
+        if call.runtime is not None and run_of(call.runtime) is None:
             raise ConfigurationError(
                 f"{self.name} counts on the run of a hardened graph; give it by harden(graph, [RunBudget(...)])"
             )

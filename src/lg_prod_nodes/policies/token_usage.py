@@ -97,7 +97,7 @@ class TokenUsage(Policy):
         try:
             return await handler(call)
         finally:
-            request.listener = partial(self._later, call)
+            request.listener = partial(self._later, call.replace(request=None))  # no cycle
             await self._settle(call, opened, request)
 
     def _is_billed(self, request: CallRequest) -> bool:

@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, closing
 from contextvars import ContextVar
 from copy import copy
-from functools import cache
+from functools import cache, update_wrapper
+from types import FunctionType
 from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
@@ -57,8 +58,19 @@ def hardening_of(graph: object) -> Hardening | None:
 def _bounded(cls: Any) -> type[Any]:
     # The new class derives from the graph's class alone. A mixin would change the object's layout, and Python would
     # refuse `graph.__class__ = ...`. So the methods are copied from a class that is not a base.
-    methods = {name: method for name, method in vars(_Boundary).items() if callable(method)}
+    methods = {
+        name: _with_signature_of(getattr(cls, name), method)
+        for name, method in vars(_Boundary).items()
+        if isinstance(method, FunctionType)
+    }
     return type(cls.__name__, (cls,), {**methods, "__module__": cls.__module__, "_native": cls})
+
+
+def _with_signature_of(native: Any, method: FunctionType) -> Any:
+    """A copy of a method that `inspect` and `help` show like the one that it overrides."""
+    code, names = method.__code__, method.__globals__
+    copied = FunctionType(code, names, method.__name__, method.__defaults__, method.__closure__)
+    return update_wrapper(copied, native)
 
 
 class _Boundary:
@@ -144,7 +156,7 @@ class Passage:
         outer = run_of(runtime)
         given = kwargs.get("control")
         self._is_root = outer is None or (isinstance(given, Run) and given is not outer)
-        self._run = outer if outer and not self._is_root else self._begin(full, **kwargs)
+        self._run = self._run_inside(outer, given) or self._begin(full, **kwargs)
         self._call = Call.made(
             kind="run",
             name=graph.get_name(),
@@ -155,11 +167,15 @@ class Passage:
             resumed=_goes_on(input, full),
             blocking=blocking,
             observers=self._stack.observers,
-            answer_with=self._answer if isinstance(graph, CompiledStateGraph) else None,
         )
         self._given = config
         self._config = watched(config, self._call) if self._is_root else config
-        self._kwargs = {**kwargs, "control": self._run} if self._is_root else kwargs
+        self._kwargs = kwargs if self._run is outer else {**kwargs, "control": self._run}
+
+    def _run_inside(self, outer: Run | None, control: Any) -> Run | None:
+        if outer is None or self._is_root:
+            return None
+        return outer if control in (None, outer) else outer.under(control)
 
     def _begin(
         self, config: RunnableConfig, *, context: Any = None, control: Any = None, **_: Any
@@ -205,7 +221,10 @@ class Passage:
             await self._call.refuse(ShuttingDown())
 
     async def _go(self) -> None:
-        await act(self._stack.wraps("run"), self._call, self._serve)
+        call = self._call
+        if isinstance(self._graph, CompiledStateGraph):
+            call = call.replace(answer_with=self._answer)  # a copy: no cycle
+        await act(self._stack.wraps("run"), call, self._serve)
 
     async def update(self, handler: Any) -> Any:
         """Send a state update through the policies."""
@@ -216,7 +235,7 @@ class Passage:
             cleaned = without_content(self._given or RunnableConfig(), call)
             config = with_settings(await handler(call.replace(config=cleaned)), cleaned)
 
-        call = self._call.replace(kind="update", answer_with=None)
+        call = self._call.replace(kind="update")
         await act(self._stack.wraps("update"), call, kept)
         return config
 
@@ -279,7 +298,7 @@ def _goes_on(input: Any, config: RunnableConfig) -> bool:
 def _reply_graph(graph: Any) -> Any:
     """A graph with the same channels and a single node, which replies; no user node ever runs."""
     if "_replying" not in vars(graph):
-        builder = without_defaults(graph.builder)
+        builder = without_defaults(vars(graph)["_plain"].builder)
         builder.edges = {(start, end) for start, end in builder.edges if start != START}
         builder.branches.pop(START, None)
         builder.add_node(_REPLY_NODE, cast(Any, _reply))

@@ -57,7 +57,8 @@ class RunWatch(GraphCallbackHandler):
     """
 
     def __init__(self, call: Call) -> None:
-        self._call = call
+        # Without what would keep the input and LangGraph's loop alive as long as the run.
+        self._call = call.replace(input=None, config=RunnableConfig(), runtime=None)
         self._open: dict[UUID, _Begun] = {}
 
     @property

@@ -9,7 +9,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from copy import copy
-from typing import Any
+from functools import cache
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 from langchain_core.runnables import RunnableConfig
@@ -23,10 +24,12 @@ from lg_prod_nodes.core.call import Call, Unrecoverable
 from lg_prod_nodes.core.engine import drive
 from lg_prod_nodes.core.policy import Policy, Recovery
 from lg_prod_nodes.runtime.boundary import hardening_of, set_boundary
+from lg_prod_nodes.runtime.graph_node import guarded_graph, is_guarded
 from lg_prod_nodes.runtime.langgraph import (
     PregelNode,
     RunnableCallable,
     StateNodeSpec,
+    copy_builder,
     has_no_function,
     runtime_in,
     unheard,
@@ -36,6 +39,7 @@ from lg_prod_nodes.runtime.langgraph import (
 )
 from lg_prod_nodes.runtime.node import GuardedNode, guarded_branch
 from lg_prod_nodes.runtime.placement import Hardening
+from lg_prod_nodes.runtime.retry_layers import warn_of_layers
 from lg_prod_nodes.runtime.scope import Scope
 
 
@@ -48,8 +52,48 @@ def hardened(graph: Any, hardening: Hardening) -> Any:
         name: _guarded(name, node, hardening, recoverers.get(name, ()), clone)
         for name, node in clone.nodes.items()
     }
+    if isinstance(clone, CompiledStateGraph):
+        clone.builder = hardened_builder(clone.builder, hardening)
     set_boundary(clone, hardening, plain=graph)
     return clone.validate()
+
+
+def hardened_builder(builder: Any, hardening: Hardening) -> Any:
+    """A copy of a builder that compiles to a graph with policies around it."""
+    clone = copy_builder(builder, _hardened_class(cast(Any, _plain_class(type(builder)))))
+    vars(clone)["_hardening"] = hardening
+    return clone
+
+
+@cache
+def _hardened_class(cls: Any) -> type[Any]:
+    """Return a subclass of a builder's class that compiles to a hardened graph."""
+
+    def compile(self: Any, *args: Any, **kwargs: Any) -> Any:
+        compiled = copy_builder(self, cls).compile(*args, **kwargs)
+        warn_of_retries(compiled)
+        return hardened(compiled, self._hardening)
+
+    def shown(self: Any) -> str:
+        return f"<{cls.__name__} hardened by {self._hardening.run!r}>"
+
+    body = {
+        "compile": compile,
+        "__repr__": shown,
+        "__module__": cls.__module__,
+        "_plain_class": cls,
+    }
+    return type(cls.__name__, (cls,), body)
+
+
+def _plain_class(cls: type[Any]) -> type[Any]:
+    return getattr(cls, "_plain_class", cls)
+
+
+def warn_of_retries(graph: Any) -> None:
+    """Warn of nodes whose calls are visibly retried in more than one layer."""
+    for name, node in graph.nodes.items():
+        warn_of_layers(name, node.bound, node.retry_policy or graph.retry_policy)
 
 
 def plain(graph: Any) -> Any:
@@ -112,7 +156,7 @@ def _guarded(
     )
     if not stack.inner.is_empty:
         node = with_guarded_branches(node, lambda branch: guarded_branch(branch, name, path, stack))
-    if has_no_function(node) or isinstance(node.bound, GuardedNode):
+    if has_no_function(node) or is_guarded(node.bound):
         return node
     inner, subgraphs = node.bound, node.subgraphs
     if isinstance(inner, Pregel):
@@ -123,7 +167,7 @@ def _guarded(
     asked = guarded.retries(node.retry_policy or graph.retry_policy)
     meets = bool(stack.wraps("node") or stack.observers) or not stack.inner.is_empty
     if asked is not None or meets or calls_tasks:
-        inner = guarded
+        inner = guarded_graph(guarded) if isinstance(inner, Pregel) else guarded
     if inner is node.bound:
         return node
     return unheard(

@@ -6,11 +6,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import dataclasses
+import inspect
 import sys
+import weakref
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextvars import Context, copy_context
 from copy import copy
+from functools import partial
 from typing import Any, cast
 
 from langchain_core.callbacks import BaseCallbackManager
@@ -26,6 +32,7 @@ from langgraph._internal._constants import (
     CONFIG_KEY_CHECKPOINTER,
     CONFIG_KEY_RUNTIME,
     CONFIG_KEY_SEND,
+    CONFIG_KEY_STREAM,
     CONFIG_KEY_TASK_ID,
     INTERRUPT,
     NS_SEP,
@@ -57,12 +64,14 @@ __all__ = [
     "has_no_function",
     "is_served",
     "note_progress",
+    "raises_past_handler",
     "runtime_in",
     "should_retry_on",
     "unheard",
     "unless_command",
     "with_guarded_branches",
     "with_parts",
+    "with_stream",
     "without_defaults",
     "write_again",
 ]
@@ -113,6 +122,14 @@ def with_parts(
     changed = config.copy()
     changed["configurable"] = configurable
     return changed
+
+
+def with_stream(config: RunnableConfig, change: Callable[[Any], Any]) -> RunnableConfig:
+    """A copy of the config with another parent's stream; the same config if it has none."""
+    configurable = config.get(CONF, {})
+    if (stream := configurable.get(CONFIG_KEY_STREAM)) is None:
+        return config
+    return {**config, "configurable": {**configurable, CONFIG_KEY_STREAM: change(stream)}}
 
 
 def _guarded_call(native: Any, guard: Any, retries: Any) -> Callable[..., Any]:
@@ -230,6 +247,42 @@ def _inner_config(config: RunnableConfig | None) -> RunnableConfig | None:
     inner.pop("run_name", None)
     inner.pop("run_id", None)
     return inner
+
+
+def raises_past_handler(config: RunnableConfig) -> Callable[[Exception, BaseException], None]:
+    """A function that fails the node's task with an error that its error handler must not get.
+
+    LangGraph gives a node's handler every error except those that bubble up, which it neither records nor lets cancel
+    the other nodes. So a copy of the task, which has no handler, fails with the error beside the task that bubbles up.
+    It has no writes: the node runs again when the thread is resumed.
+    """
+    call = _innermost_call(config.get(CONF, {}).get(CONFIG_KEY_CALL))
+    known = (
+        weakref.ref(call) if call is not None else lambda: None
+    )  # the call holds LangGraph's loop
+
+    def fail(error: Exception, bubble: BaseException) -> None:
+        if (call := known()) is None:
+            return
+        task, futures = call.args[0](), call.keywords["futures"]()
+        failed = _new_future(call.keywords.get("loop"))
+        futures.should_stop.keywords["handled_exception_ids"].add(id(bubble))
+        futures[failed] = dataclasses.replace(task, name="", writes=deque())
+        failed.set_exception(error)
+
+    return fail
+
+
+def _innermost_call(call: Any) -> partial[Any] | None:
+    """LangGraph's way for a node to call tasks, without what a node's `timeout=` puts around it."""
+    while inspect.isfunction(call):
+        inner = dict(zip(call.__code__.co_freevars, call.__closure__ or (), strict=True))
+        call = inner["call"].cell_contents if "call" in inner else None
+    return call if isinstance(call, partial) else None
+
+
+def _new_future(loop: asyncio.AbstractEventLoop | None) -> Any:
+    return concurrent.futures.Future[None]() if loop is None else loop.create_future()
 
 
 def has_no_function(node: PregelNode) -> bool:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from copy import copy
 from functools import cached_property, partial
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
+from langgraph.errors import NodeCancelledError
 from langgraph.pregel import Pregel
 from langgraph.types import RetryPolicy, Send
 
@@ -26,6 +28,7 @@ from lg_prod_nodes.core.engine import (
 )
 from lg_prod_nodes.core.policy import Policy
 from lg_prod_nodes.core.tracebacks import raise_again, shorten
+from lg_prod_nodes.runtime.chain import flattened
 from lg_prod_nodes.runtime.langgraph import (
     RunnableCallable,
     ensure_config,
@@ -75,7 +78,7 @@ class GuardedNode(RunnableCallable):
 
             native = afunc if has_native_async(inner) else None
             super().__init__(func, native, name=inner.get_name(), trace=False)
-        self._inner = inner
+        self._inner, self._runs = inner, flattened(inner)
         self._node_name = name
         self._path = path
         self._stack = stack
@@ -96,14 +99,19 @@ class GuardedNode(RunnableCallable):
     def __repr__(self) -> str:
         return repr(self._inner)
 
+    @property
+    def inner(self) -> Runnable[Any, Any]:
+        """The node's own runnable."""
+        return self._inner
+
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         """Run one attempt."""
         call = self._begin(input, config, blocking=True)
         chain = self._chained(partial(self._invoked, **kwargs)) if kwargs else self._chain
         try:
             return drive(chain(call))
-        except Unrecoverable as carried:
-            raise_again(carried.error)
+        except (Unrecoverable, asyncio.CancelledError) as error:
+            self._raise(call, error)
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         """Run one attempt."""
@@ -111,8 +119,8 @@ class GuardedNode(RunnableCallable):
         chain = self._chained(partial(self._ainvoked, **kwargs)) if kwargs else self._achain
         try:
             return await chain(call)
-        except Unrecoverable as carried:
-            raise_again(carried.error)
+        except (Unrecoverable, asyncio.CancelledError) as error:
+            self._raise(call, error)
         except Exception as error:
             shorten(error)
             raise
@@ -125,7 +133,7 @@ class GuardedNode(RunnableCallable):
 
         async def handler(call: Call) -> Any:
             with self._scope(call) as inner:
-                chunks = self._inner.stream(call.input, inner, **kwargs)
+                chunks = self._runs.stream(call.input, inner, **kwargs)
                 if not self._buffers:
                     await Flow(map(passed.note, chunks))
                     return passed.last
@@ -141,7 +149,7 @@ class GuardedNode(RunnableCallable):
 
         async def handler(call: Call) -> Any:
             with self._scope(call) as inner:
-                chunks = self._inner.astream(call.input, inner, **kwargs)
+                chunks = self._runs.astream(call.input, inner, **kwargs)
                 if not self._buffers:
                     await Flow(passed.note(chunk) async for chunk in chunks)
                     return passed.last
@@ -165,11 +173,11 @@ class GuardedNode(RunnableCallable):
 
     async def _invoked(self, call: Call, **kwargs: Any) -> Any:
         with self._scope(call) as config:
-            return self._inner.invoke(call.input, config, **kwargs)
+            return self._runs.invoke(call.input, config, **kwargs)
 
     async def _ainvoked(self, call: Call, **kwargs: Any) -> Any:
         with self._scope(call) as config:
-            return await self._inner.ainvoke(call.input, config, **kwargs)
+            return await self._runs.ainvoke(call.input, config, **kwargs)
 
     def _scope(self, call: Call) -> AbstractContextManager[RunnableConfig | None]:
         if self._is_graph:
@@ -188,8 +196,8 @@ class GuardedNode(RunnableCallable):
         call = self._begin(input, config, blocking=blocking)
         try:
             result = await self._chained(handler)(call)
-        except Unrecoverable as carried:
-            raise_again(carried.error)
+        except (Unrecoverable, asyncio.CancelledError) as error:
+            self._raise(call, error)
         if not (passed.any and passed.last is result):
             await Chunk(result)  # held back, changed, or answered instead of the node
 
@@ -203,6 +211,16 @@ class GuardedNode(RunnableCallable):
         if self._attempts is not None:
             self._attempts.begin(call)
         return call
+
+    def _raise(self, call: Call, error: Unrecoverable | asyncio.CancelledError) -> NoReturn:
+        """Raise what ends an attempt, while the error is handled."""
+        if isinstance(error, Unrecoverable):  # from a subgraph's node
+            raise_again(error.error)
+        if self._attempts is None or not _is_of_the_node(call):
+            raise error
+        # As LangGraph does outside of this runnable, but in time for the recovering policies.
+        self._attempts.cancelled_itself(call)
+        raise NodeCancelledError(self._node_name) from error
 
     def retries(self, given: Sequence[RetryPolicy]) -> list[RetryPolicy] | None:
         """The node's retry policies, guarded; `None` if nothing affects how its attempts end."""
@@ -253,6 +271,12 @@ def _joined(chunks: Sequence[Any]) -> Any:
         except TypeError:
             result = chunk
     return result
+
+
+def _is_of_the_node(call: Call) -> bool:
+    """Whether a `CancelledError` was raised by the node itself, rather than by a cancellation of its task."""
+    task = None if call.blocking else asyncio.current_task()
+    return call.blocking or (task is not None and not task.cancelling())
 
 
 def _may_give_up(policy: Policy) -> bool:

@@ -26,6 +26,7 @@ from lg_prod_nodes.runtime.models import (
     OF_EMBEDDINGS,
     OF_TEXT_MODELS,
 )
+from lg_prod_nodes.runtime.remote import OF_REMOTE_GRAPHS
 from lg_prod_nodes.runtime.scope import OPEN, SCOPE, current_scope
 from lg_prod_nodes.runtime.tools import OF_RETRIEVERS, OF_TOOLS
 
@@ -96,6 +97,13 @@ TABLE: tuple[Patch, ...] = (
         {name: partial(called_graph, name) for name in ("stream", "astream")},
         "a node's function calls the graph by itself, so it is not among the nodes that `harden` clones",
         "tests/runtime/test_patches.py::test_content_policies_reach_a_graph_that_a_function_calls",
+        subclasses=False,
+    ),
+    Patch(
+        "langgraph.pregel.remote:RemoteGraph",
+        OF_REMOTE_GRAPHS,
+        "it sends what the server streams into the parent's stream by itself",
+        "tests/runtime/test_remote_graphs.py::test_every_mode_is_filtered",
         subclasses=False,
     ),
 )

@@ -14,21 +14,24 @@ import re
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 from langgraph.types import RetryPolicy
 
-from lg_prod_nodes.core.call import Call
+from lg_prod_nodes.core.call import Call, Unrecoverable
 from lg_prod_nodes.core.errors import DeadlineExceeded
 from lg_prod_nodes.core.run import Run
-from lg_prod_nodes.runtime.langgraph import should_retry_on
+from lg_prod_nodes.runtime.langgraph import raises_past_handler, should_retry_on
 
 _SLEEP = time.sleep  # if a test replaces it, the replacement is called
 _TASK = re.compile(r"and id '([^']+)'")
 """LangGraph's note on an error that names the failed task."""
+
+
+def _not_a_node(error: Exception, bubble: BaseException) -> None: ...
 
 
 @dataclass(slots=True, weakref_slot=True)
@@ -39,13 +42,17 @@ class Attempt:
         run: The run that it belongs to.
         number: 1 for the first try, 2 for the first retry, and so on.
         blocking: Whether the graph is called synchronously.
+        fail: Fails the task with an error that its error handler must not get.
         pauses: Whether LangGraph is about to pause after it.
+        cancelled_itself: Whether the node raised a `CancelledError` of its own.
     """
 
     run: weakref.ref[Run]
     number: int
     blocking: bool
+    fail: Callable[[Exception, BaseException], None] = _not_a_node
     pauses: bool = False
+    cancelled_itself: bool = False
 
 
 class Tries(Protocol):
@@ -81,8 +88,16 @@ class Attempts:
             return
         if (before := self._latest.get(info.task_id)) is not None:
             before.pauses = False
-        attempt = Attempt(weakref.ref(call.run), call.attempt, call.blocking)
+        attempt = Attempt(
+            weakref.ref(call.run), call.attempt, call.blocking, raises_past_handler(call.config)
+        )
         self._latest[info.task_id] = call.run.attempts[info.task_id] = attempt
+
+    def cancelled_itself(self, call: Call) -> None:
+        """Record that the latest attempt raised a `CancelledError` of its own, which LangGraph does not retry."""
+        info = call.runtime.execution_info if call.runtime is not None else None
+        if info is not None and (attempt := self._latest.get(info.task_id)) is not None:
+            attempt.cancelled_itself = True
 
     def failed(self, error: Exception) -> tuple[Attempt, Run] | None:
         """The attempt that failed with an error, found by LangGraph's note on it, and its run."""
@@ -173,11 +188,18 @@ class _Decision:
     def __call__(self, error: Exception) -> bool:
         """Whether LangGraph retries the node after this error; raises any other error that ends its attempts."""
         self._here.paused = False
-        retries = should_retry_on(self._policy, error)
         failed = self._attempts.failed(error)
         if failed is None:
-            return retries
+            return should_retry_on(self._policy, error)
         attempt, run = failed
+        try:
+            return self._decide(attempt, run, error)
+        except Unrecoverable as carrier:
+            attempt.fail(carrier.error, carrier)
+            raise
+
+    def _decide(self, attempt: Attempt, run: Run, error: Exception) -> bool:
+        retries = not attempt.cancelled_itself and should_retry_on(self._policy, error)
         if (given_up := self._node.gives_up(error)) is not None:
             raise given_up from error
         if retries and attempt.number < self._policy.max_attempts:
