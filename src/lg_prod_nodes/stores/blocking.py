@@ -22,7 +22,8 @@ class BlockingStep(Generic[T]):
     def __init__(self, step: Callable[[], T], undo: Callable[[T], object] | None = None) -> None:
         self._step, self._undo = step, undo
         self._lock = threading.Lock()
-        self._is_done = self._is_left = False
+        self._outcomes: list[T] = []
+        self._is_left = False
 
     async def answer(self, threads: Executor | None = None) -> T:
         """The step's outcome. A cancelled caller does not wait for it, but the step runs to its end.
@@ -35,23 +36,24 @@ class BlockingStep(Generic[T]):
         try:
             return await asyncio.shield(asked)
         except asyncio.CancelledError:
-            if self._leave() and not asked.cancelled() and asked.exception() is None:
-                loop.run_in_executor(None, self._give_back, asked.result())
+            for outcome in self._leave():
+                loop.run_in_executor(None, self._give_back, outcome)
             raise
 
     def _run(self) -> T:
         outcome = self._step()
         with self._lock:
-            self._is_done, is_left = True, self._is_left
+            self._outcomes.append(outcome)
+            is_left = self._is_left
         if is_left:
             self._give_back(outcome)
         return outcome
 
-    def _leave(self) -> bool:
-        """Note that nobody waits any more; whether the step had ended before."""
+    def _leave(self) -> list[T]:
+        """Note that nobody waits any more; the step's outcome, if it has ended well before."""
         with self._lock:
             self._is_left = True
-            return self._is_done
+            return list(self._outcomes)
 
     def _give_back(self, outcome: T) -> None:
         if self._undo is not None:
