@@ -51,7 +51,7 @@ class PatientConnection(Connection[Row]):
         patience: Seconds to wait, `None` for ever.
         is_pooled: Whether a pooler stands between, see `sessions`.
         bound: The `statement_timeout` of its transactions.
-        opened: When it was opened, on the monotonic clock.
+        opened: When its pool had opened it, on the monotonic clock.
     """
 
     patience: float | None = None
@@ -63,9 +63,7 @@ class PatientConnection(Connection[Row]):
     def connect(cls, conninfo: str = "", **kwargs: Any) -> Self:
         """Open a connection."""
         with FORKS.held_off(), _noted(conninfo):
-            connection = super().connect(conninfo, **kwargs)
-        connection.opened = time.monotonic()
-        return connection
+            return super().connect(conninfo, **kwargs)
 
     def wait(self, gen: _Steps, *args: Any, **kwargs: Any) -> Any:
         """Wait for the server."""
@@ -88,9 +86,7 @@ class PatientAsyncConnection(AsyncConnection[Row]):
     async def connect(cls, conninfo: str = "", **kwargs: Any) -> Self:
         """Open a connection."""
         with FORKS.held_off(), _noted(conninfo):
-            connection = await super().connect(conninfo, **kwargs)
-        connection.opened = time.monotonic()
-        return connection
+            return await super().connect(conninfo, **kwargs)
 
     async def wait(self, gen: _Steps, *args: Any, **kwargs: Any) -> Any:
         """Wait for the server."""

@@ -97,6 +97,7 @@ class Pool(ConnectionPool[PatientConnection[Row]]):
     def _begin(self, connection: PatientConnection[Any]) -> None:
         connection.patience = 2 * self._silence
         begin_session(connection, statement=STATEMENT_SECONDS, silence=self._silence)
+        connection.opened = time.monotonic()
 
     def _test(self, connection: PatientConnection[Any]) -> None:
         """Test a connection before a run gets it, and replace all when it is dead: a restart cuts every one.
@@ -164,6 +165,7 @@ class AsyncPool(AsyncConnectionPool[PatientAsyncConnection[Row]]):
     async def _begin(self, connection: PatientAsyncConnection[Any]) -> None:
         connection.patience = 2 * self._silence
         await abegin_session(connection, statement=STATEMENT_SECONDS, silence=self._silence)
+        connection.opened = time.monotonic()
 
     async def _test(self, connection: PatientAsyncConnection[Any]) -> None:
         """Like `Pool._test`."""
