@@ -17,7 +17,12 @@ from pydantic import SecretStr
 
 from lg_prod_nodes.core.errors import ConfigurationError
 from lg_prod_nodes.core.secret import revealed
-from lg_prod_nodes.databases.patience import PatientAsyncConnection, PatientConnection, hurried
+from lg_prod_nodes.databases.patience import (
+    PatientAsyncConnection,
+    PatientConnection,
+    answered_recently,
+    hurried,
+)
 from lg_prod_nodes.databases.postgres import RECONNECT_SECONDS
 from lg_prod_nodes.databases.sessions import abegin_session, begin_session
 from lg_prod_nodes.databases.timings import POOLS
@@ -104,6 +109,8 @@ class Pool(ConnectionPool[PatientConnection[Row]]):
 
         Left alone, a pool tries one after the other and waits longer each time: the sixth dead one fails the run.
         """
+        if answered_recently(connection):
+            return
         try:
             with hurried(connection, self._silence):
                 connection.execute("")
@@ -169,6 +176,8 @@ class AsyncPool(AsyncConnectionPool[PatientAsyncConnection[Row]]):
 
     async def _test(self, connection: PatientAsyncConnection[Any]) -> None:
         """Like `Pool._test`."""
+        if answered_recently(connection):
+            return
         try:
             with hurried(connection, self._silence):
                 await connection.execute("")
