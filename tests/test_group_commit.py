@@ -228,11 +228,11 @@ def test_a_thread_that_is_interrupted_while_it_writes_for_others_leaves_them_unh
             batches.put(Word("second"))
 
     batches = Batches(write)
-    threads = [threading.Thread(target=batches.put, args=[Word("first")])]
+    threads = [threading.Thread(target=batches.put, args=[Word("first")], daemon=True)]
     threads[0].start()
     assert under_way.wait(10)
     for target in (interrupted, lambda: batches.put(Word("third"))):
-        threads.append(threading.Thread(target=target))
+        threads.append(threading.Thread(target=target, daemon=True))
         threads[-1].start()
         while len(batches._queue) < len(threads) - 1:
             pass
