@@ -13,6 +13,8 @@ from langgraph.graph import START, MessagesState, StateGraph
 
 from lg_prod_nodes import Health, LimitStore, Production, StoreUnavailable, is_transient
 from lg_prod_nodes.core.engine import drive
+from lg_prod_nodes.core.secret import hidden
+from lg_prod_nodes.databases import pools
 from lg_prod_nodes.stores.limits.store import parse_limits
 
 DEMOTE = "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"
@@ -76,6 +78,36 @@ async def test_so_it_does_for_asynchronous_callers(dsn: str) -> None:
         assert {type(error) for error in failed} <= {StoreUnavailable, dict}
         for n in range(6):
             assert len((await app.ainvoke(HELLO, on(f"after {n}")))["messages"]) == 2
+
+
+async def test_a_connection_that_was_being_opened_meanwhile_is_replaced_too(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its pool keeps it, since it was ready after all others were replaced: then it has to be refused itself."""
+    begun, replaced = asyncio.Event(), asyncio.Event()
+    begin = pools.abegin_session
+
+    async def slowly(connection: Any, **bounds: Any) -> None:
+        await begin(connection, **bounds)
+        if first and not replaced.is_set():
+            begun.set()
+            await replaced.wait()
+
+    first: list[Any] = []
+    monkeypatch.setattr(pools, "abegin_session", slowly)
+    async with pools.AsyncPool(hidden(dsn), 2) as pool:
+        await pool.wait()  # else a second one may be opened at once
+        first.append(await pool.getconn())
+        late = asyncio.create_task(pool.getconn())
+        await begun.wait()
+        await pool.renew(first[0])
+        replaced.set()
+        await pool.putconn(first[0])
+        refused = await late
+        await pool.renew(refused)
+        await pool.putconn(refused)
+        async with pool.connection() as connection:
+            assert connection is not refused
 
 
 async def test_readiness_says_so_and_recovers(dsn: str) -> None:

@@ -6,6 +6,7 @@ proxy or a load balancer swallows: the server that would enforce them is gone. S
 
 from __future__ import annotations
 
+import select
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ _Steps = Generator[Any, Any, Any]
 class Unanswered(OperationalError):
     """The server does not answer."""
 
+
+_RECENTLY = 1.0  # seconds
 
 _FAILED: dict[int, OperationalError] = {}
 """Why the latest attempt to connect failed, by the hash of its DSN: a pool does not say."""
@@ -51,29 +54,31 @@ class PatientConnection(Connection[Row]):
         patience: Seconds to wait, `None` for ever.
         is_pooled: Whether a pooler stands between, see `sessions`.
         bound: The `statement_timeout` of its transactions.
-        opened: When it was opened, on the monotonic clock.
+        opened: When its pool had opened it, on the monotonic clock.
+        answered: When its server last answered.
     """
 
     patience: float | None = None
     is_pooled: bool = False
     bound: str = ""
     opened: float = 0.0
+    answered: float = 0.0
 
     @classmethod
     def connect(cls, conninfo: str = "", **kwargs: Any) -> Self:
         """Open a connection."""
         with FORKS.held_off(), _noted(conninfo):
-            connection = super().connect(conninfo, **kwargs)
-        connection.opened = time.monotonic()
-        return connection
+            return super().connect(conninfo, **kwargs)
 
     def wait(self, gen: _Steps, *args: Any, **kwargs: Any) -> Any:
         """Wait for the server."""
         try:
-            return super().wait(_until(self.patience, gen), *args, **kwargs)
+            result = super().wait(_until(self.patience, gen), *args, **kwargs)
         except Unanswered:
             self.close()
             raise
+        self.answered = time.monotonic()
+        return result
 
 
 class PatientAsyncConnection(AsyncConnection[Row]):
@@ -83,22 +88,32 @@ class PatientAsyncConnection(AsyncConnection[Row]):
     is_pooled: bool = False
     bound: str = ""
     opened: float = 0.0
+    answered: float = 0.0
 
     @classmethod
     async def connect(cls, conninfo: str = "", **kwargs: Any) -> Self:
         """Open a connection."""
         with FORKS.held_off(), _noted(conninfo):
-            connection = await super().connect(conninfo, **kwargs)
-        connection.opened = time.monotonic()
-        return connection
+            return await super().connect(conninfo, **kwargs)
 
     async def wait(self, gen: _Steps, *args: Any, **kwargs: Any) -> Any:
         """Wait for the server."""
         try:
-            return await super().wait(_until(self.patience, gen), *args, **kwargs)
+            result = await super().wait(_until(self.patience, gen), *args, **kwargs)
         except Unanswered:
             await self.close()
             raise
+        self.answered = time.monotonic()
+        return result
+
+
+def answered_recently(connection: PatientConnection[Any] | PatientAsyncConnection[Any]) -> bool:
+    """Whether a connection needs no test: its server has just answered, and has not closed it since."""
+    if time.monotonic() - connection.answered > _RECENTLY or not hasattr(select, "poll"):
+        return False
+    unread = select.poll()
+    unread.register(connection.fileno(), select.POLLIN)
+    return not unread.poll(0)
 
 
 @contextmanager

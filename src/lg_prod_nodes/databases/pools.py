@@ -17,7 +17,12 @@ from pydantic import SecretStr
 
 from lg_prod_nodes.core.errors import ConfigurationError
 from lg_prod_nodes.core.secret import revealed
-from lg_prod_nodes.databases.patience import PatientAsyncConnection, PatientConnection, hurried
+from lg_prod_nodes.databases.patience import (
+    PatientAsyncConnection,
+    PatientConnection,
+    answered_recently,
+    hurried,
+)
 from lg_prod_nodes.databases.postgres import RECONNECT_SECONDS
 from lg_prod_nodes.databases.sessions import abegin_session, begin_session
 from lg_prod_nodes.databases.timings import POOLS
@@ -97,12 +102,15 @@ class Pool(ConnectionPool[PatientConnection[Row]]):
     def _begin(self, connection: PatientConnection[Any]) -> None:
         connection.patience = 2 * self._silence
         begin_session(connection, statement=STATEMENT_SECONDS, silence=self._silence)
+        connection.opened = time.monotonic()
 
     def _test(self, connection: PatientConnection[Any]) -> None:
         """Test a connection before a run gets it, and replace all when it is dead: a restart cuts every one.
 
         Left alone, a pool tries one after the other and waits longer each time: the sixth dead one fails the run.
         """
+        if answered_recently(connection):
+            return
         try:
             with hurried(connection, self._silence):
                 connection.execute("")
@@ -164,9 +172,12 @@ class AsyncPool(AsyncConnectionPool[PatientAsyncConnection[Row]]):
     async def _begin(self, connection: PatientAsyncConnection[Any]) -> None:
         connection.patience = 2 * self._silence
         await abegin_session(connection, statement=STATEMENT_SECONDS, silence=self._silence)
+        connection.opened = time.monotonic()
 
     async def _test(self, connection: PatientAsyncConnection[Any]) -> None:
         """Like `Pool._test`."""
+        if answered_recently(connection):
+            return
         try:
             with hurried(connection, self._silence):
                 await connection.execute("")

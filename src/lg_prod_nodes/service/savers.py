@@ -3,34 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from functools import wraps
 from typing import Any, TypeVar, cast
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import CheckpointTuple
+from langgraph.checkpoint.base import (
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+)
 from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.serde.base import SerializerProtocol
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.store.postgres import AsyncPostgresStore, PostgresStore
-from psycopg import OperationalError
-from psycopg.errors import (
-    DuplicatePreparedStatement,
-    InsufficientPrivilege,
-    InvalidSqlStatementName,
-    ReadOnlySqlTransaction,
-    UndefinedTable,
-)
 
-from lg_prod_nodes.core.errors import ConfigurationError, StoreUnavailable
-from lg_prod_nodes.core.secret import bare
-from lg_prod_nodes.databases.dsn import host_of
+from lg_prod_nodes.core.errors import ConfigurationError
+from lg_prod_nodes.databases.batches import AsyncBatches, Batches
+from lg_prod_nodes.databases.cursors import (
+    AsyncBoundedCursors,
+    BoundedCursors,
+    aexecute,
+    execute,
+    translated,
+)
 from lg_prod_nodes.databases.pools import AsyncPool, Pool
-from lg_prod_nodes.databases.postgres import unwrapped
-from lg_prod_nodes.databases.reasons import reason_of
-from lg_prod_nodes.databases.sessions import abounded, bounded
 from lg_prod_nodes.databases.timings import timed
+from lg_prod_nodes.service.checkpoint_rows import (
+    Rows,
+    channels_over,
+    checkpoint_rows,
+    statement_of,
+    write_rows,
+)
 
 M = TypeVar("M", bound=Callable[..., Any])
 
@@ -62,15 +69,11 @@ _COPY_THREAD = (
        FROM checkpoint_writes WHERE thread_id = %(source)s ON CONFLICT DO NOTHING""",
 )
 
-_UNUSABLE = (
-    OperationalError,
-    DuplicatePreparedStatement,
-    InsufficientPrivilege,
-    InvalidSqlStatementName,
-    ReadOnlySqlTransaction,
-    UndefinedTable,
-)
 _TAKES_WRITES = "SELECT current_setting('transaction_read_only') = 'off' AS takes_writes"
+
+
+_LARGE = 64_000
+"""Bytes of a value from which its channel is serialized in a thread, beside the event loop."""
 
 
 class _NoLock:
@@ -102,58 +105,46 @@ def _for_threads(method: M) -> M:
     return cast(M, twin)
 
 
-def _unavailable(pool: Pool | AsyncPool, error: Any) -> StoreUnavailable:
-    cause = unwrapped(error, str(pool.conninfo))
-    return StoreUnavailable(f"the Postgres at {host_of(str(pool.conninfo))} {reason_of(cause)}")
-
-
-class _BoundedCursors:
-    """Adds timeouts to `_cursor`, which every operation of LangGraph's saver and store uses."""
-
-    conn: Any
-
-    @contextmanager
-    def _cursor(self, *, pipeline: bool = False) -> Generator[Any]:
-        cursor = None
-        try:
-            with (
-                cast(Any, super())._cursor(pipeline=pipeline) as cursor,
-                bounded(cursor.connection, is_pipeline=pipeline),
-            ):
-                yield cursor
-        except _UNUSABLE as error:
-            if cursor is not None and isinstance(error, ReadOnlySqlTransaction):
-                self.conn.renew(cursor.connection)
-            raise _unavailable(self.conn, error) from bare(unwrapped(error, self.conn.conninfo))
-
-
-class _AsyncBoundedCursors:
-    """The asynchronous twin of `_BoundedCursors`."""
-
-    conn: Any
-
-    @asynccontextmanager
-    async def _cursor(self, *, pipeline: bool = False) -> AsyncGenerator[Any]:
-        cursor = None
-        try:
-            async with (
-                cast(Any, super())._cursor(pipeline=pipeline) as cursor,
-                abounded(cursor.connection, is_pipeline=pipeline),
-            ):
-                yield cursor
-        except _UNUSABLE as error:
-            if cursor is not None and isinstance(error, ReadOnlySqlTransaction):
-                await self.conn.renew(cursor.connection)
-            raise _unavailable(self.conn, error) from bare(unwrapped(error, self.conn.conninfo))
-
-
 @timed("checkpointer", "get_tuple", "put", "put_writes")
-class BlockingSaver(_BoundedCursors, PostgresSaver):
+class BlockingSaver(BoundedCursors, PostgresSaver):
     """A checkpointer for synchronous callers that also serves asynchronous ones, through threads."""
 
-    def __init__(self, pool: Pool, serde: SerializerProtocol | None = None) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        serde: SerializerProtocol | None = None,
+        batches: Batches[Rows] | None = None,
+    ) -> None:
         super().__init__(cast(Any, pool), serde=serde)
         self.lock = cast(Any, _NoLock())
+        self._batches = batches or _batches(pool)
+
+    def put(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """Save a checkpoint, together with what other threads save meanwhile."""
+        dump = self.serde.dumps_typed
+        self._save(checkpoint_rows(dump, config, checkpoint, metadata, new_versions))
+        return _after(config, checkpoint)
+
+    def put_writes(
+        self,
+        config: RunnableConfig,
+        writes: Sequence[tuple[str, Any]],
+        task_id: str,
+        task_path: str = "",
+    ) -> None:
+        """Save the writes of a task, together with what other threads save meanwhile."""
+        self._save(write_rows(self.serde.dumps_typed, config, writes, task_id, task_path))
+
+    def _save(self, rows: Rows) -> None:
+        if not rows.is_empty:
+            with translated(cast(Any, self.conn)):
+                self._batches.put(rows)
 
     def takes_writes(self) -> bool:
         """Return whether the server is a primary; if not, the next call opens new connections."""
@@ -183,8 +174,8 @@ class BlockingSaver(_BoundedCursors, PostgresSaver):
             yield checkpoint
 
     aget_tuple = cast(Any, _in_thread(PostgresSaver.get_tuple))
-    aput = cast(Any, _in_thread(PostgresSaver.put))
-    aput_writes = cast(Any, _in_thread(PostgresSaver.put_writes))
+    aput = cast(Any, _in_thread(put))
+    aput_writes = cast(Any, _in_thread(put_writes))
     adelete_thread = cast(Any, _in_thread(PostgresSaver.delete_thread))
     adelete_for_runs = cast(Any, _in_thread(delete_for_runs))
     acopy_thread = cast(Any, _in_thread(copy_thread))
@@ -193,7 +184,7 @@ class BlockingSaver(_BoundedCursors, PostgresSaver):
 
 
 @timed("checkpointer", "aget_tuple", "aput", "aput_writes")
-class AsyncSaver(_AsyncBoundedCursors, AsyncPostgresSaver):
+class AsyncSaver(AsyncBoundedCursors, AsyncPostgresSaver):
     """A checkpointer for asynchronous callers that serves synchronous ones through separate connections.
 
     LangGraph's own saver makes such a thread wait for the event loop, which in turn waits for a thread to serialize in.
@@ -205,7 +196,60 @@ class AsyncSaver(_AsyncBoundedCursors, AsyncPostgresSaver):
     ) -> None:
         super().__init__(cast(Any, pool), serde=serde)
         self.lock = cast(Any, _NoLock())
-        self._threads = threads
+        self._threads, self._of_threads = threads, _batches(threads)
+        self._batches = _abatches(pool)
+        self._large: set[str] = set()  # channels
+
+    async def aput(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """Save a checkpoint, together with what other runs save meanwhile."""
+        given = (config, checkpoint, metadata, new_versions)
+        await self._save(await self._rows(new_versions, checkpoint_rows, *given))
+        return _after(config, checkpoint)
+
+    async def aput_writes(
+        self,
+        config: RunnableConfig,
+        writes: Sequence[tuple[str, Any]],
+        task_id: str,
+        task_path: str = "",
+    ) -> None:
+        """Save the writes of a task, together with what other runs save meanwhile."""
+        channels = [channel for channel, _ in writes]
+        await self._save(await self._rows(channels, write_rows, config, writes, task_id, task_path))
+
+    async def _rows(
+        self, channels: Collection[str], make: Callable[..., Rows], *given: Any
+    ) -> Rows:
+        """Serialize, in a thread if that may take long: then a hop to another thread is the lesser evil."""
+        if self._is_quick(channels):
+            rows = make(self.serde.dumps_typed, *given)
+        else:
+            rows = await asyncio.to_thread(make, self.serde.dumps_typed, *given)
+        if rows.size > _LARGE:
+            self._large |= channels_over(_LARGE, rows)
+        return rows
+
+    def _is_quick(self, channels: Collection[str]) -> bool:
+        return isinstance(self.serde, JsonPlusSerializer) and self._large.isdisjoint(channels)
+
+    async def _save(self, rows: Rows) -> None:
+        if not rows.is_empty:
+            with translated(cast(Any, self.conn)):
+                await self._batches.put(rows)
+
+    async def _load_checkpoint_tuple(self, value: dict[str, Any]) -> CheckpointTuple:
+        """Deserialize, in a thread if that may take long."""
+        found = (*(value["channel_values"] or ()), *(value["pending_writes"] or ()))
+        load = PostgresSaver._load_checkpoint_tuple
+        if isinstance(self.serde, JsonPlusSerializer) and _bytes_of(found) <= _LARGE:
+            return load(cast(Any, self), value)
+        return await asyncio.to_thread(load, cast(Any, self), value)
 
     def for_threads(self) -> BlockingSaver:
         """Return this checkpointer for synchronous callers; it connects on first use.
@@ -218,7 +262,7 @@ class AsyncSaver(_AsyncBoundedCursors, AsyncPostgresSaver):
                 "a synchronous call in the event loop's own thread, which nothing else could then use; await the "
                 "asynchronous one (ainvoke, astream, aget_state), or call it in a thread: asyncio.to_thread(...)"
             )
-        return BlockingSaver(self._threads, self.serde)
+        return BlockingSaver(self._threads, self.serde, self._of_threads)
 
     async def atakes_writes(self) -> bool:
         """Return whether the server is a primary; if not, the next call opens new connections."""
@@ -250,8 +294,8 @@ class AsyncSaver(_AsyncBoundedCursors, AsyncPostgresSaver):
         yield from self.for_threads().list(config, **kwargs)
 
     get_tuple = cast(Any, _for_threads(PostgresSaver.get_tuple))
-    put = cast(Any, _for_threads(PostgresSaver.put))
-    put_writes = cast(Any, _for_threads(PostgresSaver.put_writes))
+    put = cast(Any, _for_threads(BlockingSaver.put))
+    put_writes = cast(Any, _for_threads(BlockingSaver.put_writes))
     delete_thread = cast(Any, _for_threads(PostgresSaver.delete_thread))
     delete_for_runs = cast(Any, _for_threads(BlockingSaver.delete_for_runs))
     copy_thread = cast(Any, _for_threads(BlockingSaver.copy_thread))
@@ -260,7 +304,7 @@ class AsyncSaver(_AsyncBoundedCursors, AsyncPostgresSaver):
 
 
 @timed("store", "batch")
-class BlockingStore(_BoundedCursors, PostgresStore):
+class BlockingStore(BoundedCursors, PostgresStore):
     """A store for synchronous callers."""
 
     def __init__(self, pool: Pool) -> None:
@@ -269,11 +313,35 @@ class BlockingStore(_BoundedCursors, PostgresStore):
 
 
 @timed("store", "abatch")
-class AsyncStore(_AsyncBoundedCursors, AsyncPostgresStore):
+class AsyncStore(AsyncBoundedCursors, AsyncPostgresStore):
     """A store for asynchronous callers."""
 
     def __init__(self, pool: AsyncPool) -> None:
         super().__init__(cast(Any, pool))
+
+
+def _batches(pool: Pool) -> Batches[Rows]:
+    return Batches(lambda batch: execute(pool, *statement_of(batch)))
+
+
+def _abatches(pool: AsyncPool) -> AsyncBatches[Rows]:
+    return AsyncBatches(lambda batch: aexecute(pool, *statement_of(batch)))
+
+
+def _after(config: RunnableConfig, checkpoint: Checkpoint) -> RunnableConfig:
+    """The config of the checkpoint that was just saved."""
+    place = config["configurable"]
+    return {
+        "configurable": {
+            "thread_id": place["thread_id"],
+            "checkpoint_ns": place["checkpoint_ns"],
+            "checkpoint_id": checkpoint["id"],
+        }
+    }
+
+
+def _bytes_of(found: Sequence[Sequence[bytes | None]]) -> int:
+    return sum(len(part or b"") for row in found for part in row)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
