@@ -59,6 +59,8 @@ _PROSE = re.compile(
     rf"{_LETTER}{{2}}[,.!?]? \(?$|{_LETTER}{{2}} {_LETTER}{{2,20}}: \(?$"
     rf"|{_UNSPACED}[(:,\u3000-\u303f\uff00-\uff1f]? ?$"
 )
+_LONGEST_PROSE = 26
+"""The length of the longest match."""
 _CODE = re.compile(r"[=<>{}\[\]_|;`\\$\"]")
 
 
@@ -121,7 +123,9 @@ class Lead:
     def is_in_prose(self) -> bool:
         """Whether a sentence leads up to a number: words and a space, without signs of a field or of code."""
         lead = self._text[max(0, self._at - _SENTENCE) : self._at].rpartition("\n")[2]
-        return _PROSE.search(lead) is not None and not _CODE.search(lead)
+        if _CODE.search(lead):
+            return False
+        return _PROSE.search(lead, max(0, len(lead) - _LONGEST_PROSE)) is not None
 
     def is_near_phone(self) -> bool:
         """Whether phones are mentioned shortly before on the line."""

@@ -23,6 +23,7 @@ from lg_prod_nodes.detectors.recognizers.checked import (
     matches_before,
     starts_apart,
 )
+from lg_prod_nodes.detectors.recognizers.digits import Digits
 from lg_prod_nodes.detectors.recognizers.issuers import FORMATS, Format
 from lg_prod_nodes.detectors.recognizers.passwords import (
     of_headers,
@@ -166,9 +167,9 @@ class Secrets(CheckedRecognizer):
 
     def find(self, text: str) -> Iterator[Span]:
         """The secrets, by their format and by the text before them."""
-        return self.find_behind(range(len(self.GATES)), text)
+        return self.find_behind(range(len(self.GATES)), text, Digits(text))
 
-    def find_behind(self, gates: Collection[int], text: str) -> Iterator[Span]:
+    def find_behind(self, gates: Collection[int], text: str, digits: Digits) -> Iterator[Span]:
         """The secrets of the formats and kinds with these gates."""
         found = {span for gate in gates for span in _behind(gate, text)}
         end = 0

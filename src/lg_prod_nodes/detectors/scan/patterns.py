@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import re2
 import regex
 
+from lg_prod_nodes.detectors.recognizers.digits import Digits
 from lg_prod_nodes.detectors.scan import alphabet as _alphabet
 from lg_prod_nodes.detectors.scan import syntax as _syntax
 from lg_prod_nodes.detectors.scan.deadline import Deadline, OutOfTime
@@ -30,6 +31,7 @@ class View:
 
     def __init__(self, text: str, nlp_engine: NlpEngine) -> None:
         self.text = text
+        self.digits = Digits(text)
         self._nlp_engine = nlp_engine
 
     @cached_property

@@ -87,7 +87,7 @@ class _CheckedSearch(Search):
 
     def run(self, numbers: Iterable[int], view: View, deadline: Deadline) -> list[Raw]:
         entity = self._checked.ENTITY
-        spans = self._checked.spans(view.text, tuple(numbers))
+        spans = self._checked.spans(view.text, tuple(numbers), view.digits)
         deadline.left()
         return [_raw_of((start, end, entity, score, True)) for start, end, score in spans if score]
 
