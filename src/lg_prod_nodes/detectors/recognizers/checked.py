@@ -93,10 +93,8 @@ class CheckedRecognizer(PatternRecognizer):
             gates: The gates that match, if they are known.
             digits: The digits of the text, if other recognizers use them as well.
         """
-        if gates is None:
-            found = self.find(text)
-        else:
-            found = self.find_behind(gates, text, digits or Digits(text))
+        digits = digits or Digits(text)
+        found = self.find(text) if gates is None else self.find_behind(gates, text, digits)
         if _STARS not in text and not _PLACEHOLDER.search(text):
             return list(found)
         return [span for span in found if not is_replaced(text, span.start, span.end)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import cached_property, lru_cache
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, TypeVar
 
 _T = TypeVar("_T")
 
@@ -26,14 +26,6 @@ Groups = list[tuple[int, int]]
 """The spans of groups of digits."""
 
 
-class Run(NamedTuple):
-    """Groups of digits with at most three marks between them."""
-
-    start: int
-    end: int
-    shape: str
-
-
 class Digits:
     """The runs of digits in a text, searched for when they are first needed."""
 
@@ -41,14 +33,28 @@ class Digits:
         self._text = text
 
     @cached_property
-    def runs(self) -> list[Run]:
-        """The runs of seven characters or more."""
-        found = [run.span() for run in _RUN.finditer(self._text)]
+    def runs(self) -> list[tuple[int, int, str]]:
+        """Groups of digits with at most three marks between them: where they start and end, and their shape."""
+        text = self._text
+        found = [run.span() for run in _RUN.finditer(text)]
         return [
-            Run(start, end, self._text[start:end].translate(_ZEROS))
+            (start, end, text[start:end].translate(_ZEROS))
             for start, end in found
             if end - start >= _SHORTEST
         ]
+
+    @cached_property
+    def _shapes(self) -> set[str]:
+        return {shape for _, _, shape in self.runs}
+
+    def judged(self, judge: Callable[[str], _T]) -> list[tuple[int, int, _T]]:
+        """The runs with what is known of their shapes, without those of which it is nothing."""
+        known = {shape: found for shape in self._shapes if (found := judge(shape))}
+        return (
+            [(start, end, known[shape]) for start, end, shape in self.runs if shape in known]
+            if known
+            else []
+        )
 
 
 def groups_of(shape: str) -> Groups:

@@ -92,10 +92,8 @@ class IpAddresses(NumberRecognizer):
         """The IPv4 and IPv6 addresses."""
         sixes = list(_v6(text)) if text.count(":") > 1 else []
         yield from sixes
-        for run in digits.runs:
-            if not _may_hold_v4(run.shape):
-                continue
-            for found in _V4.finditer(text, run.start, run.end):
+        for first, last, _ in digits.judged(_may_hold_v4):
+            for found in _V4.finditer(text, first, last):
                 start, end = found.span()
                 if any(six.start <= start < six.end for six in sixes) or _is_nobodys(found[0]):
                     continue

@@ -74,10 +74,10 @@ class CardNumbers(NumberRecognizer):
 
     def find_among(self, digits: Digits, text: str) -> Iterator[Span]:
         """The cards in runs of digits: whole groups, joined by one kind of mark."""
-        for run in digits.runs:
-            for start, lasts in _card_runs(run.shape):
-                cards = list(_cards(text, start + run.start, lasts))
-                if cards and not is_in_account(text, start + run.start):
+        for at, _, parts in digits.judged(_card_runs):
+            for start, lasts in parts:
+                cards = list(_cards(text, start + at, lasts))
+                if cards and not is_in_account(text, start + at):
                     yield from (card for card in cards if not _is_identifier(text, card))
 
 
@@ -89,9 +89,9 @@ class SocialSecurityNumbers(NumberRecognizer):
 
     def find_among(self, digits: Digits, text: str) -> Iterator[Span]:
         """The numbers, by their groups or by the text before them."""
-        for run in digits.runs:
-            for first, last, mark in _ssn_spans(run.shape):
-                start, end = run.start + first, run.start + last
+        for at, _, spans in digits.judged(_ssn_spans):
+            for first, last, mark in spans:
+                start, end = at + first, at + last
                 if not _is_bounded(text, start, end):
                     continue
                 number = text[start:end]

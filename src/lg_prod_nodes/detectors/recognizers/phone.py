@@ -13,7 +13,7 @@ from lg_prod_nodes.detectors.recognizers.checked import (
     is_escape,
     is_word,
 )
-from lg_prod_nodes.detectors.recognizers.digits import MARKS, Digits, Run, by_shape, groups_of
+from lg_prod_nodes.detectors.recognizers.digits import MARKS, Digits, by_shape, groups_of
 from lg_prod_nodes.detectors.recognizers.phone_scores import (
     MOST_DIGITS,
     Candidate,
@@ -57,10 +57,9 @@ class PhoneNumbers(NumberRecognizer):
     def find_among(self, digits: Digits, text: str) -> Iterator[Span]:
         """The numbers in runs of digits, the longest first."""
         budget = ChecksLeft(_CHECKS)
-        for run in digits.runs:
-            shape = _shape_of(run.shape)
-            if shape.is_possible and not _is_other(text, run, shape):
-                yield from _numbers_of(text, run.start, shape, budget)
+        for start, end, shape in digits.judged(_shape_of):
+            if not _is_other(text, start, end, shape):
+                yield from _numbers_of(text, start, shape, budget)
 
 
 class _Shape(NamedTuple):
@@ -70,7 +69,6 @@ class _Shape(NamedTuple):
         groups: The spans of its groups of digits.
         lasts: For each group, the possible last groups of a number that begins with it, in descending order.
         after_plus: The same for the first group, if a plus precedes it.
-        is_possible: Whether there are any.
         is_other: Whether its form rules out phone numbers in any part of it.
         may_be_date: Whether it is a date by its form.
     """
@@ -78,31 +76,31 @@ class _Shape(NamedTuple):
     groups: Groups
     lasts: tuple[list[int], ...]
     after_plus: list[int]
-    is_possible: bool
     is_other: bool
     may_be_date: bool
 
 
 @by_shape
-def _shape_of(run: str) -> _Shape:
+def _shape_of(run: str) -> _Shape | None:
     groups = groups_of(run)
     lasts = tuple(_last_groups(run, groups, first, has_plus=False) for first in range(len(groups)))
     after_plus = _last_groups(run, groups, 0, has_plus=True)
+    if not (after_plus or any(lasts)):
+        return None
     return _Shape(
         groups,
         lasts,
         after_plus,
-        is_possible=any(lasts) or bool(after_plus),
         is_other=_OTHER.fullmatch(run) is not None,
         may_be_date=_LIKE_A_DATE.fullmatch(run) is not None,
     )
 
 
-def _is_other(text: str, run: Run, shape: _Shape) -> bool:
+def _is_other(text: str, start: int, end: int, shape: _Shape) -> bool:
     """Whether the form of a whole run of digits rules out phone numbers in any part of it."""
-    if not (shape.is_other or shape.may_be_date) or char_at(text, run.start - 1) in ("+", "("):
+    if not (shape.is_other or shape.may_be_date) or char_at(text, start - 1) in ("+", "("):
         return False
-    return shape.is_other or bool(_DATE.fullmatch(text, run.start, run.end))
+    return shape.is_other or bool(_DATE.fullmatch(text, start, end))
 
 
 def _numbers_of(text: str, at: int, shape: _Shape, budget: ChecksLeft) -> Iterator[Span]:

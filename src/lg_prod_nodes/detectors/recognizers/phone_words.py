@@ -95,7 +95,7 @@ class Lead:
 
     def speaks_of_phone(self) -> bool:
         """Whether a sentence introduces a phone number, as in `call me at` and `my number is`."""
-        if not (said := without_last(self._said, _AFTER_CALLS)):
+        if not self._said or not (said := without_last(self._said, _AFTER_CALLS)):
             return False
         if said[-1] in _CALLS:
             return True
@@ -111,7 +111,9 @@ class Lead:
 
     def _names(self, known: frozenset[str]) -> bool:
         said = self._said
-        if said and said[-1] in known:
+        if not said:
+            return False
+        if said[-1] in known:
             return True
         said = without_last(said, _AFTER_OTHERS, 2)
         return bool(said) and said[-1] in known
