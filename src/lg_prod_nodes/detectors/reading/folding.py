@@ -31,6 +31,8 @@ _ESCAPE: Final = re.compile(
 _JSON: Final = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "'": "'", "/": "/"}
 _MARK: Final = re.compile("[%&\\\\\x80-\U0010ffff]")
 """What every match begins with; searching for it alone is many times faster."""
+_NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]+")
+_FEW: Final = 16
 _LONGEST: Final = 4
 _BLANK_LETTERS: Final = frozenset("\u115f\u1160\u3164\uffa0\u2800")
 _KNOWN_CHARACTERS: Final = 1 << 16
@@ -95,15 +97,25 @@ def folded(text: str) -> Folded | None:
     is_escaped = has_escapes(text)
     if not is_escaped and text.isascii():
         return None
-    readings = {ord(char): _CHARACTERS[char] for char in set(text) if not char.isascii()}
-    if not is_escaped and all(chr(code) == reading for code, reading in readings.items()):
+    odd = {char: _CHARACTERS[char] for char in set("".join(_NOT_ASCII.findall(text)))}
+    odd = {char: reading for char, reading in odd.items() if char != reading}
+    if not is_escaped and not odd:
         return None
     view = Folded()
-    if is_escaped or any(len(reading) != 1 for reading in readings.values()):
+    if is_escaped or any(len(reading) != 1 for reading in odd.values()):
         _read(text, view)
     else:
-        view.text = text.translate(readings)
+        view.text = _exchanged(text, odd)
     return None if view.text == text else view
+
+
+def _exchanged(text: str, odd: dict[str, str]) -> str:
+    """A text with single characters for others; for a few, this is many times faster than `str.translate`."""
+    if len(odd) > _FEW or not all(map(str.isascii, odd.values())):
+        return text.translate({ord(char): reading for char, reading in odd.items()})
+    for char, reading in odd.items():
+        text = text.replace(char, reading)
+    return text
 
 
 def has_escapes(text: str) -> bool:

@@ -94,9 +94,9 @@ class CheckedRecognizer(PatternRecognizer):
             digits: The digits of the text, if other recognizers use them as well.
         """
         digits = digits or Digits(text)
-        found = self.find(text) if gates is None else self.find_behind(gates, text, digits)
-        if _STARS not in text and not _PLACEHOLDER.search(text):
-            return list(found)
+        found = list(self.find(text) if gates is None else self.find_behind(gates, text, digits))
+        if not found or (_STARS not in text and not _PLACEHOLDER.search(text)):
+            return found
         return [span for span in found if not is_replaced(text, span.start, span.end)]
 
     def analyze(

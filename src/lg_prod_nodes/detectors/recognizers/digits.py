@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Final, TypeVar
 
 _T = TypeVar("_T")
@@ -27,34 +27,32 @@ Groups = list[tuple[int, int]]
 
 
 class Digits:
-    """The runs of digits in a text, searched for when they are first needed."""
+    """The runs of digits in a text: groups with at most three marks between them, searched for when first needed."""
 
     def __init__(self, text: str) -> None:
         self._text = text
-
-    @cached_property
-    def runs(self) -> list[tuple[int, int, str]]:
-        """Groups of digits with at most three marks between them: where they start and end, and their shape."""
-        text = self._text
-        found = [run.span() for run in _RUN.finditer(text)]
-        return [
-            (start, end, text[start:end].translate(_ZEROS))
-            for start, end in found
-            if end - start >= _SHORTEST
-        ]
-
-    @cached_property
-    def _shapes(self) -> set[str]:
-        return {shape for _, _, shape in self.runs}
+        self._found: tuple[list[tuple[int, int, str]], set[str]] | None = None
 
     def judged(self, judge: Callable[[str], _T]) -> list[tuple[int, int, _T]]:
-        """The runs with what is known of their shapes, without those of which it is nothing."""
-        known = {shape: found for shape in self._shapes if (found := judge(shape))}
-        return (
-            [(start, end, known[shape]) for start, end, shape in self.runs if shape in known]
-            if known
-            else []
-        )
+        """Where the runs are and what is known of their shapes, without those of which it is nothing."""
+        if self._found is None:
+            self._found = _runs(self._text)
+        runs, shapes = self._found
+        known = {shape: found for shape in shapes if (found := judge(shape))}
+        if not known:
+            return []
+        return [(start, end, known[shape]) for start, end, shape in runs if shape in known]
+
+
+def _runs(text: str) -> tuple[list[tuple[int, int, str]], set[str]]:
+    """The runs of seven characters or more with their shapes, and these shapes."""
+    spans = [run.span() for run in _RUN.finditer(text)]
+    runs = [
+        (start, end, text[start:end].translate(_ZEROS))
+        for start, end in spans
+        if end - start >= _SHORTEST
+    ]
+    return runs, {shape for _, _, shape in runs}
 
 
 def groups_of(shape: str) -> Groups:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from ipaddress import IPv6Interface
+from socket import AF_INET6, inet_pton
 
 from lg_prod_nodes.detectors.recognizers.checked import (
     CERTAIN,
@@ -71,6 +71,7 @@ _V6 = re.compile(
 )
 _AFTER_GROUP = re.compile(r":(?=[0-9A-Fa-f]{0,4}:)")
 _LEAST_COLONS = 6
+_AFTER_ADDRESS = re.compile("[%/]")
 _AFTER_V6 = re.compile(r"[0-9A-Za-z_]|:[0-9A-Fa-f:]|\.[0-9]")
 
 _MAC = re.compile(
@@ -205,8 +206,8 @@ def _all(
 
 def _parses(address: str) -> bool:
     try:
-        IPv6Interface(address)
-    except ValueError:
+        inet_pton(AF_INET6, _AFTER_ADDRESS.split(address, 1)[0])
+    except (OSError, ValueError):
         return False
     return True
 

@@ -91,24 +91,24 @@ class Scanner:
         found = {
             search: _run(search, parts, view, deadline, failed) for search, parts in chosen.items()
         }
-        raws = self._that_count(chain.from_iterable(self._enhanced(found, view, failed)))
-        kept = without_duplicates(raws)
+        kept = without_duplicates(self._that_count(self._enhanced(found, view, failed)))
         if self._allow is None:
             return kept
         return [raw for raw in kept if text[raw.start : raw.end] not in self._allow]
 
     def _enhanced(
         self, found: Mapping[Search, list[Raw]], view: View, failed: list[str]
-    ) -> Iterable[list[Raw]]:
+    ) -> Iterable[Raw]:
+        if not any(search.words or search.enhances for search in found):
+            return chain.from_iterable(found.values())
         surroundings = Surroundings(view.text, self._context)
+        raws: list[Raw] = []
         for search, own in found.items():
-            raws = own
             if search.enhances:
-                others = [
-                    raw for other, theirs in found.items() if other is not search for raw in theirs
-                ]
-                raws = _enhanced_by(search, own, others, view, self._context, failed)
-            yield [_scored(raw, search, surroundings) for raw in raws] if search.words else raws
+                others = [raw for other in found if other is not search for raw in found[other]]
+                own = _enhanced_by(search, own, others, view, self._context, failed)
+            raws += [_scored(raw, search, surroundings) for raw in own] if search.words else own
+        return raws
 
     def _that_count(self, raws: Iterable[Raw]) -> Iterable[Raw]:
         if not self._thresholds:
