@@ -6,10 +6,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from presidio_analyzer.predefined_recognizers import PhoneRecognizer
 
-from lg_prod_nodes.detectors.reading.words import WordEngine
 from lg_prod_nodes.detectors.scan import phones as _phones
 from lg_prod_nodes.detectors.scan.deadline import Deadline, OutOfTime
-from lg_prod_nodes.detectors.scan.patterns import Prefilter, View
+from lg_prod_nodes.detectors.scan.prefilter import Prefilter
 from lg_prod_nodes.detectors.scan.raws import Raw, without_duplicates
 
 REGIONS = sorted(phonenumbers.SUPPORTED_REGIONS)
@@ -56,7 +55,7 @@ def test_finds_what_presidio_finds(text: str, regions: tuple[str, ...], leniency
     assert by_spans(text, regions, leniency) == expected
     if expected:
         prefilter = Prefilter([_phones.needed(leniency)])
-        assert prefilter.candidates(View(text, WordEngine())) == {0}
+        assert prefilter.among(text).numbers == {0}
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lg_prod_nodes.detectors import DEFAULT_ENTITIES, Detector
-from lg_prod_nodes.detectors.reading.folding import folded
+from lg_prod_nodes.detectors.reading.folding import folded, reading_of_character
 from lg_prod_nodes.detectors.reading.quick import reading_of
+from lg_prod_nodes.detectors.reading.usual import ELLIPSIS, usual_characters
 from lg_prod_nodes.detectors.scan.deadline import Deadline
 
 DETECTOR = Detector((*DEFAULT_ENTITIES, "URL", "MAC_ADDRESS", "DATE_TIME"))
@@ -56,12 +57,48 @@ texts = st.lists(st.sampled_from(PIECES) | st.text(max_size=3), max_size=10).map
 @example("ann＠example。com")
 @example("4111\u00a01111\u00a01111\u00a01111")
 @example("pаssword：hunter2!")
+@example("ann\u200b@\u200bexample.com")
+@example("日\u200b本@例\ufe0f.com")
+@example("10…1.2.3")
 def test_what_is_found_is_seen_before_it_is_searched(text: str) -> None:
     scanner = DETECTOR._scanner
+    seen = scanner.candidates(text)
+    reading = text if set("%&\\") & set(text) else getattr(folded(text), "text", text)
 
-    for view in (text, getattr(folded(text), "text", text)):
-        if scanner.scan(view, Deadline(60)):
-            assert scanner.may_find(view)
+    assert seen.is_read_otherwise or bool(seen.numbers) >= bool(scanner.scan(reading, Deadline(60)))
+    assert bool(seen.numbers) >= bool(scanner.scan(text, Deadline(60)))
+
+
+def test_most_texts_are_ruled_out_without_being_read() -> None:
+    scanner = DETECTOR._scanner
+
+    for text in (
+        "Grüße aus München, die Straße ist “naïve” — wirklich…",
+        "日本語のテキストです。「はい」",
+        "Привіт, як справи？",
+        "حالش خوب نیست، می‌دانم",
+        "สวัสดีครับ ที่นี่",
+        "नमस्ते, क्या हाल है?",
+        "well ❤️ 👍🏽 done",
+    ):
+        assert scanner.candidates(text) == (frozenset(), False)
+
+
+def test_each_character_is_read_as_the_search_takes_it() -> None:
+    usual = usual_characters()
+    read = {span: chr(code) for code, spans in usual.as_ascii.items() for span in spans}
+
+    for code in range(0x80, 0x110000):
+        if any(first <= code <= last for first, last in usual.others) or code == ord(ELLIPSIS):
+            continue
+        reading = reading_of_character(chr(code))
+        if any(first <= code <= last for first, last in usual.invisible):
+            assert not reading
+        elif own := [to for (first, last), to in read.items() if first <= code <= last]:
+            assert [reading] == own
+        else:
+            assert len(reading) == 1
+            assert not reading.isascii()
 
 
 @given(texts.filter(lambda text: not set("%&\\") & set(text)))

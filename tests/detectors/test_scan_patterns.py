@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from lg_prod_nodes.detectors.reading.words import WordEngine
 from lg_prod_nodes.detectors.scan.deadline import Deadline, OutOfTime
-from lg_prod_nodes.detectors.scan.patterns import Expression, Prefilter, View
+from lg_prod_nodes.detectors.scan.patterns import Expression, View
+from lg_prod_nodes.detectors.scan.prefilter import Prefilter
 
 FLAGS = re.IGNORECASE | re.MULTILINE | re.DOTALL
 LETTERS = "abskiABSKI019_ .-@:é中ßſKıİ١１\u0301\u00a0\n\x1c\x85"
@@ -97,7 +98,7 @@ def test_what_matches_is_never_filtered_out(pattern: str, text: str, flags: int)
     prefilter = Prefilter([Expression(pattern, flags).ways])
 
     if by_regex(pattern, flags, text):
-        assert prefilter.candidates(View(text, WordEngine())) == {0}
+        assert prefilter.among(text).numbers == {0}
 
 
 @pytest.mark.parametrize(
@@ -112,18 +113,18 @@ def test_what_only_the_regex_module_knows_is_left_to_it(pattern: str, text: str)
 def test_most_texts_are_ruled_out() -> None:
     prefilter = Prefilter([Expression(r"\b\d{3}-\d{4}\b", 0).ways, None])
 
-    assert prefilter.candidates(View("nothing here", WordEngine())) == {1}
-    assert prefilter.candidates(View("call 555-0142", WordEngine())) == {0, 1}
+    assert prefilter.among("nothing here").numbers == {1}
+    assert prefilter.among("call 555-0142").numbers == {0, 1}
 
 
 def test_an_expression_that_re2_does_not_take_is_always_run() -> None:
-    assert Prefilter([("(",), ("a",)]).candidates(View("nothing", WordEngine())) == {0}
+    assert Prefilter([("(",), ("a",)]).among("nothing").numbers == {0}
 
 
 def test_expressions_that_are_too_much_for_re2_are_always_run() -> None:
     huge = "(?:" + "|".join(f"{prefix:04d}[a-z]{{900}}x" for prefix in range(400)) + ")"
 
-    assert Prefilter([(huge,)] * 9).candidates(View("nothing", WordEngine())) == set(range(9))
+    assert Prefilter([(huge,)] * 9).among("nothing").numbers == set(range(9))
 
 
 def test_a_search_that_runs_out_of_memory_rules_nothing_out(
@@ -132,7 +133,7 @@ def test_a_search_that_runs_out_of_memory_rules_nothing_out(
     prefilter = Prefilter([("a",), ("b",)])
     monkeypatch.setattr(prefilter, "_set", type("Exhausted", (), {"Match": lambda *_: None})())
 
-    assert prefilter.candidates(View("nothing", WordEngine())) == {0, 1}
+    assert prefilter.among("nothing").numbers == {0, 1}
 
 
 def test_time_that_is_up_is_told() -> None:

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lg_prod_nodes.detectors import Detector
-from lg_prod_nodes.detectors.reading.words import WordEngine
 from lg_prod_nodes.detectors.recognizers.assigned import names_secret
 from lg_prod_nodes.detectors.recognizers.issuers import FORMATS, Format
 from lg_prod_nodes.detectors.recognizers.secrets import Secrets
-from lg_prod_nodes.detectors.scan.patterns import Expression, Prefilter, View
+from lg_prod_nodes.detectors.scan.patterns import Expression
+from lg_prod_nodes.detectors.scan.prefilter import Prefilter
 
 SECRETS = Secrets()
 LETTERS, HEX = string.ascii_letters + string.digits, "0123456789abcdef"
@@ -272,11 +272,9 @@ def test_keys_are_found_in_any_surroundings(issuer: str, before: str, after: str
     ).map("".join)
 )
 def test_each_gate_opens_where_something_stands_behind_it(text: str) -> None:
-    view = View(text, WordEngine())
-
     for number, gate in enumerate(SECRETS.GATES):
         if list(SECRETS.find_behind([number], text)):
-            assert 0 in Prefilter([Expression(gate, re.DOTALL).ways]).candidates(view), gate
+            assert 0 in Prefilter([Expression(gate, re.DOTALL).ways]).among(text).numbers, gate
 
 
 @pytest.mark.parametrize("issuer", KEYS)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush
 from itertools import pairwise
-from operator import attrgetter
+from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """An entity at a position in a text."""
 
     start: int
@@ -21,8 +19,8 @@ class Finding:
 
 def apart(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """Resolve overlaps: the higher score wins, then the longer finding; the rest of the other remains a finding."""
-    ordered = sorted(findings, key=attrgetter("start"))
-    if _are_apart(ordered):
+    ordered = sorted(findings)
+    if are_apart(ordered):
         return tuple(ordered)
     ranked = sorted(set(ordered), key=lambda f: (-f.score, f.start - f.end, f.start, f.entity))
     by_start = sorted(range(len(ranked)), key=lambda rank: ranked[rank].start, reverse=True)
@@ -39,13 +37,14 @@ def apart(findings: Iterable[Finding]) -> tuple[Finding, ...]:
         if pieces and pieces[-1][0] == open_[0] and pieces[-1][2] == at:
             at = pieces.pop()[1]
         pieces.append((open_[0], at, until))
-    return tuple(replace(ranked[rank], start=start, end=end) for rank, start, end in pieces)
+    return tuple(ranked[rank]._replace(start=start, end=end) for rank, start, end in pieces)
 
 
-def _are_apart(ordered: Iterable[Finding]) -> bool:
+def are_apart(ordered: Iterable[Sequence[Any]]) -> bool:
+    """Whether findings in order are not empty and do not overlap."""
     end = 0
-    for finding in ordered:
-        if finding.start < end or finding.end <= finding.start:
+    for start, until, *_ in ordered:
+        if start < end or until <= start:
             return False
-        end = finding.end
+        end = until
     return True

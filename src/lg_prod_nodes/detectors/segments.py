@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from typing import Final, NamedTuple
 
 from lg_prod_nodes.detectors.findings import Finding
@@ -34,16 +33,18 @@ class _Segment(NamedTuple):
     last: int
 
 
+def is_one_segment(text: str) -> bool:
+    """Whether a text is so short that it stays whole."""
+    return len(text) <= _LENGTH + _SLACK
+
+
 def in_segments(text: str, find: Callable[[str], Iterable[Finding]]) -> Iterator[Finding]:
     """The findings of a text, part by part; a finding belongs to the part in which it begins."""
-    if len(text) <= _LENGTH + _SLACK:
-        yield from find(text)
-        return
     for segment in _segments(text):
         base = segment.first
         for finding in find(text[base : segment.last]):
             if segment.start <= finding.start + base < segment.end:
-                yield replace(finding, start=finding.start + base, end=finding.end + base)
+                yield finding._replace(start=finding.start + base, end=finding.end + base)
 
 
 def _segments(text: str) -> Iterator[_Segment]:

@@ -32,11 +32,6 @@ class _Runs(dict[str, str]):
 _RUNS: Final = _Runs()
 
 
-def has_escapes(text: str) -> bool:
-    """Whether a text may contain URL, HTML or JSON escapes."""
-    return "%" in text or "&" in text or "\\" in text
-
-
 def reading_of(text: str) -> str:
     """How a text without escapes is read; the same text if that is how it is written."""
     if _is_plain_latin(text):

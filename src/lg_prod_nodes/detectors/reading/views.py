@@ -5,7 +5,6 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from operator import attrgetter
 
 from lg_prod_nodes.content.finality import Reach
@@ -28,7 +27,7 @@ def in_both_views(text: str, scan: Scan) -> Iterator[Finding]:
 
 def _placed(finding: Finding, reading: Folded) -> Finding:
     start, end = reading.place(finding.start, finding.end)
-    return replace(finding, start=start, end=end)
+    return finding._replace(start=start, end=end)
 
 
 def _adjusted(
@@ -50,7 +49,7 @@ def _adjusted(
             continue
         start = min([finding.start, *(unit.start for unit in units[:1])])
         end = max([finding.end, *(unit.end for unit in units[-1:])])
-        yield replace(finding, start=start, end=end)
+        yield finding._replace(start=start, end=end)
 
 
 def _overlaps(finding: Finding, others: Sequence[Finding]) -> bool:

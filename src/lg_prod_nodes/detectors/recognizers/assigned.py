@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from lg_prod_nodes.detectors.reading.words import STOP_WORDS
-from lg_prod_nodes.detectors.recognizers.checked import Span, before, char_at, words
+from lg_prod_nodes.detectors.recognizers.checked import Span, before, char_at, places, words
 
 _BY_NAME = 0.7
 
@@ -18,8 +18,19 @@ _STEM = re.compile(
     re.IGNORECASE,
 )
 """The endings of names whose values are secrets; a number or `id` may follow."""
-_LITERALS = ("pass", "pwd", "contrase", "mot", "secret", "token", "jwt", "credential", "key")
-"""The prefixes of those endings."""
+_LITERALS = (
+    "pass",
+    "pwd",
+    "contrase",
+    "mot ",
+    "mot_",
+    "secret",
+    "token",
+    "jwt",
+    "credential",
+    "key",
+)
+"""The beginnings of those endings."""
 SIGN_GATE = (
     r"(?i:pass(?:word|wd|phrase|code|wort)?|pwd|contrase..|mot.de.passe|secret|token|jwt|credentials?|keys?)"
     r"(?:[ _.-]?(?:(?i:key|id|value)|[0-9]))?\\{0,3}[\"'`*]{0,2}\]?[ \t]{0,3}"
@@ -48,6 +59,7 @@ _SIGN = re.compile(
     r"(?:\s{0,3}(?P<escapes>\\{0,3})(?P<quote>[\"'`]))?",
     re.IGNORECASE,
 )
+_IS_ASSIGNED = re.compile(f"(?>{_STEM.pattern}){_SIGN.pattern}", re.IGNORECASE)
 _LONGEST = 400
 _TOKEN = re.compile(r"(?:[^\s\"'`<>\\]|\\(?![nrtu\"'\\/])){1,160}")
 _MARKS = re.compile(r"[,;&|]")
@@ -129,19 +141,13 @@ def assigned(text: str) -> Iterator[Span]:
 
 
 def _stems(text: str) -> Iterator[re.Match[str]]:
-    """Where names of secrets may end. Searching for literals is many times faster than the full expression."""
+    """Where names of secrets end before a sign. Searching for literals is many times faster than for an expression."""
     lowered = text.lower()
     if len(lowered) != len(text):
         yield from _STEM.finditer(text)
         return
-    places = list[int]()
-    for literal in _LITERALS:
-        at = lowered.find(literal)
-        while at >= 0:
-            places.append(at)
-            at = lowered.find(literal, at + 1)
-    for at in sorted(places):
-        if stem := _STEM.match(text, at):
+    for at in places(lowered, _LITERALS):
+        if _IS_ASSIGNED.match(text, at) and (stem := _STEM.match(text, at)):
             yield stem
 
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from string import ascii_letters, digits
 from typing import Any, ClassVar, NamedTuple
 
 from presidio_analyzer import Pattern, PatternRecognizer, RecognizerResult
+
+from lg_prod_nodes.detectors.recognizers.digits import Digits
 
 CERTAIN = 1.0
 """The score for a checksum, a published format or a complete address, which leave no other reading."""
@@ -22,9 +24,12 @@ _STARS = "****"
 _DOUBLED = str.maketrans(digits, "0246813579")
 _WORDS = frozenset(f"{ascii_letters}{digits}_")
 
-_REACH = 64
+REACH = 64
+"""How far words before a position are read."""
 _SIGNS = " \t\r\n\\\"'`*:=#|>([-"
 _WORD = re.compile(r"[A-Z]?[^\W\d_A-Z]+|[A-Z]+(?![a-z])|\d+")
+_ASCII_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
+_BETWEEN_WORDS = {code: " " for code in range(0x80) if not chr(code).isalnum()}
 _SHORTENED = (
     ["tel"],
     ["Tel"],
@@ -74,15 +79,24 @@ class CheckedRecognizer(PatternRecognizer):
     def find(self, text: str) -> Iterable[Span]:
         """The positions of the entity, in linear time."""
 
-    def find_behind(self, gates: Collection[int], text: str) -> Iterable[Span]:
+    def find_behind(self, gates: Collection[int], text: str, digits: Digits) -> Iterable[Span]:
         """The positions of the entity in a text that only these gates match, given by number."""
         return self.find(text)
 
-    def spans(self, text: str, gates: Collection[int] | None = None) -> list[Span]:
-        """The positions of the entity, without earlier redactions. Pass the matching gates if they are known."""
-        found = self.find(text) if gates is None else self.find_behind(gates, text)
-        if "[" not in text and _STARS not in text:
-            return list(found)
+    def spans(
+        self, text: str, gates: Collection[int] | None = None, digits: Digits | None = None
+    ) -> list[Span]:
+        """The positions of the entity, without earlier redactions.
+
+        Args:
+            text: The text.
+            gates: The gates that match, if they are known.
+            digits: The digits of the text, if other recognizers use them as well.
+        """
+        digits = digits or Digits(text)
+        found = list(self.find(text) if gates is None else self.find_behind(gates, text, digits))
+        if not found or (_STARS not in text and not _PLACEHOLDER.search(text)):
+            return found
         return [span for span in found if not is_replaced(text, span.start, span.end)]
 
     def analyze(
@@ -106,6 +120,22 @@ class CheckedRecognizer(PatternRecognizer):
             )
             for span in self.spans(text)
         ]
+
+
+class NumberRecognizer(CheckedRecognizer):
+    """Finds one entity among the digits of a text."""
+
+    def find(self, text: str) -> Iterable[Span]:
+        """The positions of the entity, in linear time."""
+        return self.find_among(Digits(text), text)
+
+    def find_behind(self, gates: Collection[int], text: str, digits: Digits) -> Iterable[Span]:
+        """The positions of the entity."""
+        return self.find_among(digits, text)
+
+    @abstractmethod
+    def find_among(self, digits: Digits, text: str) -> Iterable[Span]:
+        """The positions of the entity, given the digits of the text."""
 
 
 def is_replaced(text: str, start: int, end: int) -> bool:
@@ -161,7 +191,7 @@ def words_before(text: str, at: int) -> list[str]:
     The list is empty if a mark separates the words from the position, or if a number of two or more digits precedes it.
     Names as in code are split into words.
     """
-    said = text[max(0, at - _REACH) : at].rstrip(_SIGNS)
+    said = text[max(0, at - REACH) : at].rstrip(_SIGNS)
     if said[-2:].isdecimal() and len(said) > 1:
         return []
     if said.endswith(".") and _WORD.findall(said[-8:])[-1:] not in _SHORTENED:
@@ -169,14 +199,26 @@ def words_before(text: str, at: int) -> list[str]:
     said = said.rstrip(".")
     if not said or not (said[-1].isalnum() or said[-1] == ")"):
         return []
-    return [word.lower() for word in _WORD.findall(said)]
+    return _words_of(said)
 
 
 def line_before(text: str, at: int, lines: int = 1) -> list[str]:
     """The words before a position on its line, in lower case; `lines` adds earlier lines."""
-    near = text[max(0, at - _REACH) : at].rsplit("\n", lines)
-    said = "\n".join(near[-lines:])
-    return [word.lower() for word in _WORD.findall(said)]
+    near = text[max(0, at - REACH) : at]
+    if "\n" in near:
+        near = "\n".join(near.rsplit("\n", lines)[-lines:])
+    return _words_of(near)
+
+
+def _words_of(said: str) -> list[str]:
+    """The words of a text, in lower case."""
+    if not said.isascii():
+        return [word.lower() for word in _WORD.findall(said)]
+    if said.islower():
+        found = said.translate(_BETWEEN_WORDS).split()
+        if "".join(found).isalpha():
+            return found
+    return [word.lower() for word in _ASCII_WORD.findall(said)]
 
 
 def without_last(given: list[str], fillers: frozenset[str], most: int = 4) -> list[str]:
@@ -185,6 +227,32 @@ def without_last(given: list[str], fillers: frozenset[str], most: int = 4) -> li
     while end and most and given[end - 1] in fillers:
         end, most = end - 1, most - 1
     return given if end == len(given) else given[:end]
+
+
+def places(text: str, literals: Iterable[str]) -> list[int]:
+    """Where literals occur in a text, in order."""
+    found = list[int]()
+    for literal in literals:
+        at = text.find(literal)
+        while at >= 0:
+            found.append(at)
+            at = text.find(literal, at + 1)
+    return sorted(found)
+
+
+def matches_before(
+    text: str, pattern: re.Pattern[str], literals: Iterable[str], back: int
+) -> Iterator[re.Match[str]]:
+    """The matches of `pattern.finditer`, each of which has one of the literals `back` characters after its start.
+
+    Searching for literals is many times faster than searching for an expression.
+    """
+    end = 0
+    for place in places(text, literals):
+        start = place - back
+        if start >= end and (found := pattern.match(text, start)):
+            yield found
+            end = found.end()
 
 
 def words(table: str) -> frozenset[str]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from ipaddress import IPv6Interface
+from socket import AF_INET6, inet_pton
 
 from lg_prod_nodes.detectors.recognizers.checked import (
     CERTAIN,
     CheckedRecognizer,
+    NumberRecognizer,
     Span,
     before,
     char_at,
@@ -19,12 +20,13 @@ from lg_prod_nodes.detectors.recognizers.checked import (
     words,
     words_before,
 )
+from lg_prod_nodes.detectors.recognizers.digits import Digits, by_shape
 
 _SHAPE = 0.9
 
 _OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _V4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}(?![0-9])")
-_AFTER_OCTET = re.compile(r"\.(?=[0-9]{1,3}\.[0-9]{1,3}\.[0-9])")
+_SHAPE_OF_V4 = re.compile(r"[0-9](?:\.[0-9]{1,3}){2}\.[0-9]")
 _NETWORK = re.compile(r"/(?:3[0-2]|[12]?[0-9])(?![\w/]|\.[0-9])")
 _RANGE = re.compile(rf"-(?:{_OCTET}\.{_OCTET}\.{_OCTET}\.)?{_OCTET}(?![\w.-])")
 _END_OF_V4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}\s?-$")
@@ -55,6 +57,8 @@ _LISTED_BEFORE = re.compile(
     r"(?:[0-9]{1,5}(?:\.[0-9]{1,5}){1,4}\s{0,2}(?:,|and|or|to|->|→|through|until|/|&|vs\.?)\s{0,2}){1,4}$"
 )
 _COMPARED_BEFORE = re.compile(r"(?:[=~!<>^]=|[~^<>]|\w==|:[\w-]{1,24}:)\s?$")
+_ENDS_OF_LISTED, _ENDS_OF_COMPARED = frozenset(",dro>→hl/&s."), frozenset("=~!<>^:")
+"""The last characters of what these expressions match, but for white space."""
 _PORT = re.compile(r":[0-9]{2,5}(?![0-9A-Za-z])")
 _WELL_KNOWN = frozenset(["1.1.1.1", "1.0.0.1", "8.8.8.8", "8.8.4.4", "9.9.9.9"])
 _SMALL = 20
@@ -67,6 +71,7 @@ _V6 = re.compile(
 )
 _AFTER_GROUP = re.compile(r":(?=[0-9A-Fa-f]{0,4}:)")
 _LEAST_COLONS = 6
+_AFTER_ADDRESS = re.compile("[%/]")
 _AFTER_V6 = re.compile(r"[0-9A-Za-z_]|:[0-9A-Fa-f:]|\.[0-9]")
 
 _MAC = re.compile(
@@ -75,7 +80,7 @@ _MAC = re.compile(
 )
 
 
-class IpAddresses(CheckedRecognizer):
+class IpAddresses(NumberRecognizer):
     """IP addresses with their network size and zone; not versions, sections or times."""
 
     ENTITY = "IP_ADDRESS"
@@ -84,17 +89,23 @@ class IpAddresses(CheckedRecognizer):
         r"[0-9A-Fa-f]{0,4}:[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:]",
     )
 
-    def find(self, text: str) -> Iterator[Span]:
+    def find_among(self, digits: Digits, text: str) -> Iterator[Span]:
         """The IPv4 and IPv6 addresses."""
         sixes = list(_v6(text)) if text.count(":") > 1 else []
         yield from sixes
-        for found in _all(text, _V4, _AFTER_OCTET, 3):
-            start, end = found.span()
-            if any(six.start <= start < six.end for six in sixes) or _is_nobodys(found[0]):
-                continue
-            if _is_bounded(text, start, end) and _is_address(text, start, end):
-                network = _NETWORK.match(text, end)
-                yield Span(start, network.end() if network else end, _SHAPE)
+        for first, last, _ in digits.judged(_may_hold_v4):
+            for found in _V4.finditer(text, first, last):
+                start, end = found.span()
+                if any(six.start <= start < six.end for six in sixes) or _is_nobodys(found[0]):
+                    continue
+                if _is_bounded(text, start, end) and _is_address(text, start, end):
+                    network = _NETWORK.match(text, end)
+                    yield Span(start, network.end() if network else end, _SHAPE)
+
+
+@by_shape
+def _may_hold_v4(shape: str) -> bool:
+    return _SHAPE_OF_V4.search(shape) is not None
 
 
 class MacAddresses(CheckedRecognizer):
@@ -138,9 +149,12 @@ def _is_bounded(text: str, start: int, end: int) -> bool:
 def _is_address(text: str, start: int, end: int) -> bool:
     """Whether this is an address and not a version or section, by the text before it and its size."""
     at, context = start, before(text, start, 72)
-    if "." in context and (listed := _LISTED_BEFORE.search(context)):
+    said = context.rstrip()[-1:]
+    if said in _ENDS_OF_LISTED and "." in context and (listed := _LISTED_BEFORE.search(context)):
         at -= len(context) - listed.start()
-    if _is_numbered(words_before(text, at)) or _COMPARED_BEFORE.search(context[-28:]):
+    if _is_numbered(words_before(text, at)):
+        return False
+    if said in _ENDS_OF_COMPARED and _COMPARED_BEFORE.search(context[-28:]):
         return False
     address = text[start:end]
     if address in _WELL_KNOWN or address.startswith("10."):
@@ -192,8 +206,8 @@ def _all(
 
 def _parses(address: str) -> bool:
     try:
-        IPv6Interface(address)
-    except ValueError:
+        inet_pton(AF_INET6, _AFTER_ADDRESS.split(address, 1)[0])
+    except (OSError, ValueError):
         return False
     return True
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from lg_prod_nodes.detectors.recognizers.checked import (
     CERTAIN,
-    CheckedRecognizer,
+    REACH,
+    NumberRecognizer,
     Span,
     before,
     char_at,
@@ -20,13 +22,14 @@ from lg_prod_nodes.detectors.recognizers.checked import (
     starts_apart,
     words,
 )
+from lg_prod_nodes.detectors.recognizers.digits import Digits, Groups, by_shape, groups_of
 from lg_prod_nodes.detectors.recognizers.iban import is_in_account
 from lg_prod_nodes.detectors.recognizers.phone_words import Lead
 
 _SAID, _FORM = 0.85, 0.5
+_NO_MARKS = str.maketrans("", "", " .-")
 
 _RUN = re.compile(r"[0-9](?=[0-9 \u00a0.-]{11})[0-9]*(?:[ \u00a0.-][0-9]+)*")
-_GROUP = re.compile(r"[0-9]+")
 _LEAST_DIGITS, _MOST_DIGITS = 12, 19
 
 _CARDS = re.compile(
@@ -44,6 +47,8 @@ _CARDS = re.compile(
 
 _SSN = re.compile(r"[0-9][0-9]{2}(?:([ .-]?)[0-9]{2}\1[0-9]{4}|[0-9]{2}-[0-9]{4}|-[0-9]{6})")
 _SOCIAL = words("social socsec ssn ssns ss")
+_SOCIAL_STEM = re.compile("ss|soc")
+"""What these words have in common."""
 _SAYS_SO = 6
 """How many words before bare digits may identify them as a social security number."""
 
@@ -61,36 +66,53 @@ _UNION_PAY = "62"
 """Nearly all longer cards are UnionPay's; shorter ones are no longer issued. Many identifiers have these lengths."""
 
 
-class CardNumbers(CheckedRecognizer):
+class CardNumbers(NumberRecognizer):
     """Payment card numbers of every issuer, 12 to 19 digits, with a Luhn check."""
 
     ENTITY = "CREDIT_CARD"
     GATES = ("[0-9](?:[ .\u00a0-]?[0-9]){11}",)
 
-    def find(self, text: str) -> Iterator[Span]:
+    def find_among(self, digits: Digits, text: str) -> Iterator[Span]:
         """The cards in runs of digits: whole groups, joined by one kind of mark."""
-        for run in _RUN.finditer(text):
-            cards = list(_cards(text, *run.span()))
-            if cards and not is_in_account(text, run.start()):
-                yield from (card for card in cards if not _is_identifier(text, card))
+        for at, _, parts in digits.judged(_card_runs):
+            for start, lasts in parts:
+                cards = list(_cards(text, start + at, lasts))
+                if cards and not is_in_account(text, start + at):
+                    yield from (card for card in cards if not _is_identifier(text, card))
 
 
-class SocialSecurityNumbers(CheckedRecognizer):
+class SocialSecurityNumbers(NumberRecognizer):
     """US social security numbers; without marks between the groups, only after a word that names them."""
 
     ENTITY = "US_SSN"
     GATES = (r"[0-9]{3}[ .-]?[0-9]{2}[ .-]?[0-9]{4}", r"[0-9]{3}-[0-9]{6}")
 
-    def find(self, text: str) -> Iterator[Span]:
+    def find_among(self, digits: Digits, text: str) -> Iterator[Span]:
         """The numbers, by their groups or by the text before them."""
-        for found in _SSN.finditer(text):
-            start, end = found.span()
-            if not _is_bounded(text, start, end) or not _is_issued(re.sub(r"\D", "", found[0])):
-                continue
-            if not _SOCIAL.isdisjoint(_words_near(text, start)):
-                yield Span(start, end, _SAID)
-            elif certainty := _by_form(found, Lead(text, start)):
-                yield Span(start, end, certainty)
+        for at, _, spans in digits.judged(_ssn_spans):
+            for first, last, mark in spans:
+                start, end = at + first, at + last
+                if not _is_bounded(text, start, end):
+                    continue
+                number = text[start:end]
+                if not _is_issued(number.translate(_NO_MARKS)):
+                    continue
+                if _names_number(text, start):
+                    yield Span(start, end, _SAID)
+                elif certainty := _by_form(number, mark, Lead(text, start)):
+                    yield Span(start, end, certainty)
+
+
+@by_shape
+def _ssn_spans(shape: str) -> list[tuple[int, int, str]]:
+    """Where a number may stand in a run of digits, and the mark between its groups."""
+    return [(*found.span(), found[1]) for found in _SSN.finditer(shape)]
+
+
+def _names_number(text: str, at: int) -> bool:
+    """Whether a word before a position names a social security number."""
+    said = text[max(0, at - REACH) : at].lower()
+    return _SOCIAL_STEM.search(said) is not None and not _SOCIAL.isdisjoint(_words_near(text, at))
 
 
 def _words_near(text: str, at: int) -> list[str]:
@@ -98,13 +120,12 @@ def _words_near(text: str, at: int) -> list[str]:
     return line_before(text, at, lines=2)[-_SAYS_SO:]
 
 
-def _by_form(number: re.Match[str], lead: Lead) -> float:
+def _by_form(number: str, mark: str, lead: Lead) -> float:
     """The score of a number by its groups; 0 if the words before it name something else.
 
     A word that may introduce a phone number, such as `text`, may also be the name of a field.
     """
-    mark = number[1]
-    if not mark or number[0].startswith("9") or lead.names_phone() or lead.names_thing():
+    if not mark or number.startswith("9") or lead.names_phone() or lead.names_thing():
         return 0.0
     return _SAID if mark == "-" and not lead.speaks_of_phone() else _FORM
 
@@ -134,51 +155,74 @@ def _is_bar_code(digits: str) -> bool:
     return (weighed + int(digits[-1])) % 10 == 0
 
 
-def _cards(text: str, start: int, end: int) -> Iterator[Span]:
-    """The cards in a run of digits."""
-    groups = [group.span() for group in _GROUP.finditer(text, start, end)]
+class _Lasts(NamedTuple):
+    """The groups of digits in a run, and with which of them a card may end, in descending order, for each of them."""
+
+    groups: Groups
+    lasts: list[list[int]]
+
+
+@by_shape
+def _card_runs(shape: str) -> list[tuple[int, _Lasts]]:
+    """The parts of a run in which the marks allow cards, whatever the digits."""
+    found = list[tuple[int, _Lasts]]()
+    for run in _RUN.finditer(shape):
+        groups = groups_of(run[0])
+        lasts = [_last_groups(run[0], groups, first) for first in range(len(groups))]
+        if any(lasts):
+            found.append((run.start(), _Lasts(groups, lasts)))
+    return found
+
+
+def _last_groups(run: str, groups: Groups, first: int) -> list[int]:
+    """The groups with which a card may end: whole ones of a usual length, joined by one kind of mark."""
+    found, lengths, mark = list[int](), list[int](), ""
+    for at in range(first, min(first + 8, len(groups))):
+        start, end = groups[at]
+        if at > first:
+            mark = mark or run[start - 1]
+            if run[start - 1] != mark:
+                break
+        lengths.append(end - start)
+        if sum(lengths) > _MOST_DIGITS:
+            break
+        if sum(lengths) >= _LEAST_DIGITS and _may_be_groups_of_a_card(lengths):
+            found.append(at)
+    return found[::-1]
+
+
+def _may_be_groups_of_a_card(lengths: list[int]) -> bool:
+    is_even = all(2 < length < 8 for length in lengths) or sum(lengths) == 13
+    return len(lengths) == 1 or (lengths[0] == 4 and is_even)
+
+
+def _cards(text: str, at: int, run: _Lasts) -> Iterator[Span]:
+    """The cards in a run of digits: the longest that begins with a group, and so on after it."""
+    groups = [(start + at, end + at) for start, end in run.groups]
     first = 0
-    if end - start - len(groups) + 1 < _LEAST_DIGITS:
-        return
-    while first < len(groups) and end - groups[first][0] >= _LEAST_DIGITS:
-        last = _last_group(text, groups, first)
+    while first < len(groups):
+        last = _last_group(text, groups, first, run.lasts[first])
         if last is not None:
             yield Span(groups[first][0], groups[last][1], CERTAIN)
         first = first + 1 if last is None else last + 1
 
 
-def _last_group(text: str, groups: list[tuple[int, int]], first: int) -> int | None:
-    """The last group of the longest card that begins with a group."""
-    if not starts_apart(text, groups[first][0]) or is_fraction(text, groups[first][0]):
+def _last_group(text: str, groups: Groups, first: int, lasts: list[int]) -> int | None:
+    start = groups[first][0]
+    if not lasts or not starts_apart(text, start) or is_fraction(text, start):
         return None
-    best, mark, digits = None, "", ""
-    for at in range(first, min(first + 8, len(groups))):
-        start, end = groups[at]
-        if at > first:
-            mark = mark or text[start - 1]
-            if text[start - 1] != mark:
-                break
-        digits += text[start:end]
-        if len(digits) > _MOST_DIGITS:
-            break
-        if (
-            len(digits) >= _LEAST_DIGITS
-            and _is_card(digits, groups[first : at + 1])
-            and _card_ends(text, groups, at)
-        ):
-            best = at
-    return best
+    for last in lasts:
+        digits = "".join([text[start:end] for start, end in groups[first : last + 1]])
+        if _is_card(digits) and _card_ends(text, groups, last):
+            return last
+    return None
 
 
-def _is_card(digits: str, groups: list[tuple[int, int]]) -> bool:
-    if not (_CARDS.fullmatch(digits) and luhn(digits) and len(set(digits)) > 1):
-        return False
-    lengths = [end - start for start, end in groups]
-    is_even = all(2 < length < 8 for length in lengths) or len(digits) == 13
-    return len(lengths) == 1 or (lengths[0] == 4 and is_even)
+def _is_card(digits: str) -> bool:
+    return bool(_CARDS.fullmatch(digits)) and luhn(digits) and len(set(digits)) > 1
 
 
-def _card_ends(text: str, groups: list[tuple[int, int]], at: int) -> bool:
+def _card_ends(text: str, groups: Groups, at: int) -> bool:
     end = groups[at][1]
     following = char_at(text, end)
     if following == "." and at + 1 < len(groups) and groups[at + 1][0] == end + 1:

@@ -12,7 +12,7 @@ from lg_prod_nodes.detectors.recognizers.assigned import (
     has_letters_and_digits,
     is_stand_in,
 )
-from lg_prod_nodes.detectors.recognizers.checked import Span
+from lg_prod_nodes.detectors.recognizers.checked import Span, matches_before
 
 _BY_PLACE = 0.9
 
@@ -22,10 +22,12 @@ _URL_PASSWORD = re.compile(
 _BEARER = re.compile(
     r"(?:[Bb]earer|BEARER|[Aa]pi[Kk]ey|[Tt]oken)\s{1,3}([A-Za-z0-9_.~+/=-]{16,2000})"
 )
+_IN_BEARER = ("earer", "EARER", "piKey", "pikey", "oken")
 _BASIC = re.compile(
     r"(?:[Aa]uthorization|AUTHORIZATION)\\{0,3}[\"']?\s{0,3}[:=]\s{0,3}\\{0,3}[\"']?[Bb]asic\s{1,3}"
     r"([A-Za-z0-9+/]{6,400}={0,2})"
 )
+_IN_BASIC = ("uthorization", "UTHORIZATION")
 _USER_OPTION = re.compile(
     r"\s(?:-u|--user)[ =][\"']?[A-Za-z0-9_.@-]{1,64}:([^\s\"'$<>{}\[\]*]{4,128})(?=[\"'\s]|$)"
 )
@@ -49,10 +51,10 @@ def of_urls(text: str) -> Iterator[Span]:
 
 def of_headers(text: str) -> Iterator[Span]:
     """The keys, and user names with passwords, in request headers."""
-    for found in _BEARER.finditer(text):
+    for found in matches_before(text, _BEARER, _IN_BEARER, 1):
         if has_letters_and_digits(found[1]) and not STAND_IN.match(found[1]):
             yield Span(*found.span(1), _BY_PLACE)
-    for found in _BASIC.finditer(text):
+    for found in matches_before(text, _BASIC, _IN_BASIC, 1):
         if _is_user_and_password(found[1]):
             yield Span(*found.span(1), _BY_PLACE)
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from lg_prod_nodes.detectors.recognizers.checked import (
-    CheckedRecognizer,
+    NumberRecognizer,
     Span,
     char_at,
     is_escape,
     is_word,
 )
+from lg_prod_nodes.detectors.recognizers.digits import MARKS, Digits, by_shape, groups_of
 from lg_prod_nodes.detectors.recognizers.phone_scores import (
     MOST_DIGITS,
     Candidate,
@@ -22,14 +24,13 @@ from lg_prod_nodes.detectors.recognizers.phone_scores import (
 )
 from lg_prod_nodes.detectors.recognizers.phone_words import Lead
 
-_MARKS = " \u00a0\u202f.()/\u2010\u2011\u2012\u2013-"
-_RUN = re.compile(rf"[0-9](?=[0-9{_MARKS}]{{6}})[0-9]*(?:[{_MARKS}]{{1,3}}[0-9]+)*")
 _OTHER = re.compile(
     r"[0-9]{17,}|[0-9]{4}([ -])[0-9]{4}\1[0-9]{4}\1[0-9]{4}|[0-9]{1,3}(?:\.[0-9]{1,3}){3}"
-    r"|[0-9]{3}([ .-])[0-9]{2}\2[0-9]{4}|(?:19|20)[0-9]{2}([./-])[01][0-9]\3[0-3][0-9](?: [0-9]{2})?"
+    r"|[0-9]{3}([ .-])[0-9]{2}\2[0-9]{4}"
 )
-"""Long identifiers, cards, IP addresses, social security numbers, dates."""
-_GROUP = re.compile(r"[0-9]+")
+"""Long identifiers, cards, IP addresses, social security numbers."""
+_LIKE_A_DATE = re.compile(r"[0-9]{4}([./-])[0-9]{2}\1[0-9]{2}(?: [0-9]{2})?")
+_DATE = re.compile(r"(?:19|20)[0-9]{2}.[01][0-9].[0-3][0-9](?: [0-9]{2})?")
 _EXTENSION = re.compile(
     r"(?:[ ,]{0,2}(?:x|ext\.?|extension)[ :.]{0,2})[0-9]{1,6}(?![0-9A-Za-z])", re.IGNORECASE
 )
@@ -38,6 +39,8 @@ _LABEL_AFTER = re.compile(
 )
 _NEVER_BEFORE = frozenset("#$€£%@^~./-)")
 """Characters that never precede a number; the last four may, unless they follow a word."""
+_BEFORE_NUMBERS = (" ", "\n", '"', ":", "(", "=")
+_AFTER_NUMBERS = ("", " ", ",", "\n", '"', ")")
 _BEFORE_EXTENSION = tuple(" ,xXeE")
 _MOST_GROUPS, _MOST_SINGLES = 8, 3
 _LEAST_DIGITS = 7
@@ -45,33 +48,71 @@ _CHECKS = 400
 """How many numbers per text are checked against their country's plan; beyond that, the form alone decides."""
 
 
-class PhoneNumbers(CheckedRecognizer):
+class PhoneNumbers(NumberRecognizer):
     """Phone numbers: international ones, national ones by their form, and bare digits only if words identify them."""
 
     ENTITY = "PHONE_NUMBER"
-    GATES = (rf"[0-9](?:[{_MARKS}]{{0,3}}[0-9]){{6}}",)
+    GATES = (rf"[0-9](?:[{MARKS}]{{0,3}}[0-9]){{6}}",)
 
-    def find(self, text: str) -> Iterator[Span]:
+    def find_among(self, digits: Digits, text: str) -> Iterator[Span]:
         """The numbers in runs of digits, the longest first."""
         budget = ChecksLeft(_CHECKS)
-        for run in _RUN.finditer(text):
-            start, end = run.span()
-            if end - start >= _LEAST_DIGITS and not _is_other(text, start, end):
-                groups = [group.span() for group in _GROUP.finditer(text, start, end)]
-                yield from _numbers_of(text, groups, budget)
+        for start, end, shape in digits.judged(_shape_of):
+            if not _is_other(text, start, end, shape):
+                yield from _numbers_of(text, start, shape, budget)
 
 
-def _is_other(text: str, start: int, end: int) -> bool:
+class _Shape(NamedTuple):
+    """What the marks in a run of digits allow, whatever the digits.
+
+    Attributes:
+        groups: The spans of its groups of digits.
+        lasts: For each group, the possible last groups of a number that begins with it, in descending order.
+        after_plus: The same for the first group, if a plus precedes it.
+        is_other: Whether its form rules out phone numbers in any part of it.
+        may_be_date: Whether it is a date by its form.
+    """
+
+    groups: Groups
+    lasts: tuple[list[int], ...]
+    after_plus: list[int]
+    is_other: bool
+    may_be_date: bool
+
+
+@by_shape
+def _shape_of(run: str) -> _Shape | None:
+    groups = groups_of(run)
+    lasts = tuple(_last_groups(run, groups, first, has_plus=False) for first in range(len(groups)))
+    after_plus = _last_groups(run, groups, 0, has_plus=True)
+    if not (after_plus or any(lasts)):
+        return None
+    return _Shape(
+        groups,
+        lasts,
+        after_plus,
+        is_other=_OTHER.fullmatch(run) is not None,
+        may_be_date=_LIKE_A_DATE.fullmatch(run) is not None,
+    )
+
+
+def _is_other(text: str, start: int, end: int, shape: _Shape) -> bool:
     """Whether the form of a whole run of digits rules out phone numbers in any part of it."""
-    return char_at(text, start - 1) not in ("+", "(") and bool(_OTHER.fullmatch(text, start, end))
+    if not (shape.is_other or shape.may_be_date) or char_at(text, start - 1) in ("+", "("):
+        return False
+    return shape.is_other or bool(_DATE.fullmatch(text, start, end))
 
 
-def _numbers_of(text: str, groups: Groups, budget: ChecksLeft) -> Iterator[Span]:
+def _numbers_of(text: str, at: int, shape: _Shape, budget: ChecksLeft) -> Iterator[Span]:
     """The phone numbers in a run of digits."""
-    first, end = 0, groups[-1][1]
-    taken = _start_of_run(text, groups[0][0])
-    while first < len(groups) and end - groups[first][0] >= _LEAST_DIGITS:
-        if found := _longest(text, taken, groups, first, budget):
+    groups = [(start + at, end + at) for start, end in shape.groups]
+    first = 0
+    taken = _start_of_run(text, at)
+    while first < len(groups):
+        lasts = shape.lasts[first]
+        if not first and text[at - 1 : at] == "+":
+            lasts = shape.after_plus
+        if lasts and (found := _longest(text, taken, groups, first, lasts, budget)):
             span, first = found
             taken = span.end
             yield span
@@ -88,16 +129,15 @@ def _start_of_run(text: str, digits: int) -> int:
 
 
 def _longest(
-    text: str, taken: int, groups: Groups, first: int, budget: ChecksLeft
+    text: str, taken: int, groups: Groups, first: int, lasts: list[int], budget: ChecksLeft
 ) -> tuple[Span, int] | None:
     """The longest number that begins with a group, and the index of the group after it."""
-    start = _start(text, groups[first - 1][1] if first else taken, groups[first][0])
-    if not _begins(text, start):
-        return None
-    if start == groups[first][0] and is_inside(text, taken, start):
+    digits = groups[first][0]
+    start = _start(text, groups[first - 1][1] if first else taken, digits)
+    if not _begins(text, start) or (start == digits and is_inside(text, taken, start)):
         return None
     lead = Lead(text, start)
-    for last in _last_groups(text, groups, first):
+    for last in lasts:
         end = groups[last][1]
         if not _ends(text, end) or _goes_on(text, start, groups, first, last):
             continue
@@ -108,18 +148,17 @@ def _longest(
     return None
 
 
-def _last_groups(text: str, groups: Groups, first: int) -> list[int]:
+def _last_groups(run: str, groups: Groups, first: int, *, has_plus: bool) -> list[int]:
     """The possible last groups of a number that begins with `first`, in descending order."""
     found = list[int]()
     digits = singles = 0
-    has_plus = char_at(text, groups[first][0] - 1) == "+"
     for at in range(first, min(first + _MOST_GROUPS, len(groups))):
         size = groups[at][1] - groups[at][0]
         digits += size
         singles += size == 1
         if digits > MOST_DIGITS or singles > _MOST_SINGLES:
             break
-        if digits >= _LEAST_DIGITS and (has_plus or not _repeats(text, groups, first, at)):
+        if digits >= _LEAST_DIGITS and (has_plus or not _repeats(run, groups, first, at)):
             found.append(at)
     return found[::-1]
 
@@ -135,6 +174,8 @@ def _repeats(text: str, groups: Groups, first: int, at: int) -> bool:
 def _start(text: str, least: int, digits: int) -> int:
     """Where a number begins, including a plus or an opening parenthesis before its digits."""
     start = digits
+    if text[start - 1 : start] not in ("+", "("):
+        return start
     while start > least and text[start - 1] in "+(" and text[start] != "(":
         start -= 1
     if text[start] == "(" and ")" not in text[digits : digits + 7]:
@@ -143,7 +184,9 @@ def _start(text: str, least: int, digits: int) -> int:
 
 
 def _begins(text: str, start: int) -> bool:
-    previous = char_at(text, start - 1)
+    previous = text[start - 1 : start]
+    if previous in _BEFORE_NUMBERS or not start:
+        return True
     if is_word(previous):
         return is_escape(text, start)
     if previous not in _NEVER_BEFORE:
@@ -155,8 +198,8 @@ def _begins(text: str, start: int) -> bool:
 
 
 def _ends(text: str, end: int) -> bool:
-    following = char_at(text, end)
-    if not following or _extension(text, end):
+    following = text[end : end + 1]
+    if following in _AFTER_NUMBERS or _extension(text, end):
         return True
     later = char_at(text, end + 1)
     if following == "/" and (later.isdigit() or later in "+("):

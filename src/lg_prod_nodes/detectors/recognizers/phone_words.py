@@ -59,6 +59,8 @@ _PROSE = re.compile(
     rf"{_LETTER}{{2}}[,.!?]? \(?$|{_LETTER}{{2}} {_LETTER}{{2,20}}: \(?$"
     rf"|{_UNSPACED}[(:,\u3000-\u303f\uff00-\uff1f]? ?$"
 )
+_LONGEST_PROSE = 26
+"""The length of the longest match."""
 _CODE = re.compile(r"[=<>{}\[\]_|;`\\$\"]")
 
 
@@ -93,7 +95,7 @@ class Lead:
 
     def speaks_of_phone(self) -> bool:
         """Whether a sentence introduces a phone number, as in `call me at` and `my number is`."""
-        if not (said := without_last(self._said, _AFTER_CALLS)):
+        if not self._said or not (said := without_last(self._said, _AFTER_CALLS)):
             return False
         if said[-1] in _CALLS:
             return True
@@ -109,7 +111,9 @@ class Lead:
 
     def _names(self, known: frozenset[str]) -> bool:
         said = self._said
-        if said and said[-1] in known:
+        if not said:
+            return False
+        if said[-1] in known:
             return True
         said = without_last(said, _AFTER_OTHERS, 2)
         return bool(said) and said[-1] in known
@@ -121,7 +125,9 @@ class Lead:
     def is_in_prose(self) -> bool:
         """Whether a sentence leads up to a number: words and a space, without signs of a field or of code."""
         lead = self._text[max(0, self._at - _SENTENCE) : self._at].rpartition("\n")[2]
-        return _PROSE.search(lead) is not None and not _CODE.search(lead)
+        if _CODE.search(lead):
+            return False
+        return _PROSE.search(lead, max(0, len(lead) - _LONGEST_PROSE)) is not None
 
     def is_near_phone(self) -> bool:
         """Whether phones are mentioned shortly before on the line."""

@@ -20,8 +20,10 @@ from lg_prod_nodes.detectors.recognizers.checked import (
     CheckedRecognizer,
     Span,
     before,
+    matches_before,
     starts_apart,
 )
+from lg_prod_nodes.detectors.recognizers.digits import Digits
 from lg_prod_nodes.detectors.recognizers.issuers import FORMATS, Format
 from lg_prod_nodes.detectors.recognizers.passwords import (
     of_headers,
@@ -48,24 +50,57 @@ _SIGNED_BY = re.compile(
 )
 
 
+_NEAR = 40
+"""How far a word that must precede a secret may be from it."""
+_SHORTEST_NEAR, _LONGEST_NEAR = 32, 96
+"""The length of the shortest of these secrets, and more than that of the longest."""
+
+
 @cache
-def _compiled(form: Format) -> tuple[re.Pattern[str], re.Pattern[str] | None]:
-    near = re.compile(rf"(?:{form.near})[^\n]{{0,40}}$", re.IGNORECASE) if form.near else None
+def _compiled(form: Format) -> re.Pattern[str]:
     apart = rf"(?:(?<![{_TEXT}])|(?<=[^A-Za-z0-9][_-])|(?<=\\[nrt]))"
-    return re.compile(rf"{apart}(?:{form.pattern})(?![A-Za-z0-9])"), near
+    return re.compile(rf"{apart}(?:{form.pattern})(?![A-Za-z0-9])")
+
+
+@cache
+def _near(form: Format, flags: int = 0) -> re.Pattern[str]:
+    return re.compile(form.near, flags)
+
+
+@cache
+def _beginnings(form: Format) -> tuple[str, ...]:
+    """The literals with which the words that precede a format's secrets begin."""
+    return tuple({re.split(r"[^a-z=]", word)[0] for word in form.near.split("|")})
+
+
+def _words_near(form: Format, text: str) -> Iterator[re.Match[str]]:
+    if text.isascii():
+        return matches_before(text.lower(), _near(form), _beginnings(form), 0)
+    return _near(form, re.IGNORECASE).finditer(text)
 
 
 def _of_issuer(form: Format, text: str) -> Iterator[Span]:
     if form.begins not in text:
         return
-    pattern, near = _compiled(form)
-    for found in pattern.finditer(text):
-        if near and not (
-            near.search(before(text, found.start())) and has_letters_and_digits(found[0])
-        ):
-            continue
+    for found in _near_words(form, text) if form.near else _compiled(form).finditer(text):
         if _is_random(found[0]) and not _signs_a_request(form, text, found.start()):
             yield Span(*found.span(), CERTAIN)
+
+
+def _near_words(form: Format, text: str) -> Iterator[re.Match[str]]:
+    """The matches that follow a word on its line, or begin the next one."""
+    end = 0
+    for word in _words_near(form, text):
+        at, most = word.end(), word.end() + _NEAR + _LONGEST_NEAR
+        if not any(len(token) >= _SHORTEST_NEAR for token in text[at:most].split()):
+            continue
+        for found in _compiled(form).finditer(text, max(at, end), most):
+            between = text[at : found.start()].removesuffix("\n")
+            if len(between) > _NEAR or "\n" in between:
+                break
+            end = found.end()
+            if has_letters_and_digits(found[0]):
+                yield found
 
 
 def _signs_a_request(form: Format, text: str, at: int) -> bool:
@@ -132,9 +167,9 @@ class Secrets(CheckedRecognizer):
 
     def find(self, text: str) -> Iterator[Span]:
         """The secrets, by their format and by the text before them."""
-        return self.find_behind(range(len(self.GATES)), text)
+        return self.find_behind(range(len(self.GATES)), text, Digits(text))
 
-    def find_behind(self, gates: Collection[int], text: str) -> Iterator[Span]:
+    def find_behind(self, gates: Collection[int], text: str, digits: Digits) -> Iterator[Span]:
         """The secrets of the formats and kinds with these gates."""
         found = {span for gate in gates for span in _behind(gate, text)}
         end = 0

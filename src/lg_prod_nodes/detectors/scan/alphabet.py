@@ -26,9 +26,6 @@ WORDS: Final = frozenset(
 )
 NOT_ASCII: Final = frozenset(range(0x80, 0x88))
 
-_CLASS: Final = re.compile(r"\[(?:\\.|[^\]\\])*\]", re.DOTALL)
-_OF_OTHERS: Final = re.compile(r"\\x8[0-7]|-\\x[8-f]")
-
 _SINGLES: Final = {0x17F: 0x84, 0x212A: 0x85, 0x130: 0x86, 0x131: 0x87}
 _KNOWN_CHARACTERS: Final = 1 << 16
 
@@ -86,21 +83,6 @@ def wide(narrowed: bytes) -> bytes:
 def narrow_set(codes: frozenset[int]) -> str:
     """A set of characters in re2's syntax."""
     return f"[{_ranges(sorted(codes))}]"
-
-
-def rough(text: str) -> bytes:
-    """Encode each character as one byte, faster than `narrow` but without classes for characters outside ASCII."""
-    return text.encode("latin-1", "replace")
-
-
-def roughly(expression: str) -> str:
-    """An expression for narrow texts, widened to match their rough form as well; it may match more."""
-    return _CLASS.sub(_rough_class, expression)
-
-
-def _rough_class(found: re.Match[str]) -> str:
-    # A question mark may stand for any character outside ASCII.
-    return rf"{found[0][:-1]}?\x80-\xff]" if _OF_OTHERS.search(found[0]) else found[0]
 
 
 def wide_set(codes: frozenset[int]) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import re2
 import regex
 
+from lg_prod_nodes.detectors.recognizers.digits import Digits
 from lg_prod_nodes.detectors.scan import alphabet as _alphabet
 from lg_prod_nodes.detectors.scan import syntax as _syntax
 from lg_prod_nodes.detectors.scan.deadline import Deadline, OutOfTime
@@ -16,11 +17,8 @@ from lg_prod_nodes.detectors.scan.deadline import Deadline, OutOfTime
 if TYPE_CHECKING:
     from presidio_analyzer.nlp_engine import NlpArtifacts, NlpEngine
 
-_END = b"\xff"
-"""A byte that stands for no character."""
-
 _MEMORY = 32 << 20
-"""The memory limit in bytes for re2's cache, per expression or per set."""
+"""The memory limit in bytes for re2's cache, per expression."""
 
 
 class View:
@@ -33,6 +31,7 @@ class View:
 
     def __init__(self, text: str, nlp_engine: NlpEngine) -> None:
         self.text = text
+        self.digits = Digits(text)
         self._nlp_engine = nlp_engine
 
     @cached_property
@@ -127,52 +126,6 @@ class Expression:
     @cached_property
     def _has_boundaries(self) -> bool:
         return _syntax.has_boundaries(_syntax.exact(self._pattern, self._flags) or "")
-
-
-class Prefilter:
-    """A single search that rules out expressions for a text.
-
-    Args:
-        needed: For each expression, alternatives of which it needs one; `None` if it may match any text.
-    """
-
-    def __init__(self, needed: Sequence[Sequence[str] | None]) -> None:
-        self._always = {at for at, ways in enumerate(needed) if ways is None}
-        self._all = set(range(len(needed)))
-        self._owners: list[int] = []
-        self._set = re2.Set.SearchSet(re2_options())
-        self._set.Add(_END)
-        for at, ways in enumerate(needed):
-            self._add(at, ways or ())
-        self._is_whole = _compiles(self._set)
-
-    def _add(self, at: int, ways: Sequence[str]) -> None:
-        try:
-            for way in ways:
-                self._set.Add(way.encode("latin-1"))
-                self._owners.append(at)
-        except re2.error:  # too large for re2
-            self._always.add(at)
-
-    def candidates(self, view: View) -> set[int]:
-        """The numbers of the expressions that may match."""
-        return self.among(view.narrow)
-
-    def among(self, text: bytes) -> set[int]:
-        """The numbers of the expressions that may match a text with one byte per character."""
-        found = self._set.Match(text + _END) if self._is_whole else None
-        # If re2 runs out of memory, it finds nothing, not even the end.
-        if not found or 0 not in found:
-            return self._all
-        return self._always.union(self._owners[at - 1] for at in found if at)
-
-
-def _compiles(made: Any) -> bool:
-    try:
-        made.Compile()
-    except re2.error:  # too large together
-        return False
-    return True
 
 
 def re2_options() -> Any:

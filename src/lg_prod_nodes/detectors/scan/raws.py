@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import pairwise
-from operator import attrgetter
 from typing import NamedTuple
+
+from lg_prod_nodes.detectors.findings import are_apart
 
 
 class Raw(NamedTuple):
@@ -28,8 +28,8 @@ def without_duplicates(raws: Iterable[Raw]) -> list[Raw]:
     Equivalent to Presidio's `EntityRecognizer.remove_duplicates`, which compares results by their text form.
     """
     raws = [raw for raw in raws if raw.score]
-    if _are_apart(ordered := sorted(raws)):
-        return sorted(ordered, key=attrgetter("score"), reverse=True)
+    if are_apart(ordered := sorted(raws)):
+        return ordered
     found = {raw[:4]: raw for raw in raws}
     kept: list[Raw] = []
     entity, active = "", list[Raw]()
@@ -40,8 +40,4 @@ def without_duplicates(raws: Iterable[Raw]) -> list[Raw]:
         if not any(raw.end <= other.end and raw.score <= other.score for other in active):
             kept.append(raw)
             active.append(raw)
-    return sorted(kept, key=lambda r: (-r.score, r.start, -r.end))
-
-
-def _are_apart(ordered: list[Raw]) -> bool:
-    return all(one.end <= other.start < other.end for one, other in pairwise(ordered))
+    return kept

@@ -7,14 +7,14 @@ expressions that can match at all; for most texts, there are none.
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping, Sequence
-from itertools import groupby
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from lg_prod_nodes.core.errors import DetectionFailed
-from lg_prod_nodes.detectors.scan.alphabet import rough, roughly
 from lg_prod_nodes.detectors.scan.context import Surroundings
 from lg_prod_nodes.detectors.scan.deadline import Deadline, OutOfTime, not_searched
-from lg_prod_nodes.detectors.scan.patterns import Prefilter, View
+from lg_prod_nodes.detectors.scan.patterns import View
+from lg_prod_nodes.detectors.scan.prefilter import Candidates, Prefilter
 from lg_prod_nodes.detectors.scan.raws import Raw, without_duplicates
 from lg_prod_nodes.detectors.scan.searches import Search, search_of
 
@@ -52,68 +52,79 @@ class Scanner:
         self._parts = [
             (search, number) for search in searches for number in range(len(search.parts))
         ]
-        needed = [search.parts[number].needed for search, number in self._parts]
-        self._prefilter = Prefilter(needed)
-        self._rough = Prefilter([ways and tuple(map(roughly, ways)) for ways in needed])
+        self._prefilter = Prefilter([search.parts[number].needed for search, number in self._parts])
 
-    def may_find(self, text: str) -> bool:
-        """Whether a text may hold a finding; ruling it out is faster than a scan."""
-        return bool(self._rough.among(rough(text)))
+    def candidates(self, text: str) -> Candidates:
+        """The parts of searches that may find something; ruling them out is faster than a scan."""
+        return self._prefilter.among(text)
 
-    def scan(self, text: str, deadline: Deadline, failed: list[str] | None = None) -> list[Raw]:
+    def scan(self, text: str, deadline: Deadline) -> list[Raw]:
         """The findings of a text, highest score first.
+
+        Raises:
+            DetectionFailed: A recognizer failed or the time is up.
+        """
+        failed: list[str] = []
+        raws = self.found(text, self.candidates(text), deadline, failed)
+        if failed:
+            raise DetectionFailed(not_searched(failed))
+        return sorted(raws, key=lambda raw: (-raw.score, raw.start, -raw.end))
+
+    def found(
+        self, text: str, candidates: Candidates, deadline: Deadline, failed: list[str]
+    ) -> list[Raw]:
+        """The findings of a text, in any order.
 
         Args:
             text: The text to search.
+            candidates: What it may match.
             deadline: The deadline of the scan.
             failed: Collects failures with their reasons; the findings of the other recognizers are still returned.
-
-        Raises:
-            DetectionFailed: A recognizer failed or the time is up, and `failed` is `None`.
         """
-        failures: list[str] = []
-        raws = self._scanned(text, deadline, failures)
-        if failures and failed is None:
-            raise DetectionFailed(not_searched(failures))
-        if failed is not None:
-            failed += failures
-        return raws
-
-    def _scanned(self, text: str, deadline: Deadline, failed: list[str]) -> list[Raw]:
-        view = View(text, self._nlp_engine)
-        # The rough form may match more than the text, but is searched much faster.
-        candidates = (
-            self._prefilter.candidates(view) if text.isascii() else self._rough.among(rough(text))
-        )
-        if not candidates:
+        if not candidates.numbers:
             return []
-        parts = map(self._parts.__getitem__, sorted(candidates))
-        found = [
-            (search, _run(search, [number for _, number in group], view, deadline, failed))
-            for search, group in groupby(parts, lambda part: part[0])
-        ]
-        kept = without_duplicates(filter(self._counts, self._enhanced(found, view, failed)))
+        view = View(text, self._nlp_engine)
+        chosen: dict[Search, list[int]] = {}
+        for number in sorted(candidates.numbers):
+            search, part = self._parts[number]
+            chosen.setdefault(search, []).append(part)
+        found = {
+            search: _run(search, parts, view, deadline, failed) for search, parts in chosen.items()
+        }
+        kept = without_duplicates(self._that_count(self._enhanced(found, view, failed)))
         if self._allow is None:
             return kept
         return [raw for raw in kept if text[raw.start : raw.end] not in self._allow]
 
     def _enhanced(
-        self, found: list[tuple[Search, list[Raw]]], view: View, failed: list[str]
+        self, found: Mapping[Search, list[Raw]], view: View, failed: list[str]
     ) -> Iterable[Raw]:
+        if not any(search.words or search.enhances for search in found):
+            return chain.from_iterable(found.values())
         surroundings = Surroundings(view.text, self._context)
-        for search, own in found:
-            raws = own
+        raws: list[Raw] = []
+        for search, own in found.items():
             if search.enhances:
-                others = [raw for other, theirs in found if other is not search for raw in theirs]
-                raws = _enhanced_by(search, own, others, view, self._context, failed)
-            for raw in raws:
-                score = raw.score
-                if search.words and not raw.is_final:
-                    score = surroundings.score(raw.start, raw.score, search.words)
-                yield raw if score == raw.score else raw._replace(score=score)
+                others = [raw for other in found if other is not search for raw in found[other]]
+                own = _enhanced_by(search, own, others, view, self._context, failed)
+            raws += [_scored(raw, search, surroundings) for raw in own] if search.words else own
+        return raws
+
+    def _that_count(self, raws: Iterable[Raw]) -> Iterable[Raw]:
+        if not self._thresholds:
+            least = self._threshold
+            return [raw for raw in raws if raw[3] >= least]
+        return filter(self._counts, raws)
 
     def _counts(self, raw: Raw) -> bool:
         return raw.score >= self._thresholds.get(raw.entity, self._threshold)
+
+
+def _scored(raw: Raw, search: Search, surroundings: Surroundings) -> Raw:
+    if raw.is_final:
+        return raw
+    score = surroundings.score(raw.start, raw.score, search.words)
+    return raw if score == raw.score else raw._replace(score=score)
 
 
 def _run(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import chain
 from typing import Any, Final, NamedTuple, cast
 
@@ -86,9 +87,13 @@ class _CheckedSearch(Search):
 
     def run(self, numbers: Iterable[int], view: View, deadline: Deadline) -> list[Raw]:
         entity = self._checked.ENTITY
-        spans = self._checked.spans(view.text, tuple(numbers))
+        spans = self._checked.spans(view.text, tuple(numbers), view.digits)
         deadline.left()
-        return [Raw(start, end, entity, score) for start, end, score in spans if score]
+        return [_raw_of((start, end, entity, score, True)) for start, end, score in spans if score]
+
+
+_raw_of = partial(tuple.__new__, Raw)
+"""`Raw._make`, in half its time."""
 
 
 def _nothing(_: View, __: Deadline) -> Iterable[Raw]:

@@ -38,7 +38,7 @@ _SET: Final = re.compile(r"\[\^?\]?[^\]]*\]")
 _FUZZY: Final = re.compile(r"\{(?!\d*,?\d*\})")
 """Syntax that `re` and the `regex` module read differently: nested sets and error counts."""
 
-_REPEATS: Final = 16
+_REPEATS: Final = 8
 """The maximum repeat count in what is needed; a larger one only slows the search down."""
 
 _CATEGORIES: Final[dict[Any, Codes]] = {
