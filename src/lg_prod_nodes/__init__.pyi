@@ -114,6 +114,7 @@ from .policies.circuit_breaker import CircuitBreaker as CircuitBreaker
 from .policies.content_filter import ContentFilter as ContentFilter
 from .policies.deadline import Deadline as Deadline
 from .policies.deadline import Timeout as Timeout
+from .policies.double_texting import DoubleTexting as DoubleTexting
 from .policies.fallback import Fallback as Fallback
 from .policies.metrics import Metrics as Metrics
 from .policies.rate_limit import RateLimit as RateLimit

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lg_prod_nodes.stores.threads.line import Claim, Line, Strategy, ask, end, is_due, leave
+from lg_prod_nodes.stores.threads.line import Claim, Line, Strategy, ask, end, is_due, release
 
 ALIVE = {"a": 4.0, "b": 2.0}
 ONE, TWO, THREE = (Claim(id, f"run-{id}", worker) for id, worker in ("1a", "2b", "3a"))
@@ -19,7 +19,7 @@ def asked(line: Line, claim: Claim, strategy: Strategy = "enqueue", most: int = 
     return ask(line, claim, strategy, ALIVE, most=most)[0]
 
 
-def verdict(line: Line, claim: Claim, strategy: Strategy = "enqueue", most: int = 10) -> str:
+def standing(line: Line, claim: Claim, strategy: Strategy = "enqueue", most: int = 10) -> str:
     return ask(line, claim, strategy, ALIVE, most=most)[1].state
 
 
@@ -31,27 +31,27 @@ def test_a_free_thread_goes_to_whoever_asks(strategy: Strategy) -> None:
 
 def test_a_busy_thread_refuses_those_who_do_not_wait() -> None:
     held = Line(ONE)
-    assert verdict(held, TWO, "reject") == "busy"
+    assert standing(held, TWO, "reject") == "busy"
     assert asked(held, TWO, "reject") == held
 
 
 def test_whoever_waits_comes_first_once_the_thread_is_free() -> None:
     line = asked(asked(Line(ONE), TWO), THREE)
-    line = leave(line, ONE.id, cleaned=True)
+    line = release(line, ONE.id, cleaned=True)
 
-    assert verdict(line, THREE) == "waiting"
+    assert standing(line, THREE) == "waiting"
     assert not is_due(line, THREE.id)
     assert is_due(line, TWO.id)
     assert asked(line, TWO) == Line(TWO, (THREE,))
 
 
 def test_a_run_that_does_not_wait_does_not_overtake_those_who_do() -> None:
-    assert verdict(Line(None, (TWO,)), ONE, "reject") == "busy"
+    assert standing(Line(None, (TWO,)), ONE, "reject") == "busy"
 
 
 def test_no_more_wait_than_may() -> None:
     line = asked(Line(ONE), TWO, most=1)
-    assert verdict(line, THREE, most=1) == "busy"
+    assert standing(line, THREE, most=1) == "busy"
 
 
 @pytest.mark.parametrize("strategy", ["interrupt", "rollback"])
@@ -59,9 +59,9 @@ def test_a_newer_run_ends_all_before_it(strategy: Strategy) -> None:
     line = asked(asked(Line(ONE), TWO), THREE, strategy)
 
     assert line.holder == replace(ONE, end=strategy)
-    assert verdict(line, TWO) == "ended"
-    assert verdict(leave(line, ONE.id, cleaned=True), THREE) == "held"
-    assert leave(line, ONE.id, cleaned=True).ended == ((ONE.id, strategy),)
+    assert standing(line, TWO) == "ended"
+    assert standing(release(line, ONE.id, cleaned=True), THREE) == "held"
+    assert release(line, ONE.id, cleaned=True).ended == ((ONE.id, strategy),)
 
 
 def test_asking_again_ends_nobody_who_came_later() -> None:
@@ -100,12 +100,12 @@ def test_whoever_waits_asks_again_when_the_next_worker_ahead_may_be_dead() -> No
 
 def test_what_the_dead_left_stays_until_somebody_has_cleaned_up() -> None:
     line = Line(TWO, (), ((ONE.id, "rollback"),))
-    assert leave(line, TWO.id, cleaned=False) == Line(None, (), ((ONE.id, "rollback"),))
-    assert leave(line, TWO.id, cleaned=True) == Line()
+    assert release(line, TWO.id, cleaned=False) == Line(None, (), ((ONE.id, "rollback"),))
+    assert release(line, TWO.id, cleaned=True) == Line()
 
 
 def test_a_cancelled_holder_is_cleaned_up_after() -> None:
-    line = leave(Line(ONE), ONE.id, cleaned=True, finished=False)
+    line = release(Line(ONE), ONE.id, cleaned=True, finished=False)
     assert line.ended == ((ONE.id, "interrupt"),)
 
 
@@ -146,9 +146,9 @@ def test_a_line_is_always_fair_and_every_step_may_be_repeated(
                     ]
                     assert first[:1] in ([], [claim.id]) or strategy in ("interrupt", "rollback")
             case ("leave", Claim() as claim, bool(cleaned)):
-                line = leave(line, claim.id, cleaned=cleaned)
+                line = release(line, claim.id, cleaned=cleaned)
                 assert line.find(claim.id) is None
-                assert leave(line, claim.id, cleaned=cleaned) == line
+                assert release(line, claim.id, cleaned=cleaned) == line
             case ("end", how):
                 line = end(line, how)  # type: ignore[arg-type]
                 assert all(claim.end for claim in line.claims)

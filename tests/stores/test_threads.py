@@ -13,9 +13,10 @@ import psycopg
 import pytest
 import valkey
 
+from lg_prod_nodes import ConfigurationError
 from lg_prod_nodes.core.engine import drive
-from lg_prod_nodes.stores.threads.keeper import LEASE_SECONDS
-from lg_prod_nodes.stores.threads.store import Lease, ThreadStore, Verdict
+from lg_prod_nodes.stores.threads.heartbeat import LEASE_SECONDS
+from lg_prod_nodes.stores.threads.store import Lease, Standing, ThreadStore
 
 
 @dataclass
@@ -71,9 +72,9 @@ def workers(request: pytest.FixtureRequest) -> Iterator[Workers]:
     one, two = ThreadStore(url, timeout=30), ThreadStore(url, timeout=30)
 
     def killed() -> None:
-        leases = two._kept
-        leases.close()  # its thread gives no more signs of life
-        kill(leases.worker)
+        heartbeat = two._heartbeat
+        heartbeat.close()  # its thread gives no more signs of life
+        kill(heartbeat.worker)
 
     yield Workers(one, two, killed)
     one.close()
@@ -97,7 +98,7 @@ def test_one_run_has_a_thread_until_it_leaves(store: Asked) -> None:
     one, two = store.lease("one"), store.lease("two")
 
     assert store.ask(one, "reject").state == "held"
-    assert store.ask(two, "reject") == Verdict("busy", ahead=1)
+    assert store.ask(two, "reject") == Standing("busy", ahead=1)
     assert store.leave(one) is None
     assert store.ask(two, "reject").state == "held"
 
@@ -208,6 +209,26 @@ def test_cancels_nothing_where_nothing_runs(store: Asked) -> None:
     assert store.end("cancel", name="unknown") == 0
 
 
+@pytest.mark.parametrize("by", [{"thread_id": "t"}, {"run_id": "one"}])
+async def test_an_operator_cancels(by: dict[str, str]) -> None:
+    with ThreadStore() as store:
+        lease = store.lease("t", run="one")
+        await store.ask(lease, "reject", blocking=False)
+        assert await store.acancel(**by) == store.cancel(**by) == 1
+        assert await store.leave(lease, blocking=False) == "cancel"
+
+
+@pytest.mark.parametrize(
+    ("by", "given"), [({}, "neither"), ({"run_id": "1", "thread_id": "2"}, "both")]
+)
+def test_an_operator_says_what_to_cancel(by: dict[str, str], given: str) -> None:
+    with (
+        ThreadStore() as store,
+        pytest.raises(ConfigurationError, match=f"given {given} of run_id"),
+    ):
+        store.cancel(**by)
+
+
 def test_names_of_any_kind(store: Asked) -> None:
     for name in ("a" * 5000, "\ud800", "'; drop table", "\0"):
         lease = store.lease("one", name)
@@ -223,7 +244,7 @@ def test_of_many_at_once_one_gets_the_thread(backend: ThreadStore) -> None:
     assert sorted(states) == ["busy"] * 23 + ["held"]
 
 
-def hold(store: ThreadStore, run: str, strategy: Any = "enqueue") -> tuple[Lease, Verdict]:
+def hold(store: ThreadStore, run: str, strategy: Any = "enqueue") -> tuple[Lease, Standing]:
     lease = store.lease("t", run=run)
     return lease, drive(store.ask(lease, strategy, blocking=True))
 
@@ -256,17 +277,17 @@ def test_a_worker_that_comes_back_learns_that_its_thread_has_passed_on(workers: 
     taken, _ = hold(workers.one, "taken")
     assert taken.fence
 
-    workers.two._kept.beat()
+    workers.two._heartbeat.beat()
     assert type(paused.stop.error).__name__ == "LeaseLost"
     drive(workers.two.leave(paused, blocking=True))
-    workers.one._kept.beat()
+    workers.one._heartbeat.beat()
     assert taken.stop.error is None
 
 
 def test_a_worker_that_comes_back_in_time_has_lost_nothing(workers: Workers) -> None:
     paused, _ = hold(workers.two, "paused")
     workers.kill()
-    workers.two._kept.beat()
+    workers.two._heartbeat.beat()
     assert paused.stop.error is None
     assert hold(workers.one, "other", "reject")[1].state == "busy"
 

@@ -76,7 +76,7 @@ class Stop:
     async def _cancellable(self, call: Call, handler: Handler) -> Any:
         task, loop = asyncio.current_task(), asyncio.get_running_loop()
         assert task is not None
-        watch = _Watch(task)
+        watch = _Cancellation(task)
 
         def cut() -> None:
             with suppress(RuntimeError):  # the loop is closed
@@ -97,7 +97,7 @@ class Stop:
     def _abandonable(self, steps: Coroutine[Any, Any, Any]) -> tuple[list[Any], Any]:
         """What a call streams, and its result."""
         ended = threading.Event()
-        work = _Work(steps, ended)
+        work = _ThreadedCall(steps, ended)
         self._cuts.add(ended.set)
         try:
             # Not from a pool, whose threads the process waits for when it exits.
@@ -112,7 +112,7 @@ class Stop:
         return work.items, work.result
 
 
-class _Watch:
+class _Cancellation:
     """Cancels a task, and undoes that where the task goes on."""
 
     def __init__(self, task: asyncio.Task[Any]) -> None:
@@ -133,7 +133,7 @@ class _Watch:
         return self._task.uncancel() <= self._before
 
 
-class _Work:
+class _ThreadedCall:
     """A chain that runs in a thread of its own."""
 
     def __init__(self, steps: Coroutine[Any, Any, Any], ended: threading.Event) -> None:

@@ -18,7 +18,7 @@ _KEEPALIVE = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count"
 _RETRY_SECONDS = 1.0
 
 
-class Listener:
+class ChannelListener:
     """Listens from the first `heard` on. A connection that broke is replaced; what was notified meanwhile is lost.
 
     Args:

@@ -81,7 +81,7 @@ class Line:
         return next((claim for claim in self.claims if claim.id == id), None)
 
 
-class Verdict(NamedTuple):
+class Standing(NamedTuple):
     """What a claim gets.
 
     Attributes:
@@ -100,7 +100,7 @@ class Verdict(NamedTuple):
 
 def ask(
     line: Line, claim: Claim, strategy: Strategy, alive: Mapping[str, float], *, most: int
-) -> tuple[Line, Verdict]:
+) -> tuple[Line, Standing]:
     """Ask for a thread: take it, join the line, or be refused.
 
     Args:
@@ -113,26 +113,26 @@ def ask(
     line = _without_dead(line, {*alive, claim.worker})
     mine = line.find(claim.id)
     if mine is not None and mine == line.holder:
-        return line, Verdict("held")
+        return line, Standing("held")
     if mine is not None and mine.end:
-        return _dropped(line, claim.id), Verdict("ended", mine.end)
+        return _dropped(line, claim.id), Standing("ended", mine.end)
     if mine is None:
         if strategy == "reject" and line.claims:
-            return line, Verdict("busy", ahead=len(line.claims))
+            return line, Standing("busy", ahead=len(line.claims))
         if strategy in ("interrupt", "rollback"):
             line = end(line, "rollback" if strategy == "rollback" else "interrupt")
         ready = [each for each in line.waiting if not each.end]
         if line.claims and len(ready) >= most:
-            return line, Verdict("busy", ahead=len(line.claims))
+            return line, Standing("busy", ahead=len(line.claims))
         line = replace(line, waiting=(*line.waiting, claim))
     ahead = _ahead_of(line, claim.id)
     if not ahead:
-        return replace(_dropped(line, claim.id), holder=claim), Verdict("held")
+        return replace(_dropped(line, claim.id), holder=claim), Standing("held")
     again = min(alive.get(each.worker, 0.0) for each in ahead) + _PATIENCE
-    return line, Verdict("waiting", ahead=len(ahead), again=again)
+    return line, Standing("waiting", ahead=len(ahead), again=again)
 
 
-def leave(line: Line, id: str, *, cleaned: bool, finished: bool = True) -> Line:
+def release(line: Line, id: str, *, cleaned: bool, finished: bool = True) -> Line:
     """Leave a line, or let go of its thread.
 
     Args:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, LiteralString
 
 from lg_prod_nodes.core.secret import Secret
-from lg_prod_nodes.databases.listener import Listener
+from lg_prod_nodes.databases.listener import ChannelListener
 from lg_prod_nodes.databases.postgres import Postgres
 from lg_prod_nodes.stores.threads.backend import Row
 
@@ -73,7 +73,7 @@ class PostgresThreads:
 
     def __init__(self, dsn: Secret, timeout: float) -> None:
         self._postgres = Postgres(dsn, tables=TABLES, timeout=timeout)
-        self._listener = Listener(dsn, _CHANNEL, timeout=timeout)
+        self._listener = ChannelListener(dsn, _CHANNEL, timeout=timeout)
 
     def read(self, name: str, worker: str) -> Row:
         """Read a line."""

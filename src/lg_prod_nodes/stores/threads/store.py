@@ -15,17 +15,26 @@ from uuid import uuid4
 from pydantic import SecretStr
 
 from lg_prod_nodes.core.clock import Bell
-from lg_prod_nodes.core.errors import StoreUnavailable
+from lg_prod_nodes.core.errors import ConfigurationError, StoreUnavailable
 from lg_prod_nodes.core.resource import NOBODY, Ping
 from lg_prod_nodes.core.secret import Secret
 from lg_prod_nodes.stores.store import Store
 from lg_prod_nodes.stores.threads.backend import Row, ThreadBackend
-from lg_prod_nodes.stores.threads.keeper import LEASE_SECONDS, Leases
+from lg_prod_nodes.stores.threads.heartbeat import LEASE_SECONDS, Heartbeat
 from lg_prod_nodes.stores.threads.lease import HELD, Lease
-from lg_prod_nodes.stores.threads.line import Claim, End, Line, Strategy, Verdict, ask, end, leave
+from lg_prod_nodes.stores.threads.line import (
+    Claim,
+    End,
+    Line,
+    Standing,
+    Strategy,
+    ask,
+    end,
+    release,
+)
 from lg_prod_nodes.stores.threads.memory import MemoryThreads
 
-__all__ = ["HELD", "LEASE_SECONDS", "End", "Lease", "Strategy", "ThreadStore", "Verdict"]
+__all__ = ["HELD", "LEASE_SECONDS", "End", "Lease", "Standing", "Strategy", "ThreadStore"]
 
 T = TypeVar("T")
 
@@ -64,7 +73,7 @@ class ThreadStore(Store[ThreadBackend]):
     label = "threads"
 
     def __init__(self, url: Secret | None = None, *, timeout: float = 2.0) -> None:
-        self._leases: Leases | None = None
+        self._running: Heartbeat | None = None
         super().__init__(url, timeout=timeout)
 
     def lease(self, name: str, *, run: str, thread_id: str | None = None) -> Lease:
@@ -75,12 +84,12 @@ class ThreadStore(Store[ThreadBackend]):
             run: The id of the run.
             thread_id: The thread whose checkpoints the run writes, by default that of the same name.
         """
-        claim = Claim(str(uuid4()), run, self._kept.worker)
+        claim = Claim(str(uuid4()), run, self._heartbeat.worker)
         return Lease(_tidied(name), claim, thread_id or name)
 
     async def ask(
         self, lease: Lease, strategy: Strategy, *, blocking: bool, max_queue: int = 10
-    ) -> Verdict:
+    ) -> Standing:
         """Take a thread, join its line, or be refused. A run that waits asks again when its bell rings.
 
         Args:
@@ -130,54 +139,81 @@ class ThreadStore(Store[ThreadBackend]):
         """
         return await self._run(blocking, self._end, how, name, run)
 
+    def cancel(self, *, run_id: str | None = None, thread_id: str | None = None) -> int:
+        """Cancel runs, in whichever process they are: their callers get `RunInterrupted`.
+
+        Args:
+            run_id: The run to cancel, running or waiting: `config["run_id"]`, or `Run.id`.
+            thread_id: The thread whose runs to cancel, those that wait for it too.
+
+        Returns:
+            How many runs were found. Each stops within a moment, if it does not end before.
+
+        Raises:
+            ConfigurationError: Neither is given, or both are.
+            StoreUnavailable: The store cannot be reached.
+        """
+        _check_one(run_id, thread_id)
+        return self._end("cancel", thread_id, run_id)
+
+    async def acancel(self, *, run_id: str | None = None, thread_id: str | None = None) -> int:
+        """Like `cancel`, off the event loop."""
+        _check_one(run_id, thread_id)
+        return await self.end("cancel", name=thread_id, run=run_id, blocking=False)
+
     def ping(self) -> Ping:
         """Ask the backend for a line."""
         self._backend.read(NOBODY, "")
         return Ping()
 
     @property
-    def _kept(self) -> Leases:
-        leases = self._leases
-        if leases is None or leases.backend is not self._backend:
-            leases = self._leases = Leases(self._backend, beats=not self.is_in_memory)
+    def _heartbeat(self) -> Heartbeat:
+        heartbeat = self._running
+        if heartbeat is None or heartbeat.backend is not self._backend:
+            heartbeat = self._running = Heartbeat(self._backend, beats=not self.is_in_memory)
             if isinstance(self._backend, MemoryThreads):
-                self._backend.on_change = leases.changed
-        return leases
+                self._backend.on_change = heartbeat.changed
+        return heartbeat
 
-    def _ask(self, lease: Lease, strategy: Strategy, most: int) -> Verdict:
-        kept = self._kept
-        kept.add(lease)
+    def _ask(self, lease: Lease, strategy: Strategy, most: int) -> Standing:
+        heartbeat = self._heartbeat
+        heartbeat.add(lease)
         try:
-            verdict, row = self._change(
+            standing, row = self._change(
                 lease.name,
                 lambda line, row: ask(line, lease.claim, strategy, row.alive, most=most),
                 seen=_NO_ROW if lease.seen is None else None,  # most threads are free
             )
         except BaseException:
-            kept.drop(lease)
+            heartbeat.drop(lease)
             raise
         lease.seen = row
-        if verdict.state == "held":
+        if standing.state == "held":
             lease.ended, lease.database = Line.of(row.line).ended, self._database_url
             lease.since, lease.fence = monotonic(), row.fence
-        elif verdict.state != "waiting":
-            kept.drop(lease)
-        return verdict
+        elif standing.state != "waiting":
+            heartbeat.drop(lease)
+        return standing
 
     def _leave_line(self, lease: Lease, finished: bool) -> End | None:
-        self._kept.drop(lease)
+        heartbeat = self._heartbeat
+        heartbeat.drop(lease)
         found: list[End | None] = [None]
 
         def step(line: Line, row: Row) -> tuple[Line, None]:
             mine = line.find(lease.claim.id)
             found[0] = mine.end if mine else None
-            return leave(line, lease.claim.id, cleaned=lease.cleaned, finished=finished), None
+            return release(line, lease.claim.id, cleaned=lease.cleaned, finished=finished), None
 
-        self._change(lease.name, step, seen=lease.seen if lease.fence else None)
+        try:
+            self._change(lease.name, step, seen=lease.seen if lease.fence else None)
+        except StoreUnavailable:
+            heartbeat.owe(partial(self._leave_line, lease, finished))
+            raise
         return found[0]
 
     def _give_back(self, lease: Lease) -> None:
-        """Leave on behalf of a caller who was cancelled; if the store is down, the lease runs out with its worker."""
+        """Leave on behalf of a caller who was cancelled."""
         with suppress(StoreUnavailable):
             self._leave_line(lease, True)
 
@@ -196,7 +232,7 @@ class ThreadStore(Store[ThreadBackend]):
             seen: The line as it probably is, which saves reading it.
         """
         for _ in range(_MOST_SWAPS):
-            row = seen or self._backend.read(name, self._kept.worker)
+            row = seen or self._backend.read(name, self._heartbeat.worker)
             before, seen = Line.of(row.line), None
             after, outcome = step(before, row)
             if after == before:
@@ -219,9 +255,9 @@ class ThreadStore(Store[ThreadBackend]):
         return self._url if self._scheme == "postgresql" else None
 
     def _release(self) -> None:
-        leases, self._leases = self._leases, None
-        if leases is not None:
-            leases.close()
+        heartbeat, self._running = self._running, None
+        if heartbeat is not None:
+            heartbeat.close()
         super()._release()
 
     def _in_memory(self) -> ThreadBackend:
@@ -236,6 +272,12 @@ class ThreadStore(Store[ThreadBackend]):
         from lg_prod_nodes.stores.threads.redis import RedisThreads
 
         return RedisThreads(url, self._timeout)
+
+
+def _check_one(run_id: str | None, thread_id: str | None) -> None:
+    if (run_id is None) == (thread_id is None):
+        given = "neither" if run_id is None else "both"
+        raise ConfigurationError(f"cancel was given {given} of run_id and thread_id; give one")
 
 
 def _passes(before: Line, after: Line) -> bool:

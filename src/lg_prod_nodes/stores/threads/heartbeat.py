@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from time import monotonic
 from uuid import uuid4
 from weakref import WeakSet, ref
@@ -25,7 +26,7 @@ _IDLE_SECONDS = 60.0
 _STEP_SECONDS = 0.25  # what it takes at most to end the thread
 
 
-class Leases:
+class Heartbeat:
     """The leases of this process at one backend.
 
     Args:
@@ -45,6 +46,7 @@ class Leases:
         """Begin without any: a child process has no thread, and what its parent holds is its parent's."""
         self.worker = uuid4().hex
         self._leases: dict[str, Lease] = {}
+        self._owed: list[Callable[[], object]] = []
         self._beaten = float("-inf")
         self._used = monotonic()
         self._lock = threading.Lock()
@@ -80,6 +82,11 @@ class Leases:
         with self._lock:
             self._leases.pop(lease.claim.id, None)
 
+    def owe(self, step: Callable[[], object]) -> None:
+        """Take a step as soon as the backend can be reached, as often as that takes."""
+        with self._lock:
+            self._owed.append(step)
+
     def close(self) -> None:
         """End the thread; the next lease starts another one."""
         with self._lock:
@@ -108,6 +115,7 @@ class Leases:
         try:
             if (left := self._beaten + BEAT_SECONDS - monotonic()) <= 0:
                 self.beat()
+                self._pay()
             else:
                 for name in self.backend.changes(min(left, _STEP_SECONDS)):
                     self.changed(name)
@@ -115,11 +123,18 @@ class Leases:
             time.sleep(_STEP_SECONDS)
         return self._goes_on()
 
+    def _pay(self) -> None:
+        with self._lock:
+            owed, self._owed = self._owed, []
+        for step in owed:
+            with suppress(StoreUnavailable):  # it is owed again
+                step()
+
     def _goes_on(self) -> bool:
         with self._lock:
             if self._thread is not threading.current_thread():
                 return False
-            if self._leases:
+            if self._leases or self._owed:
                 self._used = monotonic()
             if monotonic() - self._used > _IDLE_SECONDS:
                 self._thread = None
@@ -145,23 +160,23 @@ def _look(lease: Lease, row: Row | None, read: float) -> None:
         lease.stop.pull(RunInterrupted(mine.end, started=True))
 
 
-def _keep(leases: Callable[[], Leases | None]) -> None:
+def _keep(heartbeat: Callable[[], Heartbeat | None]) -> None:
     backend = None
-    while (kept := leases()) is not None:
-        backend = kept.backend
-        if not kept.step():
+    while (beating := heartbeat()) is not None:
+        backend = beating.backend
+        if not beating.step():
             break
-        del kept
+        del beating
     if backend is not None:
         backend.hang_up()
 
 
-_ALL: WeakSet[Leases] = WeakSet()
+_ALL: WeakSet[Heartbeat] = WeakSet()
 
 
 def _forked() -> None:
-    for leases in _ALL:
-        leases.begin()
+    for heartbeat in _ALL:
+        heartbeat.begin()
 
 
 os.register_at_fork(after_in_child=_forked)
