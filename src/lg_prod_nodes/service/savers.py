@@ -14,7 +14,7 @@ from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.store.postgres import AsyncPostgresStore, PostgresStore
-from psycopg import OperationalError
+from psycopg import DatabaseError, OperationalError
 from psycopg.errors import (
     DuplicatePreparedStatement,
     InsufficientPrivilege,
@@ -31,6 +31,7 @@ from lg_prod_nodes.databases.postgres import unwrapped
 from lg_prod_nodes.databases.reasons import reason_of
 from lg_prod_nodes.databases.sessions import abounded, bounded
 from lg_prod_nodes.databases.timings import timed
+from lg_prod_nodes.service.fencing import CHECK, leases_in, raise_if_fenced, values_of
 
 M = TypeVar("M", bound=Callable[..., Any])
 
@@ -114,17 +115,22 @@ class _BoundedCursors:
 
     @contextmanager
     def _cursor(self, *, pipeline: bool = False) -> Generator[Any]:
-        cursor = None
+        cursor, leases = None, leases_in(self.conn.conninfo) if pipeline else ()
         try:
             with (
                 cast(Any, super())._cursor(pipeline=pipeline) as cursor,
                 bounded(cursor.connection, is_pipeline=pipeline),
             ):
+                if leases:
+                    cursor.connection.execute(CHECK, values_of(leases))
                 yield cursor
         except _UNUSABLE as error:
             if cursor is not None and isinstance(error, ReadOnlySqlTransaction):
                 self.conn.renew(cursor.connection)
             raise _unavailable(self.conn, error) from bare(unwrapped(error, self.conn.conninfo))
+        except DatabaseError as error:
+            raise_if_fenced(error, leases)
+            raise
 
 
 class _AsyncBoundedCursors:
@@ -134,17 +140,22 @@ class _AsyncBoundedCursors:
 
     @asynccontextmanager
     async def _cursor(self, *, pipeline: bool = False) -> AsyncGenerator[Any]:
-        cursor = None
+        cursor, leases = None, leases_in(self.conn.conninfo) if pipeline else ()
         try:
             async with (
                 cast(Any, super())._cursor(pipeline=pipeline) as cursor,
                 abounded(cursor.connection, is_pipeline=pipeline),
             ):
+                if leases:
+                    await cursor.connection.execute(CHECK, values_of(leases))
                 yield cursor
         except _UNUSABLE as error:
             if cursor is not None and isinstance(error, ReadOnlySqlTransaction):
                 await self.conn.renew(cursor.connection)
             raise _unavailable(self.conn, error) from bare(unwrapped(error, self.conn.conninfo))
+        except DatabaseError as error:
+            raise_if_fenced(error, leases)
+            raise
 
 
 @timed("checkpointer", "get_tuple", "put", "put_writes")

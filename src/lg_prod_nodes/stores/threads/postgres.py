@@ -12,6 +12,9 @@ from lg_prod_nodes.databases.postgres import Postgres
 from lg_prod_nodes.stores.threads.backend import Row
 
 _CHANNEL: LiteralString = "lg_prod_nodes_threads"
+FENCED_STATE = "LGP01"
+"""The SQLSTATE of `lg_prod_nodes_fence` for a lease that is not held."""
+
 _PACE = 0.25  # seconds between two looks, where nobody is notified
 
 # `fence` is in a unique index, so that a transaction that checks it FOR KEY SHARE ends before the thread passes on.
@@ -22,6 +25,14 @@ TABLES: dict[str, LiteralString] = {
     "lg_prod_nodes_threads": """
         CREATE TABLE IF NOT EXISTS lg_prod_nodes_threads (
             name text PRIMARY KEY, fence bigint NOT NULL, line text NOT NULL, UNIQUE (name, fence))""",
+    "lg_prod_nodes_fence": """
+        CREATE OR REPLACE FUNCTION lg_prod_nodes_fence(of text, number bigint) RETURNS void
+        LANGUAGE plpgsql AS $$ BEGIN
+            PERFORM FROM lg_prod_nodes_threads t WHERE t.name = of AND t.fence = number FOR KEY SHARE;
+            IF NOT FOUND THEN
+                RAISE EXCEPTION 'this run no longer has its thread' USING ERRCODE = 'LGP01';
+            END IF;
+        END $$""",
 }
 _ALIVE: LiteralString = """(
     SELECT json_object_agg(w.worker, extract(epoch FROM w.alive_until - clock_timestamp()))

@@ -1,0 +1,58 @@
+"""Fenced writes: a run whose thread has passed to another one writes no more rows.
+
+Each transaction that writes checkpoints begins with a check of the run's leases, in the same round trip. It locks the
+lease until the transaction ends, so that the thread cannot pass on meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import LiteralString
+
+from psycopg import DatabaseError
+
+from lg_prod_nodes.core.errors import LeaseLost
+from lg_prod_nodes.core.secret import revealed
+from lg_prod_nodes.databases.dsn import database_of, schema_of
+from lg_prod_nodes.stores.threads.lease import HELD, Lease
+from lg_prod_nodes.stores.threads.postgres import FENCED_STATE
+
+CHECK: LiteralString = """
+    SELECT lg_prod_nodes_fence(name, fence) FROM unnest(%s::text[], %s::bigint[]) AS held (name, fence)"""
+"""Fails with `FENCED_STATE` unless all leases are held."""
+
+
+def leases_in(database: str) -> Sequence[Lease]:
+    """Return the leases of the calling run that are stored in a database, given its DSN."""
+    return [
+        lease
+        for lease in HELD.get().values()
+        if lease.database is not None and _is_same(revealed(lease.database), database)
+    ]
+
+
+def values_of(leases: Sequence[Lease]) -> tuple[list[str], list[int]]:
+    """Return the parameters of `CHECK`."""
+    return [lease.name for lease in leases], [lease.fence for lease in leases]
+
+
+def raise_if_fenced(error: DatabaseError, leases: Sequence[Lease]) -> None:
+    """Stop the run if a check has failed.
+
+    Raises:
+        LeaseLost: It has.
+    """
+    if error.sqlstate == FENCED_STATE:
+        for lease in leases:
+            lease.stop.pull(LeaseLost())
+        raise LeaseLost from None
+
+
+@lru_cache(64)
+def _is_same(one: str, other: str) -> bool:
+    return one == other or _place(one) == _place(other)
+
+
+def _place(dsn: str) -> tuple[str, str]:
+    return database_of(dsn), schema_of(dsn)
