@@ -302,6 +302,38 @@ async def test_a_rolled_back_run_leaves_no_checkpoint(way: Way) -> None:
     assert "stand" not in repr(stage.saver.storage) + repr(dict(stage.saver.writes))
 
 
+def test_an_abandoned_node_writes_nothing_by_itself() -> None:
+    store, saver, graphs = ThreadStore(), InMemorySaver(), list[Any]()
+    reached, go_on, errors = threading.Event(), threading.Event(), list[BaseException]()
+    ended = threading.Event()
+
+    def node(state: Any) -> Any:
+        if said(state)[-1] != "stand":
+            return {"log": ["ran"]}
+        reached.set()
+        assert go_on.wait(SECONDS)
+        try:
+            graphs[0].update_state(THREAD, {"log": ["abandoned"]})
+        except BaseException as error:
+            errors.append(error)
+            raise
+        finally:
+            ended.set()
+
+    policy = DoubleTexting("interrupt", store=store)
+    graphs.append(harden(one(node), [policy]).compile(checkpointer=saver))
+    with ThreadPoolExecutor() as threads:
+        running = threads.submit(graphs[0].invoke, message("stand"), THREAD)
+        assert reached.wait(SECONDS)
+        graphs[0].invoke(message("newer"), THREAD)
+        with pytest.raises(RunInterrupted):
+            running.result(SECONDS)
+        go_on.set()
+        assert ended.wait(SECONDS)
+    assert len(errors) == 1
+    assert graphs[0].get_state(THREAD).values["log"] == ["ran"]
+
+
 async def test_a_run_may_choose_a_strategy_that_is_allowed(way: Way) -> None:
     stage = Stage(strategy="enqueue", allow=["reject"])
     running = await way.stand(stage)

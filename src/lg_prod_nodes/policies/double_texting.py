@@ -114,6 +114,8 @@ class DoubleTexting(Admission):
     async def wrap(self, call: Call, handler: Handler) -> Any:
         """Hold the thread while the run goes on, and stop its calls when it is ended."""
         held = HELD.get()
+        for outer in held.values():
+            outer.stop.check()
         if call.kind not in ("run", "update"):
             return await self._inside(call, handler, [*held.values()])
         if call.run.saved is None:
@@ -251,11 +253,7 @@ class DoubleTexting(Admission):
         return call
 
     async def _inside(self, call: Call, handler: Handler, held: list[Lease]) -> Any:
-        if not held:
-            return await handler(call)
-        for lease in held:
-            lease.stop.check()
-        if call.kind != "node":
+        if call.kind != "node" or not held:
             return await handler(call)
         abandon = not {self.strategy, *self.allow}.isdisjoint(("interrupt", "rollback"))
         return await held[-1].stop.around(call, handler, abandon=abandon)

@@ -43,7 +43,7 @@ class ThreadBackend(Backend, Protocol):
             name: The thread.
             old: The line as it was read, `None` if there was none.
             new: The new line, empty if nobody needs it any more.
-            passes: Whether the thread passes to another run, so that its fence grows.
+            passes: Whether the thread gets another holder, or none, so that its fence grows.
             watched: Whether somebody has to hear of the change.
 
         Returns:

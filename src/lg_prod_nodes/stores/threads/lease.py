@@ -21,7 +21,7 @@ class Lease:
         name: The thread's name in the store.
         claim: The claim in the thread's line.
         thread_id: The thread whose checkpoints the run writes.
-        fence: A number that grows with each run that gets the thread; 0 while the run waits.
+        fence: A number that grows whenever the thread passes on; 0 while the run waits.
         since: When the run got the thread, on the monotonic clock.
         database: The database of the lease, `None` unless it is in Postgres.
         seen: The thread's line as it was last seen.

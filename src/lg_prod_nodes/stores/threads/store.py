@@ -281,10 +281,8 @@ def _check_one(run_id: str | None, thread_id: str | None) -> None:
 
 
 def _passes(before: Line, after: Line) -> bool:
-    """Whether the thread passes to another run."""
-    if after.holder is None:
-        return False
-    return before.holder is None or before.holder.id != after.holder.id
+    """Whether the holder can write no longer: another run has the thread, or nobody."""
+    return (before.holder and before.holder.id) != (after.holder and after.holder.id)
 
 
 def _ended(how: End, run: str | None, line: Line, row: Row) -> tuple[Line, int]:
