@@ -17,8 +17,11 @@ from lg_prod_nodes import (
     CircuitOpen,
     ConfigurationError,
     DeadlineExceeded,
+    LeaseLost,
     RateLimitExceeded,
+    RunInterrupted,
     ShuttingDown,
+    ThreadBusy,
     UntrustedType,
     VaultTampered,
 )
@@ -72,6 +75,12 @@ MESSAGES = [
         "run budget of 10 steps exhausted",
     ),
     (Busy(10), "bulkhead full (10 of 10 slots in use)"),
+    (ThreadBusy(1), "thread is busy with another run; send the message again when it has ended"),
+    (
+        RunInterrupted("rollback", started=True),
+        "run ended by a newer run of its thread; what it wrote is removed",
+    ),
+    (RunInterrupted("cancel", started=False), "run cancelled; it had not begun"),
     (CircuitOpen("gpt", retry_after=29.9), "circuit open for gpt; next probe in 30 s"),
     (DeadlineExceeded(2.5), "run deadline of 2.5 s exceeded, or too near for this call"),
     (ShuttingDown(), "worker is shutting down and accepts no new runs; retry in 1 s"),
@@ -115,7 +124,15 @@ def test_a_traceback_says_where_the_error_is_explained() -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [Busy(3), ConfigurationError("a"), UntrustedType(["a:B"]), VaultTampered()],
+    [
+        Busy(3),
+        ConfigurationError("a"),
+        LeaseLost(),
+        RunInterrupted("cancel", started=False),
+        ThreadBusy(2),
+        UntrustedType(["a:B"]),
+        VaultTampered(),
+    ],
     ids=lambda error: type(error).__name__,
 )
 def test_the_note_survives_pickling_and_stays_one(error: errors.ProductionError) -> None:

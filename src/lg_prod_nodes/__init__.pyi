@@ -39,6 +39,9 @@ from .core.errors import (
     DetectionFailed as DetectionFailed,
 )
 from .core.errors import (
+    LeaseLost as LeaseLost,
+)
+from .core.errors import (
     MemoryStoreWarning as MemoryStoreWarning,
 )
 from .core.errors import (
@@ -51,10 +54,16 @@ from .core.errors import (
     RetriesWarning as RetriesWarning,
 )
 from .core.errors import (
+    RunInterrupted as RunInterrupted,
+)
+from .core.errors import (
     ShuttingDown as ShuttingDown,
 )
 from .core.errors import (
     StoreUnavailable as StoreUnavailable,
+)
+from .core.errors import (
+    ThreadBusy as ThreadBusy,
 )
 from .core.errors import (
     UnknownFailure as UnknownFailure,
@@ -105,6 +114,7 @@ from .policies.circuit_breaker import CircuitBreaker as CircuitBreaker
 from .policies.content_filter import ContentFilter as ContentFilter
 from .policies.deadline import Deadline as Deadline
 from .policies.deadline import Timeout as Timeout
+from .policies.double_texting import DoubleTexting as DoubleTexting
 from .policies.fallback import Fallback as Fallback
 from .policies.metrics import Metrics as Metrics
 from .policies.rate_limit import RateLimit as RateLimit
@@ -135,6 +145,7 @@ from .stores.circuits.store import CircuitStore as CircuitStore
 from .stores.failures.store import Failure as Failure
 from .stores.failures.store import FailureLog as FailureLog
 from .stores.limits.store import LimitStore as LimitStore
+from .stores.threads.store import ThreadStore as ThreadStore
 from .stores.vault.store import Vault as Vault
 from .telemetry.prometheus import metrics_text as metrics_text
 

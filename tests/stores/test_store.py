@@ -21,6 +21,7 @@ from lg_prod_nodes import (
     FailureLog,
     Ledger,
     LimitStore,
+    ThreadStore,
     Vault,
 )
 from lg_prod_nodes.core.engine import drive
@@ -36,8 +37,9 @@ MAKE: dict[str, Make] = {
     "failures": FailureLog,
     "vault": lambda *url, **options: Vault(*url, key=bytes(32), **options),
     "ledger": Ledger,
+    "threads": ThreadStore,
 }
-SERVED = {"limits", "accounts", "circuits"}
+SERVED = {"limits", "accounts", "circuits", "threads"}
 FAILURE = Failure(
     id="1",
     graph="desk",

@@ -17,6 +17,7 @@ from lg_prod_nodes.stores.accounts import postgres as accounts
 from lg_prod_nodes.stores.circuits import postgres as circuits
 from lg_prod_nodes.stores.failures import postgres as failures
 from lg_prod_nodes.stores.limits import sql as limits
+from lg_prod_nodes.stores.threads import postgres as threads
 from lg_prod_nodes.stores.vault import postgres as vault
 
 OURS: dict[str, LiteralString] = {
@@ -27,6 +28,7 @@ OURS: dict[str, LiteralString] = {
         failures.TABLES,
         ledger.TABLES,
         limits.TABLES,
+        threads.TABLES,
         vault.TABLES,
     )
     for name, statement in made.items()

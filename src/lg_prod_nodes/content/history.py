@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from langgraph.types import StateSnapshot
+from pydantic import BaseModel
 
 from lg_prod_nodes.core.call import Call
 
@@ -38,8 +41,47 @@ def _waiting_calls(input: Any) -> list[Any]:
     ):
         return messages  # the calls themselves, as sent to a tool node
     answered = {m.tool_call_id for m in messages if isinstance(m, ToolMessage)}
-    asked = (call for m in messages if isinstance(m, AIMessage) for call in m.tool_calls)
-    return [call for call in asked if call["id"] not in answered]
+    return [call for call in _tool_calls(messages) if call["id"] not in answered]
+
+
+def _tool_calls(messages: list[Any]) -> list[Any]:
+    return [call for m in messages if isinstance(m, AIMessage) for call in m.tool_calls]
+
+
+def unanswered(state: StateSnapshot, text: str) -> list[BaseMessage]:
+    """Return an answer to each tool call of an unfinished step: what its task has given already, else a text.
+
+    A new input discards what the tasks of an unfinished step have given, although the snapshot shows it.
+    """
+    given = {
+        message.tool_call_id: message
+        for task in state.tasks
+        for message in _messages_of(task.result or {}) or []
+        if isinstance(message, ToolMessage)
+    }
+    waiting = {call["id"] for call in _waiting_calls(state.values)}
+    return [
+        given.get(call["id"])
+        or ToolMessage(text, tool_call_id=call["id"], name=call["name"], status="error")
+        for call in _tool_calls(_messages_of(state.values) or [])
+        if call["id"] in given or call["id"] in waiting
+    ]
+
+
+def with_messages_first(input: Any, messages: list[BaseMessage]) -> Any:
+    """Return the input of a run with messages before its own; the input itself if it has no room for any."""
+    if isinstance(input, Mapping):
+        return {**input, "messages": [*messages, *_listed(input.get("messages", []))]}
+    if not hasattr(input, "messages"):
+        return input
+    changed = {"messages": [*messages, *_listed(input.messages)]}
+    if dataclasses.is_dataclass(input) and not isinstance(input, type):
+        return dataclasses.replace(input, **changed)
+    return input.model_copy(update=changed) if isinstance(input, BaseModel) else input
+
+
+def _listed(messages: Any) -> list[Any]:
+    return messages if isinstance(messages, list) else [messages]
 
 
 def latest(input: Any) -> Any:

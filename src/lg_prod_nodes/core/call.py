@@ -12,8 +12,13 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphBubbleUp, GraphDrained, GraphInterrupt
 from langgraph.runtime import Runtime
 
-from lg_prod_nodes.core.clock import Clock
-from lg_prod_nodes.core.errors import CallRejected, DeadlineExceeded, ShuttingDown
+from lg_prod_nodes.core.clock import Bell, Clock
+from lg_prod_nodes.core.errors import (
+    CallRejected,
+    DeadlineExceeded,
+    RunInterrupted,
+    ShuttingDown,
+)
 from lg_prod_nodes.core.filters import NO_TEXTS, Texts
 from lg_prod_nodes.core.report import Event, Kind, Observer, Outcome
 from lg_prod_nodes.core.run import Run
@@ -150,8 +155,12 @@ class Call:
         """Return the seconds until the run's deadline, negative after it; `None` if there is no deadline."""
         return self.run.remaining()
 
-    async def sleep(self, seconds: float) -> None:
+    async def sleep(self, seconds: float, bell: Bell | None = None) -> None:
         """Sleep, for synchronous and asynchronous callers alike.
+
+        Args:
+            seconds: How long.
+            bell: Ends the sleep when it rings.
 
         Raises:
             DeadlineExceeded: The run's deadline would pass meanwhile.
@@ -161,11 +170,15 @@ class Call:
         run = self.run
         if run.deadline is not None and seconds >= run.deadline.remaining():
             raise DeadlineExceeded(run.deadline.seconds)
+        if bell is None:
+            bell = run.bell
+        else:
+            run.bell.listen(bell.ring)
         if not run.drain_requested:
             if self.blocking:
-                self.clock.sleep(seconds, run.bell)
+                self.clock.sleep(seconds, bell)
             else:
-                await self.clock.asleep(seconds, run.bell)
+                await self.clock.asleep(seconds, bell)
         if run.drain_requested:
             raise ShuttingDown() if self.is_outermost else run.drained()
 
@@ -270,6 +283,8 @@ def outcome_of(error: BaseException | None) -> Outcome:
             return "ok"
         case CallRejected():
             return "rejected"
+        case RunInterrupted():
+            return "cancelled"
         case GraphInterrupt():
             return "interrupt"
         case GraphDrained():

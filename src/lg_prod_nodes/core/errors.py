@@ -7,10 +7,13 @@
     │   ├── RateLimitExceeded
     │   ├── BudgetExceeded      a budget of tokens, money or calls is exhausted
     │   ├── Busy                every slot of a bulkhead is in use
+    │   │   └── ThreadBusy      another run has the thread
     │   ├── CircuitOpen         a dependency keeps failing, so calls to it are paused
     │   ├── DeadlineExceeded    the run's deadline has passed, or is too near
     │   ├── ShuttingDown        the worker is stopping and accepts no new runs
     │   └── ContentBlocked      blocked content was found; `categories` names it, never the text
+    ├── RunInterrupted          another run took over the thread, or the run was cancelled; `action` says which
+    ├── LeaseLost               the run's worker fell silent, and its thread passed on; nothing more was written
     ├── DetectionFailed         a text could not be scanned, so it was not admitted
     ├── UnknownToken            a vault does not know a token (also a LookupError)
     ├── UnknownFailure          a failure log has no entry with this id (also a LookupError)
@@ -31,6 +34,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import partial
 from math import ceil
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -194,6 +198,28 @@ class Busy(CallRejected):
         self.limit = limit
 
 
+class ThreadBusy(Busy):
+    """Another run has the thread.
+
+    Attributes:
+        waiting: The number of runs that have the thread or wait for it.
+    """
+
+    code = "thread-busy"
+
+    def __init__(
+        self, waiting: int, *, policy: str = "DoubleTexting", retry_after: float | None = None
+    ) -> None:
+        others = "another run" if waiting == 1 else f"{waiting} other runs"
+        CallRejected.__init__(
+            self,
+            f"thread is busy with {others}; send the message again when it has ended",
+            policy=policy,
+            retry_after=retry_after,
+        )
+        self.limit, self.waiting = 1, waiting
+
+
 class CircuitOpen(CallRejected):
     """A dependency keeps failing, so calls to it are paused.
 
@@ -268,6 +294,41 @@ def _restored(
     error.args = args
     vars(error).update(names)
     return error
+
+
+class RunInterrupted(ProductionError):
+    """A run was ended from outside: by a newer run of its thread, or because somebody cancelled it.
+
+    Attributes:
+        action: `"interrupt"` or `"cancel"`: completed steps stay. `"rollback"`: what it wrote is removed.
+        started: Whether the run had begun; if not, it waited for its thread and wrote nothing.
+    """
+
+    code = "run-interrupted"
+
+    def __init__(self, action: str, *, started: bool) -> None:
+        why = "cancelled" if action == "cancel" else "ended by a newer run of its thread"
+        kept = "what it wrote is removed" if action == "rollback" else "its completed steps stay"
+        super().__init__(f"run {why}; {kept if started else 'it had not begun'}")
+        self.action, self.started = action, started
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), started=self.started), (self.action,)
+
+
+class LeaseLost(ProductionError):
+    """A run no longer has its thread: its worker fell silent for too long. Nothing that it wrote since is stored."""
+
+    code = "lease-lost"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "run no longer has its thread: its worker was silent for longer than its lease; nothing that it wrote "
+            "since then is stored. Read the thread, and send the message again if it is not there"
+        )
+
+    def __reduce__(self) -> tuple[type[LeaseLost], tuple[()]]:
+        return type(self), ()
 
 
 class StoreUnavailable(ProductionError):

@@ -8,7 +8,7 @@ import uuid
 from collections import Counter
 from collections.abc import Mapping
 from copy import copy
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.config import get_config
@@ -19,6 +19,9 @@ from lg_prod_nodes.core.caller import tenant_of, text_or_none, user_of
 from lg_prod_nodes.core.clock import SYSTEM_CLOCK, Bell, Clock, TimeLimit
 from lg_prod_nodes.core.filters import RunContent, through
 from lg_prod_nodes.core.report import Observer, Outcome, Recorder, RunReport
+
+if TYPE_CHECKING:
+    from lg_prod_nodes.core.saved import SavedThread
 
 
 class Charges:
@@ -78,6 +81,8 @@ class Run(RunControl):
         watch: The callback handler that counts the run's model calls.
         interrupted: Whether the run is paused for a person.
         answered: Whether a policy answered the run.
+        saved: The run's thread, `None` if no checkpointer of its graph saves it, or the run may not write to it.
+        stamp: The `run_id` in the metadata of the run's checkpoints, `None` for the caller's.
     """
 
     def __init__(self, control: RunControl | None = None) -> None:
@@ -102,6 +107,8 @@ class Run(RunControl):
         self.attempts: dict[str, object] = {}
         self.watch: object = None
         self.interrupted = self.answered = False
+        self.saved: SavedThread | None = None
+        self.stamp: str | None = None
 
     def start(self, graph: str, config: RunnableConfig, *, context: Any = None) -> None:
         """Start the run on a graph, with the caller's identity from the config."""
@@ -125,6 +132,7 @@ class Run(RunControl):
         self.deadline = None
         self.charges, self.content = Charges(), RunContent()
         self.attempts, self.watch = {}, None
+        self.saved = self.stamp = None
 
     def under(self, control: RunControl) -> Run:
         """Return this run for a graph that is called within it under a control of its own.

@@ -7,8 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
-from lg_prod_nodes.detectors.reading.folding import folded
-from lg_prod_nodes.detectors.reading.quick import has_escapes
+from lg_prod_nodes.detectors.reading.folding import folded, has_escapes
 from lg_prod_nodes.detectors.scan.presidio_import import load_presidio
 
 if TYPE_CHECKING:

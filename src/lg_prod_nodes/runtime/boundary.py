@@ -26,6 +26,7 @@ from lg_prod_nodes.core.call import Call, PausedThread, Unrecoverable, outcome_o
 from lg_prod_nodes.core.engine import Flow, act, drive, drive_astream, drive_stream, shortened
 from lg_prod_nodes.core.errors import ShuttingDown
 from lg_prod_nodes.core.run import Run, run_of
+from lg_prod_nodes.core.saved import SavedThread
 from lg_prod_nodes.core.tracebacks import raise_again
 from lg_prod_nodes.runtime.callbacks import watched
 from lg_prod_nodes.runtime.events import filtered_events, tell_of
@@ -157,6 +158,7 @@ class Passage:
         given = kwargs.get("control")
         self._is_root = outer is None or (isinstance(given, Run) and given is not outer)
         self._run = self._run_inside(outer, given) or self._begin(full, **kwargs)
+        self._had_no_thread = self._run.saved is None
         self._call = Call.made(
             kind="run",
             name=graph.get_name(),
@@ -185,6 +187,7 @@ class Passage:
         run.start(self._graph.get_name(), config, context=context)
         run.content.saver = id(self._graph.checkpointer) if self._graph.checkpointer else None
         run.observers = self._stack.observers
+        run.saved = None if is_served() else SavedThread.of(self._graph, config)
         return run
 
     async def run(self) -> None:
@@ -246,6 +249,8 @@ class Passage:
             if self._is_root:
                 self._run.content.filters = call.texts.filters
             tell_of(self._run)
+        if self._is_root and self._run.stamp:
+            config = _stamped(config, self._run.stamp)
         arguments = (self._server, call.input, config)
         try:
             if call.blocking:
@@ -260,10 +265,15 @@ class Passage:
     async def _answer(self, call: Call, reply: Any) -> None:
         """Answer with the reply instead of the graph, as a run of the same thread: state gets both input and reply."""
         has_messages = "messages" in self._graph.channels
-        if (isinstance(reply, str) and not has_messages) or await self._is_paused(call):
+        may_write = self._run.saved is not None or self._had_no_thread
+        if (isinstance(reply, str) and not has_messages) or (
+            may_write and await self._is_paused(call)
+        ):
             raise PausedThread
         self._run.answered = self._run.answered or self._is_root
         self._server, self._native = _reply_graph(self._graph), cast(Any, CompiledStateGraph)
+        if not may_write:
+            self._server.checkpointer = None
         for name in ("interrupt_before", "interrupt_after"):
             self._kwargs.pop(name, None)
         token = _REPLY.set(await as_update(call, reply))
@@ -284,6 +294,15 @@ class Passage:
             state = await self._graph.aget_state(call.config)
         breaks = self._graph.interrupt_before_nodes or self._graph.interrupt_after_nodes
         return bool(state.interrupts) or bool(breaks and state.next)
+
+
+def _stamped(config: RunnableConfig | None, run_id: str) -> RunnableConfig:
+    """A config whose checkpoints can be found, and removed, by a `run_id` in their metadata.
+
+    LangGraph takes a run for a continuation if its thread's latest checkpoint has the same; this one occurs once only.
+    """
+    config = config or RunnableConfig()
+    return {**config, "metadata": {**(config.get("metadata") or {}), "run_id": run_id}}
 
 
 def _goes_on(input: Any, config: RunnableConfig) -> bool:

@@ -24,6 +24,9 @@ from langgraph.checkpoint.base import (
 )
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
 
+from lg_prod_nodes.service.fencing import CHECK, values_of
+from lg_prod_nodes.stores.threads.lease import Lease
+
 Dump = Callable[[Any], tuple[str, bytes]]
 """A serializer's `dumps_typed`."""
 
@@ -41,6 +44,7 @@ class Rows(NamedTuple):
         blobs: New ones; those that are there already stay.
         writes: New ones; those that are there already stay.
         special_writes: Of errors, interrupts and the like, which replace those that are there already.
+        leases: What the run must still hold for its rows to be inserted.
     """
 
     keys: tuple[tuple[str, ...], ...]
@@ -49,6 +53,7 @@ class Rows(NamedTuple):
     blobs: Sequence[tuple[Any, ...]] = ()
     writes: Sequence[tuple[Any, ...]] = ()
     special_writes: Sequence[tuple[Any, ...]] = ()
+    leases: Sequence[Lease] = ()
 
     @property
     def is_empty(self) -> bool:
@@ -70,15 +75,15 @@ class _Table(NamedTuple):
     key: str
     replaced: Sequence[str] = ()
 
-    @property
-    def insert(self) -> str:
-        """The statement, with one parameter for each column."""
+    def insert(self, *, is_fenced: bool) -> str:
+        """The statement, with one parameter for each column; a fenced one waits for `_HELD`."""
         arrays = ", ".join(f"%b::{_ARRAYS.get(kind, kind)}[]" for kind in self.columns.values())
         values = ", ".join(f"{column}::{kind}" for column, kind in self.columns.items())
         names = ", ".join(self.columns)
         replaced = ", ".join(f"{column} = excluded.{column}" for column in self.replaced)
         return (
             f"INSERT INTO {self.name} ({names}) SELECT {values} FROM unnest({arrays}) AS given ({names}) "
+            f"{'CROSS JOIN held WHERE held.number > 0 ' if is_fenced else ''}"
             f"ON CONFLICT ({self.key}) DO {f'UPDATE SET {replaced}' if replaced else 'NOTHING'}"
         )
 
@@ -129,20 +134,28 @@ _TABLES = {
 }
 
 
+_HELD = f"held AS MATERIALIZED (SELECT count(checked.*) AS number FROM ({CHECK}) AS checked)"
+"""Fails unless all leases of a batch are held."""
+
+
 def statement_of(batch: Sequence[Rows]) -> tuple[str, list[list[Any]]]:
     """The statement that inserts all rows of a batch, and its parameters; an empty one if there are none."""
     rows = {name: [row for given in batch for row in getattr(given, name)] for name in _TABLES}
     filled = tuple(name for name, found in rows.items() if found)
     columns = [list(column) for name in filled for column in zip(*rows[name], strict=True)]
-    return _inserting(filled), columns
+    leases = [lease for given in batch for lease in given.leases]
+    if leases and filled:
+        return _inserting(filled, is_fenced=True), [*values_of(leases), *columns]
+    return _inserting(filled, is_fenced=False), columns
 
 
 @cache
-def _inserting(names: tuple[str, ...]) -> str:
+def _inserting(names: tuple[str, ...], *, is_fenced: bool) -> str:
     if not names:
         return ""
-    *others, last = (_TABLES[name].insert for name in names)
-    aside = ", ".join(f"part{number} AS ({insert})" for number, insert in enumerate(others))
+    *others, last = (_TABLES[name].insert(is_fenced=is_fenced) for name in names)
+    parts = [f"part{number} AS ({insert})" for number, insert in enumerate(others)]
+    aside = ", ".join([_HELD, *parts] if is_fenced else parts)
     return f"WITH {aside} {last}" if aside else last
 
 

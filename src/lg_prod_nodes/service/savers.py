@@ -38,6 +38,7 @@ from lg_prod_nodes.service.checkpoint_rows import (
     statement_of,
     write_rows,
 )
+from lg_prod_nodes.service.fencing import AsyncFencedCursors, FencedCursors, fenced, leases_in
 
 M = TypeVar("M", bound=Callable[..., Any])
 
@@ -106,7 +107,7 @@ def _for_threads(method: M) -> M:
 
 
 @timed("checkpointer", "get_tuple", "put", "put_writes")
-class BlockingSaver(BoundedCursors, PostgresSaver):
+class BlockingSaver(FencedCursors, PostgresSaver):
     """A checkpointer for synchronous callers that also serves asynchronous ones, through threads."""
 
     def __init__(
@@ -143,8 +144,9 @@ class BlockingSaver(BoundedCursors, PostgresSaver):
 
     def _save(self, rows: Rows) -> None:
         if not rows.is_empty:
-            with translated(cast(Any, self.conn)):
-                self._batches.put(rows)
+            leases = leases_in(cast(Any, self.conn).conninfo)
+            with fenced(leases), translated(cast(Any, self.conn)):
+                self._batches.put(rows._replace(leases=leases))
 
     def takes_writes(self) -> bool:
         """Return whether the server is a primary; if not, the next call opens new connections."""
@@ -184,7 +186,7 @@ class BlockingSaver(BoundedCursors, PostgresSaver):
 
 
 @timed("checkpointer", "aget_tuple", "aput", "aput_writes")
-class AsyncSaver(AsyncBoundedCursors, AsyncPostgresSaver):
+class AsyncSaver(AsyncFencedCursors, AsyncPostgresSaver):
     """A checkpointer for asynchronous callers that serves synchronous ones through separate connections.
 
     LangGraph's own saver makes such a thread wait for the event loop, which in turn waits for a thread to serialize in.
@@ -240,8 +242,9 @@ class AsyncSaver(AsyncBoundedCursors, AsyncPostgresSaver):
 
     async def _save(self, rows: Rows) -> None:
         if not rows.is_empty:
-            with translated(cast(Any, self.conn)):
-                await self._batches.put(rows)
+            leases = leases_in(cast(Any, self.conn).conninfo)
+            with fenced(leases), translated(cast(Any, self.conn)):
+                await self._batches.put(rows._replace(leases=leases))
 
     async def _load_checkpoint_tuple(self, value: dict[str, Any]) -> CheckpointTuple:
         """Deserialize, in a thread if that may take long."""
