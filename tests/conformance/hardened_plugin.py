@@ -1,10 +1,11 @@
-"""A pytest plugin: every `StateGraph` passes through `harden` with a full stack before it compiles.
+"""A pytest plugin: every `StateGraph` passes through `harden` with a stack of policies before it compiles.
 
-The limits are far away and nothing that the tests say is redacted or blocked, so a test that passes
-without this plugin must pass with it. Each test's report says how many graphs it hardened.
+The limits are far away, nothing that the tests say is redacted or blocked, and nothing that they raise is recovered
+from, so a test that passes without this plugin must pass with it. Each test's report says how many graphs it hardened.
 """
 
 import functools
+import os
 from collections.abc import Generator
 from contextvars import ContextVar
 from typing import Any
@@ -16,6 +17,7 @@ from prometheus_client import CollectorRegistry
 from lg_prod_nodes import (
     CaptureErrors,
     ContentFilter,
+    Fallback,
     Metrics,
     RateLimit,
     Redact,
@@ -24,15 +26,28 @@ from lg_prod_nodes import (
     harden,
 )
 
-FULL_STACK = [
-    Tracing(),
-    Metrics(registry=CollectorRegistry()),
-    CaptureErrors(),
-    TokenUsage(),
-    RateLimit("1000000/second"),
-    ContentFilter(blocked=["zzz-never-said"]),
-    Redact("IBAN_CODE"),
-]
+
+class NeverRaised(Exception):
+    """An error that no test raises."""
+
+
+STACKS = {
+    "full": [
+        Tracing(),
+        Metrics(registry=CollectorRegistry()),
+        CaptureErrors(),
+        TokenUsage(),
+        RateLimit("1000000/second"),
+        ContentFilter(blocked=["zzz-never-said"]),
+        Redact("IBAN_CODE"),
+    ],
+    "recovering": [
+        CaptureErrors(then={"rate_limited": "continue"}, critical=(NeverRaised,)),
+        Fallback(answer={}, on=(NeverRaised,)),
+    ],
+    "observing": [Tracing(), Metrics(registry=CollectorRegistry()), CaptureErrors(), TokenUsage()],
+}
+STACK = STACKS[os.environ.get("CONFORMANCE_STACK", "full")]
 
 _hardening: ContextVar[bool] = ContextVar("hardening", default=False)
 _compile = StateGraph.compile
@@ -46,7 +61,7 @@ def _hardened_compile(self: StateGraph[Any, Any, Any, Any], *args: Any, **kwargs
         return _compile(self, *args, **kwargs)
     token = _hardening.set(True)
     try:
-        hardened = harden(self, FULL_STACK).compile(*args, **kwargs)
+        hardened = harden(self, STACK).compile(*args, **kwargs)
     finally:
         _hardening.reset(token)
     _hardened_graphs += 1

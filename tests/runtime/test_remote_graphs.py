@@ -135,3 +135,14 @@ def test_a_reader_that_stops_early_ends_it() -> None:
     chunks = streamed(remote(), Redact())
     next(chunks)
     chunks.close()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("mode", ["custom", "messages"])
+async def test_what_is_held_back_leaves_at_the_end(mode: str) -> None:
+    data = {"said": "4111 11"} if mode == "custom" else message("4111 11")
+    sent = [StreamPart(f"{mode}|inner:1", data), StreamPart("values", {"messages": []})]  # type: ignore[arg-type]
+    for chunks in (
+        list(streamed(remote(sent), Redact())),
+        await astreamed(remote(sent), Redact()),
+    ):
+        assert "4111 11" in repr(of_mode(chunks, mode))
