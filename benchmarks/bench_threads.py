@@ -1,4 +1,4 @@
-"""What `DoubleTexting` costs a run: the same graph with and without it, run in turn in one process.
+"""What `DoubleTexting` costs a run: the same graph with and without it, and with a policy that does nothing.
 
 Three nodes, each run on a thread of its own, with checkpoints in memory or in Postgres. Prints the median CPU and wall
 time of a run, and the median ratios of the pairs.
@@ -22,12 +22,25 @@ from typing import Any
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 
-from lg_prod_nodes import DoubleTexting, Policy, Production, harden
+from lg_prod_nodes import Call, DoubleTexting, Handler, Policy, Production, harden
 from lg_prod_nodes.databases.embedded.server import EmbeddedPostgres
 
 RUNS = 20
+
+
+class Nothing(Policy):
+    """Wraps what `DoubleTexting` does, and does nothing."""
+
+    kinds = DoubleTexting.kinds
+    role = DoubleTexting.role
+
+    async def wrap(self, call: Call, handler: Handler) -> Any:
+        return await handler(call)
+
+
 STACKS: dict[str, list[Policy]] = {
     "without": [],
+    "nothing": [Nothing()],
     "enqueue": [DoubleTexting("enqueue")],
     "interrupt": [DoubleTexting("interrupt")],
 }

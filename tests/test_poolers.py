@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import operator
 import secrets
+import threading
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -23,12 +24,14 @@ from lg_prod_nodes import (
     CaptureErrors,
     CircuitBreaker,
     CircuitStore,
+    DoubleTexting,
     FailureLog,
     Ledger,
     LimitStore,
     Production,
     RateLimit,
     StoreUnavailable,
+    ThreadStore,
     TokenUsage,
     Vault,
     harden,
@@ -72,6 +75,7 @@ def policies() -> list[Any]:
         RateLimit("1000/second"),
         Bulkhead(100),
         CircuitBreaker(),
+        DoubleTexting("interrupt"),
     ]
 
 
@@ -145,9 +149,26 @@ def use_every_store(dsn: str) -> None:
     failures = FailureLog(dsn)
     assert failures.list() == []
     failures.close()
+    with ThreadStore(dsn) as threads:
+        lease = threads.lease("1", run="run")
+        assert drive(threads.ask(lease, "reject", blocking=True)).state == "held"
+        drive(threads.leave(lease, blocking=True))
     with Ledger(dsn) as ledger:
         ledger.flush()
         assert ledger.usage(by="user") == []
+
+
+def test_a_worker_behind_a_pooler_hears_of_its_thread_by_looking(behind: Behind, dsn: str) -> None:
+    with ThreadStore(behind(dsn), timeout=30) as one, ThreadStore(dsn, timeout=30) as two:
+        held, waits = one.lease("1", run="held"), two.lease("1", run="waits")
+        drive(one.ask(held, "enqueue", blocking=True))
+        stopped = threading.Event()
+        held.stop.listen(stopped.set)
+        drive(two.ask(waits, "interrupt", blocking=True))
+        assert stopped.wait(20)
+        drive(one.leave(held, blocking=True))
+        assert waits.bell.wait(20)
+        assert one._backend._listener.is_deaf  # type: ignore[attr-defined]
 
 
 def test_every_store_leaves_a_session_as_it_found_it(behind_one: Behind, dsn: str) -> None:

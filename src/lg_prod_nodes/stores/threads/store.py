@@ -72,7 +72,7 @@ class ThreadStore(Store[ThreadBackend]):
 
     label = "threads"
 
-    def __init__(self, url: Secret | None = None, *, timeout: float = 2.0) -> None:
+    def __init__(self, url: Secret | None = None, *, timeout: float = 5.0) -> None:
         self._running: Heartbeat | None = None
         super().__init__(url, timeout=timeout)
 
