@@ -24,7 +24,7 @@ class TokenBudget(Budget):
     and releases the rest, also if the call failed. Across all workers, calls never spend more than the budget, as long
     as each stays within its reservation: set `max_tokens` on the model, or a sufficient `max_output` here.
 
-    A node that runs again (a retry, a resumption, a re-run after a crash) is charged for its last execution only.
+    A node that runs again (a retry, a resumption, a re-run after a crash) is charged again, as the provider bills it.
 
     Args:
         budget: The tokens, in total or per calendar period (UTC): `"1000000"`, `"200000/day"`. The periods are second,
@@ -36,8 +36,9 @@ class TokenBudget(Budget):
             it ends; `postgresql://`, `redis://` and `valkey://` count across all workers. Defaults to the database of
             `Production`, else memory.
         max_output: Tokens to reserve for the answer if the model has no maximum of its own. Defaults to 4096.
-        counting: `"once"` replaces the charge of a task's earlier execution when it runs again; `"each"` charges every
-            execution, as the provider does.
+        counting: `"each"` charges every execution, as the provider does; `"once"` replaces the charge of a task's
+            earlier execution when it runs again. With `"once"` a caller who can make tasks run again spends more than
+            the budget.
         reply: The answer to a refused call, instead of an exception: a string, or a function of the `BudgetExceeded`
             that returns a string or message.
         ask: Whether to ask a person for more through LangGraph's `interrupt`, whose value has `needed` and `available`.

@@ -38,8 +38,8 @@ class RateLimit(Admission):
     """Admits N calls per period; refuses, delays or answers those above the limit.
 
     Acts once per run, on each call of the node it is attached to, or with `cost=by_tokens` on each model call.
-    Retries of a node and the resumption of an interrupted run belong to the call that was counted already. Tokens
-    count each time they are spent.
+    Retries of a node and a run that resumes belong to the call that was counted already, as the checkpointer knows;
+    from one point a run resumes three times a day for free. Tokens count each time they are spent.
 
     Args:
         limits: One limit, or several that must all admit the call: `"10/second;1000/hour"`. Or a function of the call
@@ -109,8 +109,8 @@ class RateLimit(Admission):
     async def wrap(self, call: Call, handler: Handler) -> Any:
         """Count the call, or refuse it."""
         text = self.limits(call) if callable(self.limits) else self.limits
-        cost = 0 if text is None or call.resumed else _checked(self.cost(call))
-        if not cost or text is None:
+        cost = 0 if text is None else _checked(self.cost(call))
+        if not cost or text is None or (call.resumed and await self.is_included(call)):
             return await handler(call)
         asking = _Asking(self, call, text, cost)
         if (refusal := await asking.refusal()) is not None:
@@ -123,12 +123,32 @@ class RateLimit(Admission):
             if self.cost is by_tokens:  # if no usage was reported, the estimate stands
                 await asking.correct(by_tokens(call))
 
+    async def is_included(self, call: Call, charge: str = "run") -> bool:
+        """Whether a call that was counted before includes this repetition of it, from the point where the run resumes.
+
+        A caller may stop a run and resume it from the same point for ever, so that only some repetitions are free.
+        """
+        place = call.run.charges.work.place
+        if not place or call.attempt > 1:
+            return True
+        who, blocking = "|".join((self.name, "again", place, charge)), call.blocking
+        try:
+            again: Decision = await self.store_in_use.acquire(_FREE, who, blocking=blocking)
+        except StoreUnavailable:
+            call.emit("store_unavailable", policy=self.name)
+            return True
+        return again.admitted
+
     def who(self, call: Call) -> str:
         """Return the key of the windows that a call counts in."""
         graph = call.name if call.kind == "run" else call.run.graph
         place = f"{graph}/{call.node or call.name}" if call.kind == "node" else graph
         key = self.by(call) if self.shadow else self.key(call)
         return "|".join((self.name, place) if key is None else (self.name, place, str(key)))
+
+
+_FREE = parse_limits("3/day")
+"""Repetitions of a counted call from the same point that are not counted: as many as a retry policy would make."""
 
 
 class _Asking:
@@ -139,12 +159,15 @@ class _Asking:
         self._who = policy.who(call)
         self._window = (self._who, text)
         self._limits = parse_limits(text)
-        self._once = None if policy.cost is by_tokens else call.charge(self._who)
+        is_counted_anew = policy.cost is by_tokens or call.resumed
+        self._once = None if is_counted_anew else call.charge(self._who)
         self._taken: tuple[LimitStore, Limits, Decision] | None = None
 
     async def refusal(self) -> RateLimitExceeded | None:
         """Acquire the call's cost, waiting if allowed; return the refusal if the limit does not admit it."""
         call, policy, since = self._call, self._policy, None
+        if self._once is not None and not await policy.is_included(call, self._once):
+            self._once = None
         with policy.store_in_use.turn(self._window) as turn:
             while (refused := turn.refusal(call.now()) or await self._refused()) is not None:
                 decision, wait = refused

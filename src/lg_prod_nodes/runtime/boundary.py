@@ -31,6 +31,7 @@ from lg_prod_nodes.runtime.events import filtered_events, tell_of
 from lg_prod_nodes.runtime.in_flight import IN_FLIGHT
 from lg_prod_nodes.runtime.langgraph import ensure_config, is_served, runtime_in, without_defaults
 from lg_prod_nodes.runtime.placement import Hardening
+from lg_prod_nodes.runtime.work import work_of
 
 _REPLY_NODE = "__reply__"
 _REPLY: ContextVar[Any] = ContextVar("reply")
@@ -152,7 +153,6 @@ class Passage:
             run=self._run,
             config=full,
             runtime=runtime,
-            resumed=_goes_on(input, full),
             blocking=blocking,
             observers=self._stack.observers,
             answer_with=self._answer if isinstance(graph, CompiledStateGraph) else None,
@@ -205,7 +205,12 @@ class Passage:
             await self._call.refuse(ShuttingDown())
 
     async def _go(self) -> None:
-        await act(self._stack.wraps("run"), self._call, self._serve)
+        call = self._call
+        if self._is_root:
+            work = await work_of(self._graph, call.input, call.config, blocking=call.blocking)
+            self._run.charges.work = work
+            call = call.replace(resumed=work.origin == "resumed")
+        await act(self._stack.wraps("run"), call, self._serve)
 
     async def update(self, handler: Any) -> Any:
         """Send a state update through the policies."""
@@ -248,8 +253,9 @@ class Passage:
         for name in ("interrupt_before", "interrupt_after"):
             self._kwargs.pop(name, None)
         token = _REPLY.set(await as_update(call, reply))
-        if isinstance(call.input, Command):
-            call = call.replace(input=Command(update=call.input.update, goto=_REPLY_NODE))
+        if call.input is None or isinstance(call.input, Command):
+            update = call.input.update if call.input is not None else None
+            call = call.replace(input=Command(update=update, goto=_REPLY_NODE))
         try:
             await act(self._stack.wraps("run", role="content"), call, self._serve)
         finally:
@@ -265,15 +271,6 @@ class Passage:
             state = await self._graph.aget_state(call.config)
         breaks = self._graph.interrupt_before_nodes or self._graph.interrupt_after_nodes
         return bool(state.interrupts) or bool(breaks and state.next)
-
-
-def _goes_on(input: Any, config: RunnableConfig) -> bool:
-    """Whether a run only resumes earlier work. One with a checkpoint id, an update or a goto counts as new."""
-    if config.get("configurable", {}).get("checkpoint_id"):
-        return False
-    if isinstance(input, Command):
-        return input.resume is not None and not input.update and not input.goto
-    return input is None
 
 
 def _reply_graph(graph: Any) -> Any:

@@ -23,16 +23,19 @@ from langgraph._internal._constants import (
     CONFIG_KEY_RUNTIME,
     CONFIG_KEY_SEND,
     CONFIG_KEY_TASK_ID,
+    ERROR,
     INTERRUPT,
     NS_SEP,
+    NULL_TASK_ID,
     RESUME,
 )
 from langgraph._internal._runnable import RunnableCallable
-from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 from langgraph.graph._node import StateNodeSpec
 from langgraph.graph.state import StateGraph, _NodeDefaults
 from langgraph.pregel._read import DEFAULT_BOUND, PregelNode
 from langgraph.pregel._retry import _should_retry_on, _TimedAttemptScope
+from langgraph.pregel._task_status import read_task_statuses
 from langgraph.pregel._tools import _tool_call_writer
 from langgraph.pregel._utils import _runnable_has_native_async
 from langgraph.pregel._write import ChannelWrite
@@ -44,6 +47,7 @@ __all__ = [
     "PregelNode",
     "RunnableCallable",
     "StateNodeSpec",
+    "answers_given",
     "copy_builder",
     "does_nothing",
     "ensure_config",
@@ -51,8 +55,11 @@ __all__ = [
     "is_served",
     "note_progress",
     "runtime_in",
+    "saver_of",
     "should_retry_on",
+    "unanswered",
     "unless_command",
+    "was_run",
     "with_guarded_branches",
     "with_parts",
     "without_defaults",
@@ -146,6 +153,41 @@ async def write_again(config: RunnableConfig, *, blocking: bool) -> bool:
     ]
     configurable[CONFIG_KEY_SEND](writes)
     return bool(writes)
+
+
+def saver_of(graph: Any, config: RunnableConfig) -> BaseCheckpointSaver[Any] | None:
+    """The checkpointer of a root run: one in the config, as a server passes it, or the graph's own."""
+    saver = config.get(CONF, {}).get(CONFIG_KEY_CHECKPOINTER, graph.checkpointer)
+    return saver if isinstance(saver, BaseCheckpointSaver) else None
+
+
+def unanswered(saved: CheckpointTuple) -> set[str]:
+    """The ids of the interrupts of a checkpoint that nobody has answered."""
+    writes = saved.pending_writes or []
+    answered = {task for task, channel, _ in writes if channel == RESUME}
+    if NULL_TASK_ID in answered:  # an answer that its node may not have taken yet
+        return set()
+    return {
+        interrupt.id
+        for task, status in read_task_statuses(writes).items()
+        if task not in answered
+        for interrupt in status.pending_interrupts
+    }
+
+
+def answers_given(saved: CheckpointTuple) -> int:
+    """How many answers to interrupts the tasks of a checkpoint have taken."""
+    return sum(
+        len(value)
+        for task, channel, value in saved.pending_writes or []
+        if channel == RESUME and task != NULL_TASK_ID
+    )
+
+
+def was_run(saved: CheckpointTuple) -> bool:
+    """Whether a run was paused or failed at a checkpoint; an update of the state leaves no trace of this kind."""
+    traces = (ERROR, INTERRUPT, RESUME)
+    return any(channel in traces for _, channel, _ in saved.pending_writes or [])
 
 
 def does_nothing(node: PregelNode) -> bool:
