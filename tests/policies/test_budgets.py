@@ -572,7 +572,11 @@ def test_settings_that_cannot_work_are_refused_while_building(
 
 @pytest.mark.parametrize(
     ("settings", "says"),
-    [({"price": 3}, "price is 3"), ({"unpriced": 0}, "unpriced is 0"), ({"unpriced": -1}, "-1")],
+    [
+        ({"price": 3}, "price is a int"),
+        ({"unpriced": 0}, "unpriced is 0"),
+        ({"unpriced": -1}, "-1"),
+    ],
 )
 def test_prices_that_cannot_work_are_refused_while_building(
     settings: dict[str, Any], says: str

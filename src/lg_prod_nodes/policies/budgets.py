@@ -11,7 +11,8 @@ from typing import ClassVar
 from lg_prod_nodes.core.call import Call
 from lg_prod_nodes.core.errors import ConfigurationError
 from lg_prod_nodes.core.usage import Usage
-from lg_prod_nodes.ledger import Price
+from lg_prod_nodes.ledger import Price, PriceTable, list_price
+from lg_prod_nodes.ledger.price_table import pricing
 from lg_prod_nodes.policies._budget import Budget
 
 
@@ -87,7 +88,8 @@ class CostBudget(Budget):
         lease: As for `TokenBudget`.
         name: As for `TokenBudget`.
         store_down: As for `TokenBudget`.
-        price: Prices a model's usage. Defaults to the providers' price lists (the extra `prices`).
+        price: A function of a model's name and a usage, or a mapping of models to `ModelPrice`, as for `Ledger`.
+            Defaults to the providers' price lists (the extra `prices`).
         unpriced: US dollars per million tokens for models without a known price. If omitted, calling such a model
             raises `ConfigurationError`.
 
@@ -108,7 +110,7 @@ class CostBudget(Budget):
     scale: ClassVar[int] = 10**9
 
     name: str = field(default="CostBudget", kw_only=True)
-    price: Price | None = field(default=None, kw_only=True)
+    price: Price | PriceTable | None = field(default=None, kw_only=True, hash=False)
     unpriced: Decimal | float | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -117,19 +119,15 @@ class CostBudget(Budget):
 
     def problems(self) -> Iterator[str]:
         """Yield a message for each invalid setting."""
-        if not (self.price is None or callable(self.price)):
-            yield f"price is {self.price!r}; give a function of a model's name and a usage"
+        if self.price is not None:
+            pricing(self.price)
         if self.unpriced is not None and not self.unpriced > 0:
             yield f"unpriced is {self.unpriced}; give US dollars a million tokens, more than 0"
         yield from super().problems()
 
     @cached_property
     def _price(self) -> Price:
-        if self.price is not None:
-            return self.price
-        from lg_prod_nodes import list_price
-
-        return list_price
+        return list_price if self.price is None else pricing(self.price)
 
     def amount(self, call: Call, usage: Usage) -> Decimal:
         """Return the price in US dollars."""
