@@ -53,9 +53,11 @@ class Usage:
         return self.input_tokens + self.output_tokens
 
     def __add__(self, other: Usage) -> Usage:
-        sums = (getattr(self, name) + getattr(other, name) for name in self.__slots__[:-1])
         tiers = {usage.service_tier for usage in (self, other) if usage.calls or usage.service_tier}
-        return Usage(*sums, service_tier=tiers.pop() if len(tiers) == 1 else "")
+        tier = tiers.pop() if len(tiers) == 1 else ""
+        numbers = self.__slots__[:-1]
+        sums = {name: getattr(self, name) + getattr(other, name) for name in numbers}
+        return Usage(**sums, service_tier=tier)
 
     @classmethod
     def of(cls, metadata: Mapping[str, Any] | None) -> Usage:
