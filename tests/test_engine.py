@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any
 
+import anyio
 import pytest
 
 from lg_prod_nodes import ConfigurationError
-from lg_prod_nodes.core.engine import Chunk, act, drive, drive_astream, drive_stream
+from lg_prod_nodes.core.engine import Chunk, Flow, act, drive, drive_astream, drive_stream
 
 LABEL = ContextVar("label", default="none")
 
@@ -132,6 +134,72 @@ async def test_a_cancelled_reader_cancels_the_chain() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert ends == ["cancelled"]
+
+
+@pytest.mark.parametrize("flows", [True, False])
+async def test_a_chain_in_a_cancelled_scope_is_cancelled_once(flows: bool) -> None:
+    """anyio cancels a task at each of its awaits."""
+    ends: list[str] = []
+
+    async def cleans_up() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            for _ in range(5):
+                await asyncio.sleep(0)
+            ends.append("cleaned up")
+            raise
+
+    async def items() -> AsyncIterator[int]:
+        await cleans_up()
+        yield 1
+
+    async def chain() -> None:
+        await (Flow(items()) if flows else cleans_up())
+
+    async def read() -> None:
+        async for _ in drive_astream(chain):
+            pass
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(read)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        group.cancel_scope.cancel()
+    assert ends == ["cleaned up"]
+
+
+@pytest.mark.parametrize("flows", [True, False])
+async def test_a_chain_whose_own_timeout_has_passed_can_still_be_cancelled(flows: bool) -> None:
+    ends: list[str] = []
+    timed_out = asyncio.Event()
+
+    async def goes_on() -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0):
+                await asyncio.Event().wait()
+        ends.append("timed out")
+        timed_out.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        ends.append("cancelled")
+
+    async def items() -> AsyncIterator[int]:
+        await goes_on()
+        yield 1
+
+    async def chain() -> None:
+        await (Flow(items()) if flows else goes_on())
+
+    async def read() -> None:
+        async for _ in drive_astream(chain):
+            pass
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(read)
+        await timed_out.wait()
+        group.cancel_scope.cancel()
+    assert ends == ["timed out", "cancelled"]
 
 
 async def test_timeouts_inside_of_the_chain_work() -> None:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from threading import Event
 from typing import Any
 
+import anyio
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
@@ -148,6 +149,41 @@ def test_an_abandoned_stream_gives_its_place_back(store: AccountStore) -> None:
         break
     gc.collect()
     assert held(store) == 0
+
+
+@pytest.mark.parametrize("stream_mode", ["messages", "values", ["updates", "custom"]])
+@pytest.mark.parametrize("nodes", [1, 2])
+async def test_a_client_that_leaves_ends_its_nodes_before_its_place_is_given_back(
+    store: AccountStore, stream_mode: Any, nodes: int
+) -> None:
+    """Starlette cancels the scope of a response, and so its task at each await."""
+    begun, ends = asyncio.Event(), []
+
+    async def waits(state: State) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ends.append(held(store))
+
+    builder = StateGraph(State)
+    for number in range(nodes):
+        builder.add_node(f"waits{number}", waits).add_edge(START, f"waits{number}")
+    graph = harden(builder, [Bulkhead(1, store=store)]).compile()
+    told = Run()
+
+    async def read() -> None:
+        async for _ in graph.astream({"text": "1"}, stream_mode=stream_mode, control=told):
+            pass
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(read)
+        await begun.wait()
+        group.cancel_scope.cancel()
+
+    assert ends == [1] * nodes
+    assert held(store) == 0
+    assert told.report.outcome == "cancelled"
 
 
 async def test_an_abandoned_asynchronous_stream_gives_its_place_back(store: AccountStore) -> None:

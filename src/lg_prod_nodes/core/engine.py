@@ -21,6 +21,7 @@ from collections.abc import (
     Iterator,
     Sequence,
 )
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import Context, copy_context
 from typing import Any, TypeVar, cast
 
@@ -217,12 +218,13 @@ async def drive_astream(  # noqa: C901 - one branch for each way a step ends
 ) -> AsyncGenerator[Any, None]:
     """Run a chain on the event loop and yield the items that its innermost handler awaits.
 
-    A reader that stops early cancels the chain, since cleanup that awaits cannot run under `GeneratorExit`.
+    A reader that stops early cancels the chain, since cleanup that awaits cannot run under `GeneratorExit`. A chain is
+    cancelled once, however often its task is, so that it can end what it has begun.
     """
     context = copy_context()
     coroutine = cast("Coroutine[Any, Any, Any]", context.run(start))
     step, argument = coroutine.send, cast(Any, None)
-    abandoned = False
+    abandoned = is_cancelled = False
     while True:
         try:
             signal = context.run(step, argument)
@@ -243,12 +245,16 @@ async def drive_astream(  # noqa: C901 - one branch for each way a step ends
                 items = aiter(cast("AsyncIterable[Any]", signal.items))
                 while (item := await _In(context, anext(items, _END))) is not _END:
                     yield item
+            elif is_cancelled:
+                with _shielded():
+                    result = await _Relay(signal)
             else:
                 result = await _Relay(signal)
         except GeneratorExit:
-            abandoned = True
+            abandoned = is_cancelled = True
             step, argument = coroutine.throw, asyncio.CancelledError()
         except BaseException as error:
+            is_cancelled = is_cancelled or isinstance(error, asyncio.CancelledError)
             step, argument = coroutine.throw, error
         else:
             step, argument = coroutine.send, result
@@ -257,8 +263,24 @@ async def drive_astream(  # noqa: C901 - one branch for each way a step ends
 _END: Any = object()
 
 
+def _shielded() -> AbstractContextManager[Any]:
+    """Keep a task that is being cancelled from being cancelled again at an await inside the block.
+
+    anyio's cancel scopes do so, as Starlette uses them when a client leaves. LangGraph could then end neither its nodes
+    nor their models, and they would go on after their run.
+    """
+    task = asyncio.current_task()
+    if task is None or not task.cancelling():  # a timeout inside of the chain has passed
+        return nullcontext()
+    try:
+        from anyio import CancelScope
+    except ImportError:
+        return nullcontext()
+    return CancelScope(shield=True)
+
+
 class _In:
-    """An awaitable that runs each of its steps in a given context."""
+    """An awaitable that runs each of its steps in a given context, and is cancelled once only."""
 
     __slots__ = ("_context", "_steps")
 
@@ -267,14 +289,20 @@ class _In:
 
     def __await__(self) -> Generator[Any, Any, Any]:
         run, step, argument = self._context.run, self._steps.send, cast(Any, None)
+        is_cancelled = False
         while True:
             try:
                 signal = run(step, argument)
             except StopIteration as done:
                 return done.value
             try:
-                argument = yield signal
+                if is_cancelled:
+                    with _shielded():
+                        argument = yield signal
+                else:
+                    argument = yield signal
             except BaseException as error:
+                is_cancelled = is_cancelled or isinstance(error, asyncio.CancelledError)
                 step, argument = self._steps.throw, error
             else:
                 step = self._steps.send
