@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal
 
+from langchain_core.language_models.chat_model_stream import AsyncChatModelStream, ChatModelStream
 from langchain_core.messages import BaseMessage
 from langchain_core.messages.utils import count_tokens_approximately
 from langchain_core.tools import BaseTool
@@ -145,6 +146,15 @@ class CallRequest:
 
 METERED: ContextVar[tuple[CallRequest, ...]] = ContextVar("metered_requests", default=())
 """The requests that are at their model now; calls made meanwhile are part of them."""
+
+
+LONGEST_ANSWER = 4096
+"""Tokens of an answer, assumed if nothing sets a maximum."""
+
+
+def is_unread(result: object) -> bool:
+    """Whether a model call gave a stream of events, which its caller reads after the call has returned."""
+    return isinstance(result, (ChatModelStream, AsyncChatModelStream))
 
 
 _CHARACTERS_PER_TOKEN = 4

@@ -10,7 +10,6 @@ from functools import cached_property
 from itertools import count
 from typing import Any, ClassVar, Literal
 
-from langchain_core.language_models.chat_model_stream import AsyncChatModelStream, ChatModelStream
 from langgraph.constants import CONFIG_KEY_CHECKPOINTER
 from langgraph.types import interrupt
 
@@ -20,15 +19,13 @@ from lg_prod_nodes.core.errors import BudgetExceeded, ConfigurationError, StoreU
 from lg_prod_nodes.core.keys import by_run
 from lg_prod_nodes.core.report import Kind
 from lg_prod_nodes.core.secret import Secret
-from lg_prod_nodes.core.usage import CallRequest, Usage, estimated_tokens
+from lg_prod_nodes.core.usage import LONGEST_ANSWER, CallRequest, Usage, estimated_tokens, is_unread
 from lg_prod_nodes.policies._admission import Admission
 from lg_prod_nodes.stores.accounts.periods import Allowance, parse_allowance
 from lg_prod_nodes.stores.accounts.store import Account, AccountStore, Reservation
 
 _AN_HOUR, _A_DAY, _A_MONTH = 3600.0, 24 * 3600.0, 30 * 24 * 3600.0
-_EVENTS = (ChatModelStream, AsyncChatModelStream)
 _MOST = 2**53  # every store counts exactly up to here
-_LONGEST_ANSWER = 4096  # tokens, assumed if neither the model nor the budget sets a maximum
 
 Reply = str | Callable[[BudgetExceeded], Any]
 
@@ -190,7 +187,7 @@ class Budget(Admission):
         the whole reservation.
         """
         spent = sum(self._whole(self.amount(call, usage)) for usage in _request(call).spent)
-        unread = reservation.amount if isinstance(result, _EVENTS) else 0
+        unread = reservation.amount if is_unread(result) else 0
         return spent or unread or reservation.earlier
 
     def _emit(self, call: Call, event: str, left: int, **data: float) -> None:
@@ -242,7 +239,7 @@ class Budget(Admission):
         input_tokens = estimated_tokens(call.input, _request(call).schemas)
         reserved = self._output_limit(call)
         return self.amount(
-            call, Usage(1, input_tokens, _LONGEST_ANSWER if reserved is None else reserved)
+            call, Usage(1, input_tokens, LONGEST_ANSWER if reserved is None else reserved)
         )
 
     def _output_limit(self, call: Call) -> int | None:
@@ -253,9 +250,9 @@ class Budget(Admission):
         """Reject settings that admit no call: no maximum for the answer, and its default exceeds the budget."""
         if self.ask or self._output_limit(call) is not None:
             return
-        if self._whole(self.amount(call, Usage(1, 0, _LONGEST_ANSWER))) > self._limit:
+        if self._whole(self.amount(call, Usage(1, 0, LONGEST_ANSWER))) > self._limit:
             raise ConfigurationError(
-                f"{self.name} reserves {_LONGEST_ANSWER} tokens for the answer of a model that is told no max_tokens, "
+                f"{self.name} reserves {LONGEST_ANSWER} tokens for the answer of a model that is told no max_tokens, "
                 f"more than the whole {self._words}; tell the model, or give {self.name} max_output"
             )
 

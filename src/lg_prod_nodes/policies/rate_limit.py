@@ -12,7 +12,7 @@ from lg_prod_nodes.core.errors import ConfigurationError, RateLimitExceeded, Sto
 from lg_prod_nodes.core.policy import Site
 from lg_prod_nodes.core.report import Kind, LimitState
 from lg_prod_nodes.core.secret import Secret
-from lg_prod_nodes.core.usage import CallRequest, estimated_tokens
+from lg_prod_nodes.core.usage import LONGEST_ANSWER, CallRequest, estimated_tokens, is_unread
 from lg_prod_nodes.policies._admission import Admission
 from lg_prod_nodes.stores.limits.store import Decision, Limits, LimitStore, parse_limits
 
@@ -27,10 +27,14 @@ def by_call(call: Call) -> int:
 
 def by_tokens(call: Call) -> int:
     """Count a model call by its tokens, sent and received: estimated before the call, actual after it."""
-    request = call.request or CallRequest()
+    request = _request(call)
     if request.spent:
         return sum(usage.total_tokens for usage in request.spent)
     return estimated_tokens(call.input, request.schemas) + (request.max_output_tokens or 0)
+
+
+def _request(call: Call) -> CallRequest:
+    return call.request or CallRequest()
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,8 @@ class RateLimit(Admission):
         anonymous: What to do if `by` returns `None`: `"raise"` an `AnonymousCall` error, or `"share"` one key among all
             such calls.
         cost: How much a call counts: `by_call`, `by_tokens` or any function of the call that returns a whole number.
-            Tokens are estimated before the call and corrected after it.
+            Tokens are estimated before the call and corrected after it. If neither the model nor the call has a
+            maximum, an answer is estimated at 4096 tokens, or at all that is left.
         store: Where the windows are stored: a URL or a `LimitStore`. `memory://` counts in this process only;
             `redis://`, `valkey://` and `postgresql://` count across all workers. Defaults to the database of
             `Production`, else memory.
@@ -117,10 +122,13 @@ class RateLimit(Admission):
             if not self.shadow:
                 return await call.refuse(refusal, self.reply)
             call.emit("call_would_be_rejected", policy=self.name, limit=refusal.limit)
+        result = None
         try:
-            return await handler(call)
+            result = await handler(call)
+            return result
         finally:
-            if self.cost is by_tokens:  # if no usage was reported, the estimate stands
+            # If no usage was reported, the estimate stands; if the answer is yet to be read, all that was taken.
+            if self.cost is by_tokens and (_request(call).spent or not is_unread(result)):
                 await asking.correct(by_tokens(call))
 
     async def is_included(self, call: Call, charge: str = "run") -> bool:
@@ -161,6 +169,8 @@ class _Asking:
         self._limits = parse_limits(text)
         is_counted_anew = policy.cost is by_tokens or call.resumed
         self._once = None if is_counted_anew else call.charge(self._who)
+        is_open_ended = policy.cost is by_tokens and _request(call).max_output_tokens is None
+        self._answer = LONGEST_ANSWER if is_open_ended else 0
         self._taken: tuple[LimitStore, Limits, Decision] | None = None
 
     async def refusal(self) -> RateLimitExceeded | None:
@@ -216,11 +226,22 @@ class _Asking:
             return None
 
     async def _ask(self, store: LimitStore, limits: Limits) -> Decision:
+        """Take the call's cost. If nothing says how long its answer may be, take what a long one costs, or the rest."""
+        least = self._cost
+        decision = await self._take(store, limits, least + self._answer)
+        while self._answer and not decision.admitted:
+            rest = min(window.remaining for window in decision.windows)
+            if rest <= least:
+                return await self._take(store, limits, least + 1)
+            decision = await self._take(store, limits, rest)
+        return decision
+
+    async def _take(self, store: LimitStore, limits: Limits, cost: int) -> Decision:
         decision = await store.acquire(
-            limits, self._who, cost=self._cost, once=self._once, blocking=self._call.blocking
+            limits, self._who, cost=cost, once=self._once, blocking=self._call.blocking
         )
         if decision.admitted:
-            self._taken = store, limits, decision
+            self._taken, self._cost = (store, limits, decision), cost
         return decision
 
     def _tell(self, decision: Decision) -> None:
