@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lg_prod_nodes import ConfigurationError, Ledger, Usage, list_price
-from lg_prod_nodes.ledger import Entry, ModelPrice
+from lg_prod_nodes import Call, ConfigurationError, CostBudget, Ledger, Run, Usage, list_price
+from lg_prod_nodes.ledger import Entry, ModelPrice, price_table
 
 NOW = datetime.now(UTC)
 ENTRY = Entry(
@@ -50,7 +50,7 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
         where = {"postgres": request.getfixturevalue("dsn"), "journal": tmp_path}
 
     def make(**options: Any) -> Ledger:
-        ledgers.append(Ledger(**where, **options))
+        ledgers.append(Ledger(**where, **{"price": {}, **options}))
         return ledgers[-1]
 
     yield make
@@ -296,6 +296,81 @@ def test_prices_may_be_a_table(make: Make) -> None:
     assert ledger.add(replace(ENTRY, id="2", model="of-our-own")) is None
 
 
+WRITTEN = Usage(calls=1, input_tokens=10_000, cache_write_tokens=10_000)
+SENT = Usage(calls=1, input_tokens=10_000, output_tokens=1000, cache_read_tokens=1000)
+
+
+@pytest.mark.parametrize(
+    ("model", "usage", "dollars"),
+    [
+        ("claude-sonnet-4-5-20250929", WRITTEN, "0.0375"),
+        ("claude-sonnet-4-5-20250929", replace(WRITTEN, cache_write_1h_tokens=10_000), "0.06"),
+        (
+            "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+            replace(WRITTEN, cache_write_1h_tokens=10_000),
+            "0.066",
+        ),
+        ("gpt-5", SENT, "0.021375"),
+        ("gpt-5", replace(SENT, service_tier="flex"), "0.0106875"),
+        ("gpt-5", replace(SENT, service_tier="priority"), "0.04275"),
+        ("claude-sonnet-4-5", replace(SENT, service_tier="priority"), "0.0423"),  # has no tiers
+    ],
+)
+def test_list_prices_know_how_long_a_cache_lasts_and_at_which_tier_a_call_was_served(
+    model: str, usage: Usage, dollars: str
+) -> None:
+    assert list_price(model, usage) == Decimal(dollars)
+
+
+def test_a_table_may_know_so_too() -> None:
+    price = ModelPrice(
+        input=2,
+        output=4,
+        cache_write=3,
+        cache_write_1h=5,
+        tiers={"flex": ModelPrice(input=1, output=2)},
+    )
+
+    assert price.of(WRITTEN) * 100 == 3
+    assert price.of(replace(WRITTEN, cache_write_1h_tokens=5000)) * 100 == 4
+    assert price.of(replace(SENT, service_tier="flex")) * 1000 == 12
+    assert price.of(replace(SENT, service_tier="priority")) == price.of(SENT)
+
+
+def test_list_prices_are_the_default_of_ledgers_as_of_budgets() -> None:
+    ledger = Ledger()
+
+    assert (
+        ledger.add(ENTRY)
+        == list_price("gpt-4o-mini", ENTRY.usage)
+        == CostBudget("1").amount(
+            Call(kind="model", name="gpt-4o-mini", input=None, run=Run()), ENTRY.usage
+        )
+    )
+
+
+def test_without_the_extra_a_ledger_has_no_prices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(price_table, "find_spec", lambda name: None)
+
+    assert Ledger().add(ENTRY) is None
+
+
+def test_budgets_take_a_table_of_prices_as_ledgers_do() -> None:
+    prices = {"gpt-4o-mini": ModelPrice(input=1, output=2.5)}
+    call = Call(kind="model", name="gpt-4o-mini", input=None, run=Run())
+
+    assert CostBudget("1", price=prices).amount(call, SEVEN) == Decimal("0.000013")
+    with pytest.raises(ConfigurationError, match="price is a int"):
+        CostBudget("1", price=3)  # type: ignore[arg-type]
+
+
+def test_tiers_add_up_where_they_are_the_same() -> None:
+    flex = replace(SENT, service_tier="flex")
+
+    assert (flex + flex).service_tier == (flex + Usage()).service_tier == "flex"
+    assert (flex + SENT).service_tier == (SENT + flex).service_tier == ""
+
+
 def test_names_that_a_database_cannot_hold_are_made_to_fit(ledger: Ledger) -> None:
     ledger.add(replace(ENTRY, user="a\0b\ud800" + "é" * 5000, node="x" * 5000))
 
@@ -406,6 +481,28 @@ def test_usages_add_up_in_any_order(a: Usage, b: Usage, c: Usage) -> None:
         (
             {"input_token_details": {"cache_read": 2}, "output_token_details": {"reasoning": 3}},
             {"cache_read_tokens": 2, "reasoning_tokens": 3},
+        ),
+        ({"input_token_details": {"cache_creation": 9}}, {"cache_write_tokens": 9}),
+        (  # langchain-anthropic, and langchain-aws for Bedrock
+            {
+                "input_token_details": {
+                    "cache_creation": 0,
+                    "ephemeral_5m_input_tokens": 5,
+                    "ephemeral_1h_input_tokens": 7,
+                }
+            },
+            {"cache_write_tokens": 12, "cache_write_1h_tokens": 7},
+        ),
+        (  # langchain-openai
+            {
+                "input_token_details": {"audio": 0, "flex_cache_read": 2, "flex": 8},
+                "output_token_details": {"flex_reasoning": 3, "flex": 4},
+            },
+            {"cache_read_tokens": 2, "reasoning_tokens": 3, "service_tier": "flex"},
+        ),
+        (
+            {"input_token_details": {"priority": 8}, "output_token_details": {"priority": 4}},
+            {"service_tier": "priority"},
         ),
     ],
 )

@@ -14,6 +14,7 @@ import pydantic
 import pytest
 import requests
 import valkey
+from botocore.exceptions import EventStreamError
 from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.exceptions import ModelRefusalError
@@ -131,6 +132,64 @@ KNOWN = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("expected", "code"),
+    [
+        ("rate_limited", "throttlingException"),
+        ("transient", "modelStreamErrorException"),
+        ("transient", "internalServerException"),
+        ("transient", "serviceUnavailableException"),
+        ("transient", "modelTimeoutException"),
+        ("bad_input", "validationException"),
+        ("permanent", "accessDeniedException"),
+        ("transient", "dependencyFailedException"),
+    ],
+)
+def test_bedrock_s_errors_amid_a_stream_have_the_class_of_those_before_it(
+    expected: str, code: str
+) -> None:
+    response: Any = {"Error": {"Code": code, "Message": "m"}}
+
+    assert class_of(EventStreamError(response, "ConverseStream")) == expected
+
+
+class ResponseError(pydantic.BaseModel):
+    """What OpenAI's Responses API has as `response.error`."""
+
+    code: str
+    message: str = "m"
+
+
+@pytest.mark.parametrize(
+    ("expected", "error"),
+    [
+        ("rate_limited", ValueError({"message": "m", "code": 429})),
+        ("transient", ValueError({"message": "m", "code": 502, "metadata": {"raw": 400}})),
+        ("transient", ValueError({"message": "m", "code": "503", "type": "None"})),
+        ("transient", ValueError({"error": {"message": "m", "code": 504}})),
+        ("transient", ValueError({"message": "m", "type": "server_error", "code": None})),
+        ("permanent", ValueError({"message": "m", "code": 429, "type": "insufficient_quota"})),
+        ("permanent", ValueError({"message": "m", "code": 402})),
+        ("bad_input", ValueError({"message": "m", "code": 400})),
+        ("bad_input", ValueError({"message": "m"})),
+        ("rate_limited", ValueError(ResponseError(code="rate_limit_exceeded"))),
+        ("transient", ValueError(ResponseError(code="server_error"))),
+        ("rate_limited", says(body={"message": "m", "code": "429"})),  # openai's, amid a stream
+        ("transient", says(body={"message": "m", "type": "overloaded_error"})),
+        ("transient", says(body={"error": {"code": 503, "status": "UNAVAILABLE"}})),
+        ("transient", ValueError("OpenRouter API returned an error: no (code: 502)")),
+        (
+            "rate_limited",
+            ValueError("OpenRouter API returned an error during streaming: no (code: 429)"),
+        ),
+        ("bad_input", ValueError("our own (code: 502)")),
+        ("unknown", RuntimeError("a text", {"code": 502})),
+    ],
+)
+def test_an_error_in_the_body_of_an_answer_has_its_class(expected: str, error: Exception) -> None:
+    assert class_of(error) == expected
+
+
 @pytest.mark.parametrize(("expected", "error"), KNOWN, ids=range(len(KNOWN)))
 def test_the_errors_of_common_clients_have_a_class(expected: str, error: Exception) -> None:
     assert class_of(error) == expected
@@ -193,7 +252,17 @@ ANYTHING = st.one_of(
 @given(
     st.dictionaries(
         st.sampled_from(
-            ["response", "status", "status_code", "code", "type", "body", "details", "headers"]
+            [
+                "response",
+                "status",
+                "status_code",
+                "code",
+                "type",
+                "body",
+                "details",
+                "headers",
+                "args",
+            ]
         ),
         st.one_of(
             ANYTHING, st.lists(ANYTHING), st.dictionaries(st.sampled_from(["error"]), ANYTHING)

@@ -216,30 +216,36 @@ async def test_the_tries_of_a_node_are_charged_as_was_chosen(
     assert stands(store) == Balance(spent=executions * SPENT)
 
 
-async def test_a_crashed_task_that_runs_again_is_charged_once(
-    run: Runner, model: FakeModel, store: AccountStore
+@pytest.mark.parametrize(("counting", "executions"), [("once", 1), ("each", 2)])
+async def test_a_crashed_task_that_runs_again_is_charged_as_was_chosen(
+    run: Runner, model: FakeModel, store: AccountStore, counting: Any, executions: int
 ) -> None:
-    graph = hardened(one(Fails(model, 1)), budget("100", store)).compile(InMemorySaver())
+    policy = budget("100", store, counting=counting)
+    graph = hardened(one(Fails(model, 1)), policy).compile(InMemorySaver())
     with pytest.raises(ValueError):  # noqa: PT011
         await run(graph, HI, THREAD)
     await run(graph, None, THREAD)
 
     assert len(model.asked) == 2
-    assert stands(store) == Balance(spent=SPENT)
+    assert stands(store) == Balance(spent=executions * SPENT)
 
 
-async def test_resuming_is_charged_once(run: Runner, model: FakeModel, store: AccountStore) -> None:
+@pytest.mark.parametrize(("counting", "calls"), [("once", 2), ("each", 3)])
+async def test_resuming_is_charged_as_was_chosen(
+    run: Runner, model: FakeModel, store: AccountStore, counting: Any, calls: int
+) -> None:
     def node(state: State) -> Any:
         model.invoke("hi")
         return {"text": interrupt("how?"), "messages": [model.invoke("hi there")]}
 
-    graph = hardened(one(node), budget("100", store)).compile(InMemorySaver())
+    policy = budget("100", store, counting=counting)
+    graph = hardened(one(node), policy).compile(InMemorySaver())
     await run(graph, HI, THREAD)
     assert stands(store) == Balance(spent=SPENT)
     await run(graph, Command(resume="so"), THREAD)
 
     assert len(model.asked) == 3
-    assert stands(store) == Balance(spent=2 * SPENT)
+    assert stands(store) == Balance(spent=calls * SPENT)
 
 
 async def test_a_fork_is_charged_and_resets_nothing(
@@ -295,6 +301,10 @@ async def test_a_call_that_fails_gives_its_reservation_back(
         await run(graph, HI)
 
     assert stands(store) == Balance()
+
+
+async def test_what_the_provider_bills_is_charged_by_default(store: AccountStore) -> None:
+    assert budget("100", store).counting == "each"
 
 
 async def test_a_try_that_spends_nothing_leaves_what_an_earlier_one_spent(
@@ -562,7 +572,11 @@ def test_settings_that_cannot_work_are_refused_while_building(
 
 @pytest.mark.parametrize(
     ("settings", "says"),
-    [({"price": 3}, "price is 3"), ({"unpriced": 0}, "unpriced is 0"), ({"unpriced": -1}, "-1")],
+    [
+        ({"price": 3}, "price is a int"),
+        ({"unpriced": 0}, "unpriced is 0"),
+        ({"unpriced": -1}, "-1"),
+    ],
 )
 def test_prices_that_cannot_work_are_refused_while_building(
     settings: dict[str, Any], says: str

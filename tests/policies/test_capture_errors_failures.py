@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
+import psycopg
 import pytest
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
-from langgraph.types import interrupt
+from langgraph.types import Command, interrupt
 from tests.conftest import FakeClock
 from tests.policies.conftest import AT_ONCE, THREAD, Runner, State, notes, one
 
@@ -27,6 +28,7 @@ from lg_prod_nodes import (
     Run,
     StoreUnavailable,
     UnknownFailure,
+    current_run,
     harden,
 )
 from lg_prod_nodes.core.call import Call, Handler
@@ -149,6 +151,161 @@ def test_a_failed_run_goes_on_from_where_it_failed(service: Service, log: Failur
     assert log.retry(failure.id, graph)["log"] == ["given", "served", "after"]
     assert log.show(failure.id).resolved is not None
     assert (list(log.list()), [f.id for f in log.list(resolved=True)]) == ([], [failure.id])
+
+
+ADA: Any = {
+    "configurable": {
+        "thread_id": "thread-1",
+        "user_id": "ada",
+        "tenant_id": "acme",
+        "role": "reader",
+        "level": 3,
+    }
+}
+
+
+def told(run: Run | None, config: RunnableConfig) -> Any:
+    """Who a node works for."""
+    assert run is not None
+    settings = {name: config["configurable"].get(name) for name in ("role", "level")}
+    return (run.user_id, run.tenant_id, settings)
+
+
+def sees(service: Service, seen: list[Any]) -> Any:
+    def node(state: State, config: RunnableConfig) -> Any:
+        seen.append(told(current_run(), config))
+        return service(state)
+
+    return node
+
+
+async def retried(log: FailureLog, graph: Any) -> None:
+    log.retry(log.list()[0].id, graph)
+
+
+async def aretried(log: FailureLog, graph: Any) -> None:
+    await log.aretry(log.list()[0].id, graph)
+
+
+@pytest.mark.parametrize("again", [retried, aretried])
+async def test_a_retried_run_is_its_caller_s(service: Service, log: FailureLog, again: Any) -> None:
+    seen: list[Any] = []
+    graph = graph_of(sees(service, seen), log)
+    with pytest.raises(ConnectionError):
+        graph.invoke({"log": []}, ADA)
+    for _ in range(2):
+        with pytest.raises(ConnectionError):
+            await again(log, graph)
+    assert seen == [("ada", "acme", {"role": "reader", "level": 3})] * 3
+
+
+def test_values_of_settings_are_not_kept_with_a_failure(service: Service, log: FailureLog) -> None:
+    graph = graph_of(service, log)
+    with pytest.raises(ConnectionError):
+        graph.invoke({"log": []}, ADA)
+    (failure,) = log.list()
+
+    assert set(failure.settings) == {"user_id", "tenant_id", "role", "level"}
+    assert not {"ada", "acme", "reader", "3"} & set(failure.settings.values())
+    with pytest.raises(ConnectionError):
+        graph.invoke({"log": []}, ADA)
+    assert set(log.show(failure.id).settings.values()).isdisjoint(failure.settings.values())
+
+
+def test_what_no_checkpoint_holds_has_to_be_given(service: Service, log: FailureLog) -> None:
+    seen: list[Any] = []
+    policies = [CaptureErrors(failures=log), Redact("EMAIL_ADDRESS")]
+    graph = harden(one(sees(service, seen)), policies).compile(InMemorySaver())
+    more = {"user_id": "ada@example.com", "plan": {"name": "pro"}, "api_key": "secret"}
+    with pytest.raises(ConnectionError):
+        graph.invoke({"log": []}, {"configurable": ADA["configurable"] | more})
+    (failure,) = log.list()
+
+    assert failure.settings["api_key"] is failure.settings["plan"] is None
+    with pytest.raises(
+        ProductionError, match="does not hold: api_key, plan, user_id; pass config="
+    ):
+        log.retry(failure.id, graph)
+    service.error = None
+    log.retry(failure.id, graph, config={"configurable": {**more, "api_key": None}})
+    assert seen[0] == seen[1] == ("ada@example.com", "acme", {"role": "reader", "level": 3})
+
+
+def test_a_checkpoint_of_somebody_else_is_not_taken_for_the_run_s(
+    service: Service, log: FailureLog
+) -> None:
+    """Ada's run waits for a person; Bob answers, and his run fails."""
+    seen: list[Any] = []
+
+    def asks_first(state: State, config: RunnableConfig) -> Any:
+        interrupt("how?")
+        return sees(service, seen)(state, config)
+
+    graph = graph_of(asks_first, log)
+    bob: Any = {"configurable": ADA["configurable"] | {"user_id": "bob"}}
+    graph.invoke({"log": []}, ADA)
+    with pytest.raises(ConnectionError):
+        graph.invoke(Command(resume="so"), bob)
+    (failure,) = log.list()
+
+    with pytest.raises(ProductionError, match="does not hold: user_id"):
+        log.retry(failure.id, graph)
+    service.error = None
+    log.retry(failure.id, graph, config={"configurable": {"user_id": "bob"}})
+    assert seen[0] == seen[1] == ("bob", "acme", {"role": "reader", "level": 3})
+
+
+def test_a_user_of_the_context_or_the_metadata_is_known_too(
+    service: Service, log: FailureLog
+) -> None:
+    graph = graph_of(service, log)
+    with pytest.raises(ConnectionError):
+        graph.invoke({"log": []}, THREAD, context={"user_id": "ada"})
+    (failure,) = log.list()
+    with pytest.raises(ProductionError, match="does not hold: user_id"):
+        log.retry(failure.id, graph)
+    service.error = None
+    log.retry(failure.id, graph, context={"user_id": "ada"})
+
+    service.error = ConnectionError
+    with pytest.raises(ConnectionError):
+        graph.invoke(
+            {"log": []}, {"configurable": {"thread_id": "2"}, "metadata": {"user_id": "bob"}}
+        )
+    service.error, run = None, Run()
+    log.retry(log.list()[0].id, graph, control=run)
+    assert run.user_id == "bob"
+
+
+def test_metadata_of_the_caller_s_never_becomes_a_setting(
+    service: Service, log: FailureLog
+) -> None:
+    seen: list[Any] = []
+    graph = graph_of(sees(service, seen), log)
+    with pytest.raises(ConnectionError):
+        graph.invoke({"log": []}, THREAD | {"metadata": {"role": "admin"}})
+    service.error = None
+    log.retry(log.list()[0].id, graph)
+
+    assert seen == [(None, None, {"role": None, "level": None})] * 2
+
+
+def test_a_table_of_an_earlier_version_gets_the_column(dsn: str, service: Service) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection, FailureLog(dsn) as log:
+        connection.execute(
+            "CREATE TABLE lg_prod_nodes_failures (id text PRIMARY KEY, graph text NOT NULL, run_id text NOT NULL, "
+            "thread_id text, checkpoint_id text, checkpoint_ns text, node text, type text NOT NULL, "
+            "error_class text NOT NULL, fingerprint text NOT NULL, frames jsonb NOT NULL, attempts integer NOT NULL, "
+            "first timestamptz NOT NULL, last timestamptz NOT NULL, count integer NOT NULL, resolved timestamptz)"
+        )
+        connection.execute(
+            "INSERT INTO lg_prod_nodes_failures VALUES ('1', 'desk', 'r', '1', NULL, NULL, 'node', 'E', 'unknown', "
+            "'f', '[]', 1, now(), now(), 1, NULL)"
+        )
+        assert log.show("1").settings == {}
+        with pytest.raises(ConnectionError):
+            graph_of(service, log).invoke({"log": []}, ADA)
+        assert len(log.list()[0].settings) == 4
 
 
 async def test_and_asynchronously(service: Service, log: FailureLog) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
@@ -110,16 +109,6 @@ def test_a_graph_and_its_subgraph_do_not_share_a_window() -> None:
     outer = harden(one(inner), [RateLimit("1/hour", store=limit.store)]).compile(name="outer")
 
     assert outer.invoke({"log": []})["log"] == ["ran"]
-
-
-def test_a_run_that_is_tried_again_by_its_id_is_charged_once() -> None:
-    graph = harden(one(notes("ran")), [RateLimit("1/hour")]).compile()
-    first, other = ({"run_id": uuid4()} for _ in range(2))
-
-    for _ in range(2):
-        assert graph.invoke({"log": []}, first)["log"] == ["ran"]
-    with pytest.raises(RateLimitExceeded):
-        graph.invoke({"log": []}, other)
 
 
 @pytest.mark.parametrize("server", ["valkey_url", "dsn"])

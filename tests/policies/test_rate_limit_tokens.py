@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from typing import Any
 
+import psycopg
 import pytest
+from langchain_core.language_models.chat_model_stream import ChatModelStream
 from langchain_core.messages import HumanMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command, interrupt
@@ -21,6 +25,7 @@ from lg_prod_nodes import (
 )
 from lg_prod_nodes.core.call import Call
 from lg_prod_nodes.core.usage import CallRequest, MeteredCall, Usage, estimated_tokens
+from lg_prod_nodes.stores.limits.store import parse_limits
 
 HELLO = {"messages": [("user", "hello " * 20)]}
 ESTIMATE = estimated_tokens([HumanMessage("hello " * 20)])  # of a call that spends 7
@@ -164,6 +169,79 @@ async def test_a_call_that_failed_unanswered_keeps_its_estimate() -> None:
     with pytest.raises(ValueError, match="no answer"):
         await limit.wrap(call, handler)
     assert left(call.run) == [100 - ESTIMATE]
+
+
+class Bursts:
+    """A model without a maximum whose calls overlap: each begins before another has ended."""
+
+    def __init__(self, limit: RateLimit) -> None:
+        self.limit, self.served = limit, 0
+
+    async def call(self, depth: int) -> None:
+        async def handler(call: Call) -> str:
+            self.served += 1
+            if depth > 1:
+                with suppress(RateLimitExceeded):
+                    await self.call(depth - 1)
+            spend(call, ESTIMATE, 300)
+            return "said"
+
+        await self.limit.wrap(call_of(), handler)
+
+
+@pytest.mark.parametrize(("quota", "at_once"), [(1000, 1), (10_000, 3)])
+async def test_a_burst_of_models_without_a_maximum_does_not_pass(quota: int, at_once: int) -> None:
+    burst = Bursts(RateLimit(f"{quota}/minute", cost=by_tokens))
+    await burst.call(20)
+
+    assert burst.served == at_once
+
+
+async def test_a_model_without_a_maximum_uses_all_of_its_limit_call_by_call(
+    run: Runner, model: FakeModel
+) -> None:
+    graph = harden(one(asks(model)), [RateLimit("100/minute", cost=by_tokens)]).compile()
+    served = (100 - ESTIMATE - 1) // 7 + 1
+    for _ in range(served):
+        await run(graph, HELLO)
+    with pytest.raises(RateLimitExceeded) as refused:
+        await run(graph, HELLO)
+
+    assert len(model.asked) == served
+    assert 0 < (refused.value.retry_after or 0) <= 60
+
+
+async def test_an_answer_that_is_yet_to_be_read_keeps_all_that_it_may_cost() -> None:
+    limit = RateLimit("9000/minute", cost=by_tokens)
+
+    async def handler(call: Call) -> Any:
+        return object.__new__(ChatModelStream)
+
+    call = call_of()
+    await limit.wrap(call, handler)
+    assert left(call.run) == [9000 - ESTIMATE - 4096]
+
+
+@pytest.mark.parametrize("cost", [1, 40])
+async def test_what_a_cancelled_caller_was_to_take_is_given_back(dsn: str, cost: int) -> None:
+    limits = parse_limits("100/hour")
+    with LimitStore(dsn, timeout=30) as store, psycopg.connect(dsn) as other:
+        await store.acquire(limits, "ada", blocking=False)
+        other.execute("LOCK TABLE lg_prod_nodes_limit_entries IN ACCESS EXCLUSIVE MODE")
+        asked = asyncio.create_task(store.acquire(limits, "ada", cost=cost, blocking=False))
+        query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        while other.execute(query).fetchone() == (0,):
+            await asyncio.sleep(0)
+            other.execute("SELECT pg_stat_clear_snapshot()")
+        asked.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+        other.rollback()
+        async with asyncio.timeout(20):
+            remaining = 0
+            while remaining != 99:
+                seen = await store.adjust(limits, "ada", by=0, since=0.0, blocking=False)
+                remaining = seen.tightest.remaining
 
 
 def test_a_call_may_count_by_any_function_of_it() -> None:

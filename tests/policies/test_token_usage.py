@@ -50,7 +50,7 @@ TWO_CALLS = ONE_CALL + ONE_CALL
 
 @pytest.fixture
 def usage() -> TokenUsage:
-    return TokenUsage()
+    return TokenUsage(ledger=Ledger(price={}))
 
 
 def nodes(usage: TokenUsage) -> dict[str | None, int]:
@@ -454,8 +454,8 @@ def test_no_callback_is_left_behind(model: FakeModel, usage: TokenUsage) -> None
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_a_hardened_graph_in_a_hardened_graph_counts_once(model: FakeModel, shared: bool) -> None:
-    outer = TokenUsage()
-    inner = TokenUsage(ledger=outer.ledger) if shared else TokenUsage()
+    outer = TokenUsage(ledger=Ledger(price={}))
+    inner = TokenUsage(ledger=outer.ledger) if shared else TokenUsage(ledger=Ledger(price={}))
     told = Run()
     subgraph = harden(one(asks(model), "deep"), [inner]).compile(name="inner")
 

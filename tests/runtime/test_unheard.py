@@ -16,7 +16,7 @@ from tests.policies.conftest import FakeModel
 from typing_extensions import TypedDict
 
 from lg_prod_nodes import Metrics, harden
-from lg_prod_nodes.runtime import langgraph as private
+from lg_prod_nodes.runtime.langgraph import RunnableSeq
 
 MARK: ContextVar[str] = ContextVar("mark", default="unset")
 
@@ -143,6 +143,6 @@ def test_a_writer_s_own_chain_has_a_parent_and_a_node_with_a_trace_policy_is_lef
     builder = chain(asking, trace_policy=TracePolicy(process_inputs=lambda value: "hidden"))
     builder.add_conditional_edges("last", lambda state: "__end__")
     graph = harden(builder, [Metrics()]).compile()
-    assert type(graph.nodes["ask"].node) is private.RunnableSeq
-    assert type(graph.nodes["last"].node) is not private.RunnableSeq
+    assert type(graph.nodes["ask"].node) is RunnableSeq
+    assert type(graph.nodes["last"].node) is not RunnableSeq
     assert graph.invoke({"said": []}) == {"said": ["hello there", "unset"]}

@@ -10,6 +10,8 @@ from contextlib import closing
 from dataclasses import asdict
 from typing import Any
 
+from langchain_core.runnables import RunnableConfig
+
 from lg_prod_nodes.cli.arguments import TIMEOUT, add_dsn, dsn_of, named
 from lg_prod_nodes.core.error_class import type_of
 from lg_prod_nodes.core.errors import ConfigurationError, ProductionError
@@ -33,7 +35,22 @@ def add_failures(commands: Any) -> None:
     retrying.add_argument(
         "--graph", required=True, metavar="MODULE:NAME", help="a compiled graph or a Production"
     )
+    retrying.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        type=_setting,
+        metavar="NAME=VALUE",
+        help="a setting of configurable that no checkpoint holds, such as one that was redacted",
+    )
     retrying.add_argument("--fork", action="store_true", help="also where the thread has gone on")
+
+
+def _setting(text: str) -> tuple[str, str]:
+    name, is_pair, value = text.partition("=")
+    if not (name and is_pair):
+        raise argparse.ArgumentTypeError("give NAME=VALUE")
+    return name, value
 
 
 def _action(actions: Any, name: str, text: str, run: Any) -> argparse.ArgumentParser:
@@ -58,7 +75,8 @@ def show_one(given: argparse.Namespace) -> None:
     """Run `failures show`."""
     with _log(given) as log:
         failure = log.show(given.id)
-    for name, value in asdict(failure).items():
+    shown = asdict(failure) | {"settings": tuple(failure.settings)}
+    for name, value in shown.items():
         lines = value if isinstance(value, tuple) else (value,)
         for at, line in enumerate(lines):
             sys.stdout.write(f"{'' if at else name:<15}{'' if line is None else line}\n")
@@ -72,7 +90,7 @@ def retry(given: argparse.Namespace) -> None:
             if hasattr(graph, "__aenter__"):
                 asyncio.run(_retry_in(graph, log, given))
             else:
-                log.retry(given.id, graph, fork=given.fork)
+                log.retry(given.id, graph, config=_config(given), fork=given.fork)
         except ProductionError:
             raise
         except Exception as error:  # its message is content
@@ -83,7 +101,11 @@ def retry(given: argparse.Namespace) -> None:
 async def _retry_in(service: Any, log: FailureLog, given: argparse.Namespace) -> None:
     """Open a service and retry in it; asynchronously, since its nodes may be asynchronous."""
     async with service as graph:
-        await log.aretry(given.id, graph, fork=given.fork)
+        await log.aretry(given.id, graph, config=_config(given), fork=given.fork)
+
+
+def _config(given: argparse.Namespace) -> RunnableConfig:
+    return RunnableConfig(configurable=dict(given.set))
 
 
 def _row(failure: Failure) -> Sequence[str]:

@@ -35,7 +35,7 @@ OURS: dict[str, LiteralString] = {
 }
 """The tables, indexes and functions that stores create in a database, by name."""
 
-TABLES = (*LANGGRAPH_TABLES, *(name for name in OURS if "TABLE" in OURS[name].split("(")[0]))
+TABLES = (*LANGGRAPH_TABLES, *(name for name in OURS if "TABLE IF NOT EXISTS" in OURS[name]))
 """All tables that a service may use."""
 
 _HAS_ROLE: LiteralString = "SELECT 1 FROM pg_roles WHERE rolname = %(role)s"

@@ -60,7 +60,7 @@ class Call:
         runtime: LangGraph's runtime of the call, `None` before the graph has created it.
         node: The node that the call belongs to, `None` for a run.
         attempt: 1 for the first attempt of a node, 2 for its first retry, and so on.
-        resumed: Whether a run only continues earlier work (`Command(resume=...)`, no input).
+        resumed: Whether a run only continues work that an earlier run of its thread left, as its checkpointer knows.
         blocking: Whether the caller is synchronous.
         prebuilt: Whether the call is a node made by `as_node`, which passes the state through.
         observers: The policies on this call that listen to events.
@@ -129,18 +129,24 @@ class Call:
         """Return the id of the next charge, so that a call that runs again is charged once.
 
         The n-th charge has the same id in every execution of a task: a retry, a resumption, a re-run after a crash. A
-        fork, a replay and each `Send` get new ids.
+        fork, a replay, each `Send` and a repetition of steps that wait for a person get new ids. An id is made of
+        what the checkpointer knows; nothing that a caller states is part of it.
 
         Args:
             what: What is charged, such as the policy's name and the key.
 
         Returns:
-            The id, or `None` if a repetition cannot be recognized: for a run whose caller gave no `run_id`.
+            The id, or `None` for a run that is new work.
         """
-        run, task = self.run, self.task
-        if task is None:
-            return run.charges.next(f"run:{run.id}", "", what) if run.is_named else None
-        return run.charges.next(task, self.execution or "", what)
+        run, place = self.run, self.run.charges.work.place
+        if self.task is None:
+            return run.charges.next(f"run:{place}", "", what) if place else None
+        series = f"{run.id}:" if run.charges.work.origin == "repeated" else ""
+        return series + self.numbered(what)
+
+    def numbered(self, what: str) -> str:
+        """Return the id of the next charge in a task: the same whenever the task runs, for whatever reason."""
+        return self.run.charges.next(self.task or "", self.execution or "", what)
 
     @property
     def clock(self) -> Clock:

@@ -55,14 +55,16 @@ _NAMES: Mapping[ErrorClass, str] = {
 }
 _CODES: Mapping[ErrorClass, str] = {
     "transient": """
-        ABORTED DEADLINE_EXCEEDED INTERNAL InternalServerException ModelErrorException ModelNotReadyException
+        ABORTED BadGatewayException ConflictException DEADLINE_EXCEEDED DependencyFailedException INTERNAL
+        InternalServerException ModelErrorException ModelNotReadyException ModelStreamErrorException
         ModelTimeoutException RequestTimeout RequestTimeoutException ServiceUnavailable ServiceUnavailableException
         UNAVAILABLE api_error overloaded_error server_error timeout_error""",
     "rate_limited": """
         ProvisionedThroughputExceededException RESOURCE_EXHAUSTED RequestLimitExceeded SlowDown Throttling
         ThrottlingException TooManyRequestsException rate_limit_error rate_limit_exceeded""",
     "permanent": """
-        NOT_FOUND PERMISSION_DENIED UNAUTHENTICATED UNIMPLEMENTED authentication_error billing_error
+        AccessDeniedException NOT_FOUND PERMISSION_DENIED ResourceNotFoundException ServiceQuotaExceededException
+        UNAUTHENTICATED UNIMPLEMENTED authentication_error billing_error
         insufficient_quota model_not_found not_found_error permission_error""",
     "bad_input": """
         INVALID_ARGUMENT OUT_OF_RANGE ValidationException context_length_exceeded invalid_request_error
@@ -165,8 +167,9 @@ def _given(error: BaseException, classify: Classify | None) -> ErrorClass | None
 
 def _said(error: BaseException) -> ErrorClass | None:
     for code in codes_of(error):
-        if code in _BY_CODE:
-            return _BY_CODE[code]
+        # Bedrock's streams name the members of an event union: `throttlingException`.
+        if known := _BY_CODE.get(code) or _BY_CODE.get(code[:1].upper() + code[1:]):
+            return known
     if sqlstate_of(error).startswith(_TRANSIENT_SQLSTATES):
         return "transient"
     status = status_of(error)

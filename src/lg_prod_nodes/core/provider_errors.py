@@ -6,6 +6,7 @@ common, without importing any of them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
@@ -14,6 +15,8 @@ from typing import Any
 
 _STATUS_NAMES = ("status_code", "code", "status", "http_status")
 _CODE_NAMES = ("code", "type", "status")
+# langchain-openrouter states the status in the text alone.
+_STATED = re.compile(r"OpenRouter API returned an error.*\(code: (\d{3})\)", re.DOTALL)
 _MILLISECONDS = ("retry-after-ms", "x-ms-retry-after-ms")
 
 
@@ -24,6 +27,8 @@ def status_of(error: BaseException) -> int | None:
         *(_read(error, name) for name in _STATUS_NAMES),
         *(_read(response, name) for name in ("status_code", "status")),
         _at(response, "ResponseMetadata", "HTTPStatusCode"),
+        *(_number(_part(body, name)) for body in _bodies(error) for name in _STATUS_NAMES),
+        _stated(error),
     ]
     numbers = (int(c) for c in candidates if isinstance(c, int) and not isinstance(c, bool))
     return next((number for number in numbers if 400 <= number < 600), None)
@@ -35,7 +40,7 @@ def codes_of(error: BaseException) -> Iterator[str]:
         *(_read(error, name) for name in _CODE_NAMES),
         _read(_called(_read(error, "code")), "name"),  # gRPC
         _at(_read(error, "response"), "Error", "Code"),  # AWS
-        *(_at(_read(error, "body"), "error", name) for name in ("code", "type")),
+        *(_part(body, name) for body in _bodies(error) for name in _CODE_NAMES),
         *(_at(_read(error, "details"), "error", name) for name in ("status",)),  # Google's genai
     ]
     yield from (word for word in found if isinstance(word, str))
@@ -73,6 +78,32 @@ def causes(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(link))
         yield link
         link = link.__cause__
+
+
+def _bodies(error: BaseException) -> Iterator[Any]:
+    """Yield the bodies that an error holds: of its answer, or of an answer with status 200 that was an error in truth.
+
+    LangChain raises the latter as `ValueError(body)`.
+    """
+    first = next(iter(error.args), None)
+    for body in (_read(error, "body"), first):
+        if isinstance(body, Mapping) or (body is first and _read(body, "message") is not None):
+            yield from (body, inner) if (inner := _part(body, "error")) else (body,)
+
+
+def _part(body: Any, name: str) -> Any:
+    return body.get(name) if isinstance(body, Mapping) else _read(body, name)
+
+
+def _number(said: Any) -> Any:
+    """Return a status that is written as a text as a number, and anything else as it is."""
+    return int(said) if isinstance(said, str) and re.fullmatch("[45][0-9]{2}", said) else said
+
+
+def _stated(error: BaseException) -> int | None:
+    first = next(iter(error.args), None)
+    found = _STATED.fullmatch(first) if isinstance(first, str) else None
+    return int(found[1]) if found else None
 
 
 def _header_delays(error: BaseException, time: float) -> Iterator[Any]:

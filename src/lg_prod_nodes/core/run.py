@@ -8,7 +8,8 @@ import uuid
 from collections import Counter
 from collections.abc import Mapping
 from copy import copy
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.config import get_config
@@ -24,15 +25,31 @@ if TYPE_CHECKING:
     from lg_prod_nodes.core.saved import SavedThread
 
 
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a run works on, as the checkpointer knows it, whatever the caller states.
+
+    Attributes:
+        origin: `"new"` work; work `"resumed"` where an earlier run stopped; work that an update of the thread's state
+            `"edited"`; or steps `"repeated"` that wait for a person, although nobody answered.
+        place: Identifies the point from which resumed or edited work continues.
+    """
+
+    origin: Literal["new", "resumed", "edited", "repeated"] = "new"
+    place: str = ""
+
+
 class Charges:
     """The charges and counts of one run.
 
     Attributes:
         executions: The current execution of each task, by LangGraph's task id.
+        work: What the run works on.
     """
 
     def __init__(self) -> None:
         self.executions: dict[str, Any] = {}
+        self.work = Work()
         self._lock = threading.Lock()
         self._charges: Counter[tuple[str, str, str]] = Counter()
         self._counted: dict[object, dict[object, int]] = {}
@@ -62,7 +79,6 @@ class Run(RunControl):
 
     Attributes:
         id: The caller's `config["run_id"]`, else a new UUID.
-        is_named: Whether the caller gave the id, so that a repeated id means a retry of the same run.
         graph: Name of the graph.
         thread_id: The conversation, `None` if the config names none.
         user_id: The user of the run, see `user_of`.
@@ -90,7 +106,7 @@ class Run(RunControl):
         self._control, self._outer = control, cast(RunControl | None, None)
         self.id = str(uuid.UUID(bytes=os.urandom(16), version=4))
         self.graph = ""
-        self.is_started, self.is_named = False, False
+        self.is_started = False
         self.thread_id: str | None = None
         self.user_id: str | None = None
         self.tenant_id: str | None = None
@@ -117,9 +133,7 @@ class Run(RunControl):
             self._restart()
         self.is_started = True
         self.graph = graph
-        given = config.get("run_id") or configurable.get("run_id")
-        self.is_named = given is not None
-        self.id = str(given or self.id)
+        self.id = str(config.get("run_id") or configurable.get("run_id") or self.id)
         self.thread_id = text_or_none(configurable.get("thread_id"))
         self.request_id = text_or_none(configurable.get("request_id"))
         self.user_id = user_of(config, context=context)

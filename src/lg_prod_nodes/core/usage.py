@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal
 
+from langchain_core.language_models.chat_model_stream import AsyncChatModelStream, ChatModelStream
 from langchain_core.messages import BaseMessage
 from langchain_core.messages.utils import count_tokens_approximately
 from langchain_core.tools import BaseTool
@@ -31,6 +32,8 @@ class Usage:
         cost: Cost in US dollars of the calls whose price is known.
         unpriced_calls: Number of calls whose price is not known.
         estimated_calls: Number of calls whose tokens are estimated, since the provider did not report them.
+        cache_write_1h_tokens: Part of `cache_write_tokens` that the provider stores for an hour, at a higher price.
+        service_tier: The tier of the calls, `"flex"` or `"priority"`; empty for the standard one, and for several.
     """
 
     calls: int = 0
@@ -42,6 +45,8 @@ class Usage:
     cost: Decimal = Decimal(0)
     unpriced_calls: int = 0
     estimated_calls: int = 0
+    cache_write_1h_tokens: int = 0
+    service_tier: str = ""
 
     @property
     def total_tokens(self) -> int:
@@ -49,22 +54,37 @@ class Usage:
         return self.input_tokens + self.output_tokens
 
     def __add__(self, other: Usage) -> Usage:
-        return Usage(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
+        tiers = {usage.service_tier for usage in (self, other) if usage.calls or usage.service_tier}
+        tier = tiers.pop() if len(tiers) == 1 else ""
+        numbers = self.__slots__[:-1]
+        sums = {name: getattr(self, name) + getattr(other, name) for name in numbers}
+        return Usage(**sums, service_tier=tier)
 
     @classmethod
     def of(cls, metadata: Mapping[str, Any] | None) -> Usage:
         """Return one call's usage from LangChain's `usage_metadata`; 0 tokens if the provider reports none."""
         metadata = metadata or {}
+        sent, received = (
+            metadata.get(f"{name}_token_details") or {} for name in ("input", "output")
+        )
+        tier = next((tier for tier in _TIERS if tier in sent or f"{tier}_cache_read" in sent), "")
+        prefix = f"{tier}_" if tier else ""
+        by_duration = [sent.get(f"ephemeral_{time}_input_tokens") or 0 for time in ("5m", "1h")]
         return cls(
             calls=1,
             unpriced_calls=1,
             input_tokens=metadata.get("input_tokens") or 0,
             output_tokens=metadata.get("output_tokens") or 0,
-            cache_read_tokens=(metadata.get("input_token_details") or {}).get("cache_read") or 0,
-            cache_write_tokens=(metadata.get("input_token_details") or {}).get("cache_creation")
-            or 0,
-            reasoning_tokens=(metadata.get("output_token_details") or {}).get("reasoning") or 0,
+            cache_read_tokens=sent.get(f"{prefix}cache_read") or 0,
+            cache_write_tokens=sum(by_duration) or sent.get("cache_creation") or 0,
+            reasoning_tokens=received.get(f"{prefix}reasoning") or 0,
+            cache_write_1h_tokens=by_duration[1],
+            service_tier=tier,
         )
+
+
+_TIERS = ("flex", "priority")
+"""Tiers that LangChain names in the details of a usage, as in `flex_cache_read`."""
 
 
 ModelOutcome = Literal["answered", "failed", "cached"]
@@ -126,6 +146,15 @@ class CallRequest:
 
 METERED: ContextVar[tuple[CallRequest, ...]] = ContextVar("metered_requests", default=())
 """The requests that are at their model now; calls made meanwhile are part of them."""
+
+
+LONGEST_ANSWER = 4096
+"""Tokens of an answer, assumed if nothing sets a maximum."""
+
+
+def is_unread(result: object) -> bool:
+    """Whether a model call gave a stream of events, which its caller reads after the call has returned."""
+    return isinstance(result, (ChatModelStream, AsyncChatModelStream))
 
 
 _CHARACTERS_PER_TOKEN = 4

@@ -38,7 +38,8 @@ class Ledger(Store["Backend"]):
         postgres: The database, set up at first use; `memory://` for this process alone. By default the database of the
             latest `Production` that used the ledger, else memory; sums include the entries in memory.
         price: Prices a call: a function of the model's name and the usage, such as `list_price`, or a mapping
-            of models to `ModelPrice`.
+            of models to `ModelPrice`. Defaults to `list_price` if the extra `prices` is installed, as for `CostBudget`;
+            else no call is priced.
         retention: How long entries are stored; older ones are not counted, and are deleted from the database.
         journal: The folder for the journals, by default one in the user's state folder. It has to outlive the process.
         max_entries: The most entries to store in memory.

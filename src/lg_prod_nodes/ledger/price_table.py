@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
+from importlib.util import find_spec
 
 from lg_prod_nodes.core.errors import ConfigurationError
 from lg_prod_nodes.core.usage import Usage
@@ -22,6 +23,8 @@ class ModelPrice:
         output: Tokens received.
         cache_read: Of those sent, the ones that the provider read from its cache; as `input` by default.
         cache_write: Of those sent, the ones that the provider wrote to its cache; as `input` by default.
+        cache_write_1h: Of those written, the ones that it stores for an hour; as `cache_write` by default.
+        tiers: Prices at other service tiers, `"flex"` and `"priority"`; the same as here by default.
 
     Raises:
         ConfigurationError: A price is below 0 or no number.
@@ -31,9 +34,11 @@ class ModelPrice:
     output: Decimal | float
     cache_read: Decimal | float | None = None
     cache_write: Decimal | float | None = None
+    cache_write_1h: Decimal | float | None = None
+    tiers: Mapping[str, ModelPrice] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        for price in fields(self):
+        for price in fields(self)[:-1]:
             given = getattr(self, price.name)
             if given is not None and not (isinstance(given, (int, float, Decimal)) and given >= 0):
                 raise ConfigurationError(
@@ -42,11 +47,21 @@ class ModelPrice:
 
     def of(self, usage: Usage) -> Decimal:
         """The price of a usage."""
-        read, written = usage.cache_read_tokens, usage.cache_write_tokens
+        if (tier := self.tiers.get(usage.service_tier)) is not None:
+            return tier.of(replace(usage, service_tier=""))
+        read, written, longer = (
+            usage.cache_read_tokens,
+            usage.cache_write_tokens,
+            usage.cache_write_1h_tokens,
+        )
+        cache_read = self.input if self.cache_read is None else self.cache_read
+        cache_write = self.input if self.cache_write is None else self.cache_write
+        cache_write_1h = cache_write if self.cache_write_1h is None else self.cache_write_1h
         dollars = (
             _exact(self.input) * (usage.input_tokens - read - written)
-            + _exact(self.input if self.cache_read is None else self.cache_read) * read
-            + _exact(self.input if self.cache_write is None else self.cache_write) * written
+            + _exact(cache_read) * read
+            + _exact(cache_write) * (written - longer)
+            + _exact(cache_write_1h) * longer
             + _exact(self.output) * usage.output_tokens
         )
         return dollars / _MILLION
@@ -78,10 +93,14 @@ def list_price(model: str, usage: Usage) -> Decimal | None:
         output_tokens=usage.output_tokens,
         cache_read_tokens=usage.cache_read_tokens,
         cache_write_tokens=usage.cache_write_tokens,
+        cache_write_1h_tokens=usage.cache_write_1h_tokens,
     )
+    context = {"service_tier": usage.service_tier} if usage.service_tier else None
     for provider, name in _readings(model):
         with suppress(LookupError):
-            return genai_prices.calc_price(tokens, name, provider_id=provider).total_price
+            return genai_prices.calc_price(
+                tokens, name, provider_id=provider, price_context=context
+            ).total_price
     return None
 
 
@@ -92,13 +111,13 @@ def _readings(model: str) -> list[tuple[str | None, str]]:
 
 
 def pricing(price: Price | PriceTable | None) -> Price:
-    """A price as a function.
+    """A price as a function; by default the list prices, if their extra is installed.
 
     Raises:
         ConfigurationError: It is neither a function nor a table of `ModelPrice`s.
     """
     if price is None:
-        return _unpriced
+        return list_price if find_spec("genai_prices") else _unpriced
     if callable(price):
         return price
     if not (isinstance(price, Mapping) and all(isinstance(p, ModelPrice) for p in price.values())):

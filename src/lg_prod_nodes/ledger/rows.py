@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
 from datetime import datetime
 from typing import Any, LiteralString
 
@@ -206,6 +205,6 @@ def _where(query: Query) -> tuple[LiteralString, dict[str, Any]]:
 
 
 def _usage_row(row: tuple[Any, ...], keys: int) -> UsageRow:
-    sums, size = row[keys:], len(fields(Usage))
+    sums, size = row[keys:], (len(row) - keys) // 3
     spent, effective, in_doubt = (Usage(*sums[at : at + size]) for at in (0, size, 2 * size))
     return UsageRow(row[:keys], spent, effective, in_doubt)

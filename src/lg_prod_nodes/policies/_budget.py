@@ -10,7 +10,6 @@ from functools import cached_property
 from itertools import count
 from typing import Any, ClassVar, Literal
 
-from langchain_core.language_models.chat_model_stream import AsyncChatModelStream, ChatModelStream
 from langgraph.constants import CONFIG_KEY_CHECKPOINTER
 from langgraph.types import interrupt
 
@@ -20,15 +19,13 @@ from lg_prod_nodes.core.errors import BudgetExceeded, ConfigurationError, StoreU
 from lg_prod_nodes.core.keys import by_run
 from lg_prod_nodes.core.report import Kind
 from lg_prod_nodes.core.secret import Secret
-from lg_prod_nodes.core.usage import CallRequest, Usage, estimated_tokens
+from lg_prod_nodes.core.usage import LONGEST_ANSWER, CallRequest, Usage, estimated_tokens, is_unread
 from lg_prod_nodes.policies._admission import Admission
 from lg_prod_nodes.stores.accounts.periods import Allowance, parse_allowance
 from lg_prod_nodes.stores.accounts.store import Account, AccountStore, Reservation
 
 _AN_HOUR, _A_DAY, _A_MONTH = 3600.0, 24 * 3600.0, 30 * 24 * 3600.0
-_EVENTS = (ChatModelStream, AsyncChatModelStream)
 _MOST = 2**53  # every store counts exactly up to here
-_LONGEST_ANSWER = 4096  # tokens, assumed if neither the model nor the budget sets a maximum
 
 Reply = str | Callable[[BudgetExceeded], Any]
 
@@ -45,7 +42,7 @@ class Budget(Admission):
     budget: str
     store: Secret | AccountStore | None = field(default=None, kw_only=True, repr=False)
     max_output: int | None = field(default=None, kw_only=True)
-    counting: Literal["once", "each"] = field(default="once", kw_only=True)
+    counting: Literal["once", "each"] = field(default="each", kw_only=True)
     reply: Reply | None = field(default=None, kw_only=True)
     ask: bool = field(default=False, kw_only=True)
     lease: float = field(default=30.0, kw_only=True)
@@ -97,56 +94,79 @@ class Budget(Admission):
             await self._settle(call, reservation, result)
 
     async def _admit(self, call: Call, account: Account) -> Reservation:
-        charge = call.charge(f"{self.name}|{self._allowance.period}|{self._whom(call)}")
+        what = f"{self.name}|{self._allowance.period}|{self._whom(call)}"
+        charge = call.charge(what) if self.counting == "once" else None
         wanted = self._whole(self._expected(call))
-        if self.ask and charge is not None:
-            return await self._ask(call, account, charge, wanted)
+        if self.ask and call.task is not None:
+            return await self._ask(call, account, charge, wanted, call.numbered(f"{what}|asks"))
         return await self._reserve(call, account, charge, wanted)
 
     async def _reserve(
         self, call: Call, account: Account, charge: str | None, wanted: int
     ) -> Reservation:
         reservation: Reservation = await self.store_in_use.reserve(
-            account,
-            wanted,
-            charge=charge if self.counting == "once" else None,
-            lease=self.lease,
-            blocking=call.blocking,
+            account, wanted, charge=charge, lease=self.lease, blocking=call.blocking
         )
         return reservation
 
-    async def _ask(self, call: Call, account: Account, charge: str, wanted: int) -> Reservation:
+    async def _ask(
+        self, call: Call, account: Account, charge: str | None, wanted: int, asks: str
+    ) -> Reservation:
         """Reserve; while the budget is exhausted, ask a person for more until they decline.
 
         LangGraph matches the interrupts of a node to their answers by order. So when a task runs again, each call asks
         as often as it did before, whatever the budget is now, and gets the same answers. A call that was admitted once
-        never asks again; it reserves what is available.
+        never asks again.
         """
-        asked, was_admitted = divmod(await self._noted(call, charge), 2)
+        asked, was_admitted = divmod(await self._noted(call, asks) or 0, 2)
         for number in count(1):
             if number > asked:
                 reservation = await self._reserve(call, account, charge, wanted)
                 if reservation.granted:
-                    await self._note(call, charge, 2 * number - 1)
+                    await self._admitted(call, reservation, asks, number)
                     return reservation
                 if was_admitted:
-                    return await self._reserve(call, account, charge, reservation.available)
-                await self._note(call, charge, 2 * number)
+                    return await self._let_through(call, charge, reservation, asks)
+                await self._note(call, asks, 2 * number)
             self._check_checkpointer(call)
             more = self._more(interrupt(await self._question(call, account, wanted)))
             if not more:
                 break
             await self.store_in_use.grant(
-                account, more, id=f"{charge}:{number}", blocking=call.blocking
+                account, more, id=f"{asks}:{number}", blocking=call.blocking
             )
         return await self._reserve(call, account, charge, wanted)
 
-    async def _noted(self, call: Call, charge: str) -> int:
-        """Return twice the number of times that a call has asked, plus one if it was admitted after that."""
-        return await self.store_in_use.granted(_asks(charge), "asked", blocking=call.blocking) or 0
+    async def _admitted(self, call: Call, reservation: Reservation, asks: str, number: int) -> None:
+        """Note that a call was admitted; if that fails or is cancelled, release what it has reserved."""
+        try:
+            await self._note(call, asks, 2 * number - 1)
+        except BaseException:
+            await self.store_in_use.settle(reservation, reservation.earlier, blocking=call.blocking)
+            raise
 
-    async def _note(self, call: Call, charge: str, asked: int) -> None:
-        await self.store_in_use.grant(_asks(charge), asked, id="asked", blocking=call.blocking)
+    async def _let_through(
+        self, call: Call, charge: str | None, refused: Reservation, asks: str
+    ) -> Reservation:
+        """Admit a call that was admitted before and cannot ask any more, once for each point that the run resumes from.
+
+        It reserves what is available.
+        """
+        place = call.run.charges.work.place
+        if not place or await self._noted(call, asks, place) is not None:
+            return refused
+        await self._note(call, asks, 1, place)
+        return await self._reserve(call, refused.account, charge, refused.available)
+
+    async def _noted(self, call: Call, asks: str, what: str = "asked") -> int | None:
+        """Return what was noted of a call: how often it asked, times two, plus one if it was admitted after that."""
+        noted: int | None = await self.store_in_use.granted(
+            _asks(asks), what, blocking=call.blocking
+        )
+        return noted
+
+    async def _note(self, call: Call, asks: str, number: int, what: str = "asked") -> None:
+        await self.store_in_use.grant(_asks(asks), number, id=what, blocking=call.blocking)
 
     async def _settle(self, call: Call, reservation: Reservation, result: Any) -> None:
         actual = reservation.amount  # charged if the price function fails
@@ -167,7 +187,7 @@ class Budget(Admission):
         the whole reservation.
         """
         spent = sum(self._whole(self.amount(call, usage)) for usage in _request(call).spent)
-        unread = reservation.amount if isinstance(result, _EVENTS) else 0
+        unread = reservation.amount if is_unread(result) else 0
         return spent or unread or reservation.earlier
 
     def _emit(self, call: Call, event: str, left: int, **data: float) -> None:
@@ -219,7 +239,7 @@ class Budget(Admission):
         input_tokens = estimated_tokens(call.input, _request(call).schemas)
         reserved = self._output_limit(call)
         return self.amount(
-            call, Usage(1, input_tokens, _LONGEST_ANSWER if reserved is None else reserved)
+            call, Usage(1, input_tokens, LONGEST_ANSWER if reserved is None else reserved)
         )
 
     def _output_limit(self, call: Call) -> int | None:
@@ -230,9 +250,9 @@ class Budget(Admission):
         """Reject settings that admit no call: no maximum for the answer, and its default exceeds the budget."""
         if self.ask or self._output_limit(call) is not None:
             return
-        if self._whole(self.amount(call, Usage(1, 0, _LONGEST_ANSWER))) > self._limit:
+        if self._whole(self.amount(call, Usage(1, 0, LONGEST_ANSWER))) > self._limit:
             raise ConfigurationError(
-                f"{self.name} reserves {_LONGEST_ANSWER} tokens for the answer of a model that is told no max_tokens, "
+                f"{self.name} reserves {LONGEST_ANSWER} tokens for the answer of a model that is told no max_tokens, "
                 f"more than the whole {self._words}; tell the model, or give {self.name} max_output"
             )
 

@@ -11,7 +11,8 @@ from typing import ClassVar
 from lg_prod_nodes.core.call import Call
 from lg_prod_nodes.core.errors import ConfigurationError
 from lg_prod_nodes.core.usage import Usage
-from lg_prod_nodes.ledger import Price
+from lg_prod_nodes.ledger import Price, PriceTable, list_price
+from lg_prod_nodes.ledger.price_table import pricing
 from lg_prod_nodes.policies._budget import Budget
 
 
@@ -24,7 +25,7 @@ class TokenBudget(Budget):
     and releases the rest, also if the call failed. Across all workers, calls never spend more than the budget, as long
     as each stays within its reservation: set `max_tokens` on the model, or a sufficient `max_output` here.
 
-    A node that runs again (a retry, a resumption, a re-run after a crash) is charged for its last execution only.
+    A node that runs again (a retry, a resumption, a re-run after a crash) is charged again, as the provider bills it.
 
     Args:
         budget: The tokens, in total or per calendar period (UTC): `"1000000"`, `"200000/day"`. The periods are second,
@@ -36,8 +37,9 @@ class TokenBudget(Budget):
             it ends; `postgresql://`, `redis://` and `valkey://` count across all workers. Defaults to the database of
             `Production`, else memory.
         max_output: Tokens to reserve for the answer if the model has no maximum of its own. Defaults to 4096.
-        counting: `"once"` replaces the charge of a task's earlier execution when it runs again; `"each"` charges every
-            execution, as the provider does.
+        counting: `"each"` charges every execution, as the provider does; `"once"` replaces the charge of a task's
+            earlier execution when it runs again. With `"once"` a caller who can make tasks run again spends more than
+            the budget.
         reply: The answer to a refused call, instead of an exception: a string, or a function of the `BudgetExceeded`
             that returns a string or message.
         ask: Whether to ask a person for more through LangGraph's `interrupt`, whose value has `needed` and `available`.
@@ -86,7 +88,8 @@ class CostBudget(Budget):
         lease: As for `TokenBudget`.
         name: As for `TokenBudget`.
         store_down: As for `TokenBudget`.
-        price: Prices a model's usage. Defaults to the providers' price lists (the extra `prices`).
+        price: A function of a model's name and a usage, or a mapping of models to `ModelPrice`, as for `Ledger`.
+            Defaults to the providers' price lists (the extra `prices`).
         unpriced: US dollars per million tokens for models without a known price. If omitted, calling such a model
             raises `ConfigurationError`.
 
@@ -107,7 +110,7 @@ class CostBudget(Budget):
     scale: ClassVar[int] = 10**9
 
     name: str = field(default="CostBudget", kw_only=True)
-    price: Price | None = field(default=None, kw_only=True)
+    price: Price | PriceTable | None = field(default=None, kw_only=True, hash=False)
     unpriced: Decimal | float | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -116,19 +119,15 @@ class CostBudget(Budget):
 
     def problems(self) -> Iterator[str]:
         """Yield a message for each invalid setting."""
-        if not (self.price is None or callable(self.price)):
-            yield f"price is {self.price!r}; give a function of a model's name and a usage"
+        if self.price is not None:
+            pricing(self.price)
         if self.unpriced is not None and not self.unpriced > 0:
             yield f"unpriced is {self.unpriced}; give US dollars a million tokens, more than 0"
         yield from super().problems()
 
     @cached_property
     def _price(self) -> Price:
-        if self.price is not None:
-            return self.price
-        from lg_prod_nodes import list_price
-
-        return list_price
+        return list_price if self.price is None else pricing(self.price)
 
     def amount(self, call: Call, usage: Usage) -> Decimal:
         """Return the price in US dollars."""

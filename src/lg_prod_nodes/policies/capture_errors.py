@@ -176,7 +176,7 @@ class CaptureErrors(Policy):
 
     async def _keep(self, call: Call, names: CapturedError, error: Exception) -> None:
         """Store the failed run. If the database is down, the error itself is still raised."""
-        failure = Failure.of(call.run, names, error, at=call.clock.time())
+        failure = Failure.of(call.run, names, error, config=call.config, at=call.clock.time())
         try:
             await call.run_blocking(cast(FailureLog, self.failures).add, failure)
         except StoreUnavailable:

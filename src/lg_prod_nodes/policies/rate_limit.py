@@ -12,7 +12,7 @@ from lg_prod_nodes.core.errors import ConfigurationError, RateLimitExceeded, Sto
 from lg_prod_nodes.core.policy import Site
 from lg_prod_nodes.core.report import Kind, LimitState
 from lg_prod_nodes.core.secret import Secret
-from lg_prod_nodes.core.usage import CallRequest, estimated_tokens
+from lg_prod_nodes.core.usage import LONGEST_ANSWER, CallRequest, estimated_tokens, is_unread
 from lg_prod_nodes.policies._admission import Admission
 from lg_prod_nodes.stores.limits.store import Decision, Limits, LimitStore, parse_limits
 
@@ -27,10 +27,14 @@ def by_call(call: Call) -> int:
 
 def by_tokens(call: Call) -> int:
     """Count a model call by its tokens, sent and received: estimated before the call, actual after it."""
-    request = call.request or CallRequest()
+    request = _request(call)
     if request.spent:
         return sum(usage.total_tokens for usage in request.spent)
     return estimated_tokens(call.input, request.schemas) + (request.max_output_tokens or 0)
+
+
+def _request(call: Call) -> CallRequest:
+    return call.request or CallRequest()
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,8 @@ class RateLimit(Admission):
     """Admits N calls per period; refuses, delays or answers those above the limit.
 
     Acts once per run, on each call of the node it is attached to, or with `cost=by_tokens` on each model call.
-    Retries of a node and the resumption of an interrupted run belong to the call that was counted already. Tokens
-    count each time they are spent.
+    Retries of a node and a run that resumes belong to the call that was counted already, as the checkpointer knows;
+    from one point a run resumes three times a day for free. Tokens count each time they are spent.
 
     Args:
         limits: One limit, or several that must all admit the call: `"10/second;1000/hour"`. Or a function of the call
@@ -48,7 +52,8 @@ class RateLimit(Admission):
         anonymous: What to do if `by` returns `None`: `"raise"` an `AnonymousCall` error, or `"share"` one key among all
             such calls.
         cost: How much a call counts: `by_call`, `by_tokens` or any function of the call that returns a whole number.
-            Tokens are estimated before the call and corrected after it.
+            Tokens are estimated before the call and corrected after it. If neither the model nor the call has a
+            maximum, an answer is estimated at 4096 tokens, or at all that is left.
         store: Where the windows are stored: a URL or a `LimitStore`. `memory://` counts in this process only;
             `redis://`, `valkey://` and `postgresql://` count across all workers. Defaults to the database of
             `Production`, else memory.
@@ -109,19 +114,38 @@ class RateLimit(Admission):
     async def wrap(self, call: Call, handler: Handler) -> Any:
         """Count the call, or refuse it."""
         text = self.limits(call) if callable(self.limits) else self.limits
-        cost = 0 if text is None or call.resumed else _checked(self.cost(call))
-        if not cost or text is None:
+        cost = 0 if text is None else _checked(self.cost(call))
+        if not cost or text is None or (call.resumed and await self.is_included(call)):
             return await handler(call)
         asking = _Asking(self, call, text, cost)
         if (refusal := await asking.refusal()) is not None:
             if not self.shadow:
                 return await call.refuse(refusal, self.reply)
             call.emit("call_would_be_rejected", policy=self.name, limit=refusal.limit)
+        result = None
         try:
-            return await handler(call)
+            result = await handler(call)
+            return result
         finally:
-            if self.cost is by_tokens:  # if no usage was reported, the estimate stands
+            # If no usage was reported, the estimate stands; if the answer is yet to be read, all that was taken.
+            if self.cost is by_tokens and (_request(call).spent or not is_unread(result)):
                 await asking.correct(by_tokens(call))
+
+    async def is_included(self, call: Call, charge: str = "run") -> bool:
+        """Whether a call that was counted before includes this repetition of it, from the point where the run resumes.
+
+        A caller may stop a run and resume it from the same point for ever, so that only some repetitions are free.
+        """
+        place = call.run.charges.work.place
+        if not place or call.attempt > 1:
+            return True
+        who, blocking = "|".join((self.name, "again", place, charge)), call.blocking
+        try:
+            again: Decision = await self.store_in_use.acquire(_FREE, who, blocking=blocking)
+        except StoreUnavailable:
+            call.emit("store_unavailable", policy=self.name)
+            return True
+        return again.admitted
 
     def who(self, call: Call) -> str:
         """Return the key of the windows that a call counts in."""
@@ -129,6 +153,10 @@ class RateLimit(Admission):
         place = f"{graph}/{call.node or call.name}" if call.kind == "node" else graph
         key = self.by(call) if self.shadow else self.key(call)
         return "|".join((self.name, place) if key is None else (self.name, place, str(key)))
+
+
+_FREE = parse_limits("3/day")
+"""Repetitions of a counted call from the same point that are not counted: as many as a retry policy would make."""
 
 
 class _Asking:
@@ -139,12 +167,17 @@ class _Asking:
         self._who = policy.who(call)
         self._window = (self._who, text)
         self._limits = parse_limits(text)
-        self._once = None if policy.cost is by_tokens else call.charge(self._who)
+        is_counted_anew = policy.cost is by_tokens or call.resumed
+        self._once = None if is_counted_anew else call.charge(self._who)
+        is_open_ended = policy.cost is by_tokens and _request(call).max_output_tokens is None
+        self._answer = LONGEST_ANSWER if is_open_ended else 0
         self._taken: tuple[LimitStore, Limits, Decision] | None = None
 
     async def refusal(self) -> RateLimitExceeded | None:
         """Acquire the call's cost, waiting if allowed; return the refusal if the limit does not admit it."""
         call, policy, since = self._call, self._policy, None
+        if self._once is not None and not await policy.is_included(call, self._once):
+            self._once = None
         with policy.store_in_use.turn(self._window) as turn:
             while (refused := turn.refusal(call.now()) or await self._refused()) is not None:
                 decision, wait = refused
@@ -193,11 +226,22 @@ class _Asking:
             return None
 
     async def _ask(self, store: LimitStore, limits: Limits) -> Decision:
+        """Take the call's cost. If nothing says how long its answer may be, take what a long one costs, or the rest."""
+        least = self._cost
+        decision = await self._take(store, limits, least + self._answer)
+        while self._answer and not decision.admitted:
+            rest = min(window.remaining for window in decision.windows)
+            if rest <= least:
+                return await self._take(store, limits, least + 1)
+            decision = await self._take(store, limits, rest)
+        return decision
+
+    async def _take(self, store: LimitStore, limits: Limits, cost: int) -> Decision:
         decision = await store.acquire(
-            limits, self._who, cost=self._cost, once=self._once, blocking=self._call.blocking
+            limits, self._who, cost=cost, once=self._once, blocking=self._call.blocking
         )
         if decision.admitted:
-            self._taken = store, limits, decision
+            self._taken, self._cost = (store, limits, decision), cost
         return decision
 
     def _tell(self, decision: Decision) -> None:

@@ -33,6 +33,7 @@ from lg_prod_nodes.runtime.events import filtered_events, tell_of
 from lg_prod_nodes.runtime.in_flight import IN_FLIGHT
 from lg_prod_nodes.runtime.langgraph import ensure_config, is_served, runtime_in, without_defaults
 from lg_prod_nodes.runtime.placement import Hardening
+from lg_prod_nodes.runtime.work import work_of
 
 _REPLY_NODE = "__reply__"
 _REPLY: ContextVar[Any] = ContextVar("reply")
@@ -166,7 +167,6 @@ class Passage:
             run=self._run,
             config=full,
             runtime=runtime,
-            resumed=_goes_on(input, full),
             blocking=blocking,
             observers=self._stack.observers,
         )
@@ -227,6 +227,10 @@ class Passage:
         call = self._call
         if isinstance(self._graph, CompiledStateGraph):
             call = call.replace(answer_with=self._answer)  # a copy: no cycle
+        if self._is_root:
+            work = await work_of(self._graph, call.input, call.config, blocking=call.blocking)
+            self._run.charges.work = work
+            call = call.replace(resumed=work.origin == "resumed")
         await act(self._stack.wraps("run"), call, self._serve)
 
     async def update(self, handler: Any) -> Any:
@@ -277,8 +281,9 @@ class Passage:
         for name in ("interrupt_before", "interrupt_after"):
             self._kwargs.pop(name, None)
         token = _REPLY.set(await as_update(call, reply))
-        if isinstance(call.input, Command):
-            call = call.replace(input=Command(update=call.input.update, goto=_REPLY_NODE))
+        if call.input is None or isinstance(call.input, Command):
+            update = call.input.update if call.input is not None else None
+            call = call.replace(input=Command(update=update, goto=_REPLY_NODE))
         try:
             await act(self._stack.wraps("run", role="content"), call, self._serve)
         finally:
@@ -303,15 +308,6 @@ def _stamped(config: RunnableConfig | None, run_id: str) -> RunnableConfig:
     """
     config = config or RunnableConfig()
     return {**config, "metadata": {**(config.get("metadata") or {}), "run_id": run_id}}
-
-
-def _goes_on(input: Any, config: RunnableConfig) -> bool:
-    """Whether a run only resumes earlier work. One with a checkpoint id, an update or a goto counts as new."""
-    if config.get("configurable", {}).get("checkpoint_id"):
-        return False
-    if isinstance(input, Command):
-        return input.resume is not None and not input.update and not input.goto
-    return input is None
 
 
 def _reply_graph(graph: Any) -> Any:

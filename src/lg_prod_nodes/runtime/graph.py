@@ -32,7 +32,6 @@ from lg_prod_nodes.runtime.langgraph import (
     copy_builder,
     has_no_function,
     runtime_in,
-    unheard,
     unless_command,
     with_guarded_branches,
     write_again,
@@ -41,6 +40,7 @@ from lg_prod_nodes.runtime.node import GuardedNode, guarded_branch
 from lg_prod_nodes.runtime.placement import Hardening
 from lg_prod_nodes.runtime.retry_layers import warn_of_layers
 from lg_prod_nodes.runtime.scope import Scope
+from lg_prod_nodes.runtime.unheard import unheard
 
 
 def hardened(graph: Any, hardening: Hardening) -> Any:

@@ -14,15 +14,11 @@ import sys
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextvars import Context, copy_context
 from copy import copy
 from functools import partial
 from typing import Any, cast
 
-from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.runnables import Runnable, RunnableConfig
-from langchain_core.runnables.config import var_child_runnable_config
-from langchain_core.utils.uuid import uuid7
 from langgraph._internal._config import ensure_config
 from langgraph._internal._constants import (
     CONF,
@@ -34,29 +30,32 @@ from langgraph._internal._constants import (
     CONFIG_KEY_SEND,
     CONFIG_KEY_STREAM,
     CONFIG_KEY_TASK_ID,
+    ERROR,
     INTERRUPT,
     NS_SEP,
+    NULL_TASK_ID,
     RESUME,
 )
 from langgraph._internal._runnable import RunnableCallable, RunnableSeq
-from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 from langgraph.graph._node import StateNodeSpec
 from langgraph.graph.state import StateGraph, _NodeDefaults
 from langgraph.pregel._read import DEFAULT_BOUND, PregelNode
 from langgraph.pregel._retry import _should_retry_on, _TimedAttemptScope
+from langgraph.pregel._task_status import read_task_statuses
 from langgraph.pregel._tools import _tool_call_writer
 from langgraph.pregel._utils import _runnable_has_native_async
 from langgraph.pregel._write import ChannelWrite
 from langgraph.runtime import Runtime
-from langgraph.types import Command, RetryPolicy, TracePolicy
-
-from lg_prod_nodes.core.engine import InContext
+from langgraph.types import Command, RetryPolicy
 
 __all__ = [
     "TOOL_OUTPUT",
     "PregelNode",
     "RunnableCallable",
+    "RunnableSeq",
     "StateNodeSpec",
+    "answers_given",
     "copy_builder",
     "does_nothing",
     "ensure_config",
@@ -66,9 +65,11 @@ __all__ = [
     "note_progress",
     "raises_past_handler",
     "runtime_in",
+    "saver_of",
     "should_retry_on",
-    "unheard",
+    "unanswered",
     "unless_command",
+    "was_run",
     "with_guarded_branches",
     "with_parts",
     "with_stream",
@@ -173,82 +174,6 @@ async def write_again(config: RunnableConfig, *, blocking: bool) -> bool:
     return bool(writes)
 
 
-def unheard(node: PregelNode) -> PregelNode:
-    """The node, changed in place so that it tells no one of its chain when no callback handler listens to chains."""
-    sequence = node.node
-    if type(sequence) is RunnableSeq and not _is_recorded(sequence):
-        vars(node)["node"] = _Unheard(*sequence.steps, name=sequence.name)
-    return node
-
-
-def _is_recorded(sequence: RunnableSeq) -> bool:
-    return sequence.trace_inputs is not None or sequence.trace_policy != TracePolicy()
-
-
-class _Unheard(RunnableSeq):
-    """A node and its writers, without the callback managers and the task that only a listener to chains needs."""
-
-    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        """Run the node and its writers."""
-        inner = _inner_config(config)
-        if inner is None:
-            return super().invoke(input, config, **kwargs)
-        node, *writers = self.steps
-        value = _context_of(inner).run(node.invoke, input, inner, **kwargs)
-        for writer in writers:
-            value = writer.invoke(value, inner)
-        return value
-
-    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        """Run the node and its writers."""
-        inner = _inner_config(config)
-        if inner is None:
-            return await super().ainvoke(input, config, **kwargs)
-        node, *writers = self.steps
-        context = _context_of(inner)
-        value = await InContext(context, context.run(node.ainvoke, input, inner, **kwargs))
-        for writer in writers:
-            value = await writer.ainvoke(value, inner)
-        return value
-
-
-def _context_of(config: RunnableConfig) -> Context:
-    context = copy_context()
-    context.run(var_child_runnable_config.set, config)
-    return context
-
-
-def _inner_config(config: RunnableConfig | None) -> RunnableConfig | None:
-    """The config for what a sequence runs; `None` if a callback handler listens to chains.
-
-    It holds the callback manager that LangGraph would make: a child of a run whose start nobody hears.
-    """
-    manager = config.get("callbacks") if config is not None else None
-    if config is None or not isinstance(manager, BaseCallbackManager):
-        return None
-    for handler in manager.handlers:
-        if not handler.ignore_chain:
-            return None
-    handlers, tags = manager.inheritable_handlers, manager.inheritable_tags
-    child = type(manager)(
-        [*handlers],
-        [*handlers],
-        uuid7(),
-        tags=[*tags],
-        inheritable_tags=[*tags],
-        inheritable_metadata=manager.inheritable_metadata,
-    )
-    child.add_tags(config.get("tags") or [])
-    child.tags.append("seq:step:1")
-    child.add_metadata(config.get("metadata") or {})
-    child.metadata = {**child.inheritable_metadata}
-    inner = config.copy()
-    inner["callbacks"] = child
-    inner.pop("run_name", None)
-    inner.pop("run_id", None)
-    return inner
-
-
 def raises_past_handler(config: RunnableConfig) -> Callable[[Exception, BaseException], None]:
     """A function that fails the node's task with an error that its error handler must not get.
 
@@ -283,6 +208,41 @@ def _innermost_call(call: Any) -> partial[Any] | None:
 
 def _new_future(loop: asyncio.AbstractEventLoop | None) -> Any:
     return concurrent.futures.Future[None]() if loop is None else loop.create_future()
+
+
+def saver_of(graph: Any, config: RunnableConfig) -> BaseCheckpointSaver[Any] | None:
+    """The checkpointer of a root run: one in the config, as a server passes it, or the graph's own."""
+    saver = config.get(CONF, {}).get(CONFIG_KEY_CHECKPOINTER, graph.checkpointer)
+    return saver if isinstance(saver, BaseCheckpointSaver) else None
+
+
+def unanswered(saved: CheckpointTuple) -> set[str]:
+    """The ids of the interrupts of a checkpoint that nobody has answered."""
+    writes = saved.pending_writes or []
+    answered = {task for task, channel, _ in writes if channel == RESUME}
+    if NULL_TASK_ID in answered:  # an answer that its node may not have taken yet
+        return set()
+    return {
+        interrupt.id
+        for task, status in read_task_statuses(writes).items()
+        if task not in answered
+        for interrupt in status.pending_interrupts
+    }
+
+
+def answers_given(saved: CheckpointTuple) -> int:
+    """How many answers to interrupts the tasks of a checkpoint have taken."""
+    return sum(
+        len(value)
+        for task, channel, value in saved.pending_writes or []
+        if channel == RESUME and task != NULL_TASK_ID
+    )
+
+
+def was_run(saved: CheckpointTuple) -> bool:
+    """Whether a run was paused or failed at a checkpoint; an update of the state leaves no trace of this kind."""
+    traces = (ERROR, INTERRUPT, RESUME)
+    return any(channel in traces for _, channel, _ in saved.pending_writes or [])
 
 
 def has_no_function(node: PregelNode) -> bool:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import blake2b
 from traceback import walk_tb
 from types import TracebackType
 from typing import Any
 
+from langchain_core.runnables import RunnableConfig
+
 from lg_prod_nodes.core.report import CapturedError, ErrorClass
 from lg_prod_nodes.core.run import Run
+from lg_prod_nodes.stores.failures.settings import Settings, settings_of
 
 _FRAMES = 12
 _OF_LIBRARIES = {
@@ -45,6 +48,7 @@ class Failure:
         first: When the first one did.
         last: When the latest one did.
         resolved: When it was resolved, `None` until then.
+        settings: The names in `configurable` of its latest run, with salted digests of their values, see `retry`.
     """
 
     id: str
@@ -63,9 +67,18 @@ class Failure:
     last: datetime
     count: int = 1
     resolved: datetime | None = None
+    settings: Settings = field(default_factory=dict, repr=False, hash=False)
 
     @classmethod
-    def of(cls, run: Run, names: CapturedError, error: BaseException, *, at: float) -> Failure:
+    def of(
+        cls,
+        run: Run,
+        names: CapturedError,
+        error: BaseException,
+        *,
+        config: RunnableConfig,
+        at: float,
+    ) -> Failure:
         """What is stored of a run that ended with an error."""
         frames = frames_of(error.__traceback__)
         fingerprint = _digest(names.type, *frames)
@@ -85,6 +98,7 @@ class Failure:
             attempts=names.attempts,
             first=when,
             last=when,
+            settings=settings_of(config, run),
         )
 
 

@@ -19,13 +19,20 @@ TABLES: dict[str, LiteralString] = {
             id text PRIMARY KEY, graph text NOT NULL, run_id text NOT NULL, thread_id text, checkpoint_id text,
             checkpoint_ns text, node text, type text NOT NULL, error_class text NOT NULL, fingerprint text NOT NULL,
             frames jsonb NOT NULL, attempts integer NOT NULL, first timestamptz NOT NULL, last timestamptz NOT NULL,
-            count integer NOT NULL, resolved timestamptz)""",
+            count integer NOT NULL, resolved timestamptz, settings jsonb)""",
+    # The index says that the column is there, also in tables of earlier versions.
+    "lg_prod_nodes_failures_settings": """
+        DO $$ BEGIN
+            ALTER TABLE lg_prod_nodes_failures ADD COLUMN IF NOT EXISTS settings jsonb;
+            CREATE INDEX IF NOT EXISTS lg_prod_nodes_failures_settings ON lg_prod_nodes_failures (id)
+            WHERE settings IS NOT NULL;
+        END $$""",
     "lg_prod_nodes_failures_last": """
         CREATE INDEX IF NOT EXISTS lg_prod_nodes_failures_last ON lg_prod_nodes_failures (last)""",
 }
 _COLUMNS: LiteralString = """
     id, graph, run_id, thread_id, checkpoint_id, checkpoint_ns, node, type, error_class, fingerprint, frames, attempts,
-    first, last, count, resolved"""
+    first, last, count, resolved, settings"""
 _NAMES = tuple(name.strip() for name in _COLUMNS.split(","))
 # The same run is not counted again where its statement is sent again.
 _ADD: LiteralString = """
@@ -35,10 +42,11 @@ _ADD: LiteralString = """
             FOR UPDATE SKIP LOCKED))
     INSERT INTO lg_prod_nodes_failures AS known VALUES (
         %(id)s, %(graph)s, %(run_id)s, %(thread_id)s, %(checkpoint_id)s, %(checkpoint_ns)s, %(node)s, %(type)s,
-        %(error_class)s, %(fingerprint)s, %(frames)s, %(attempts)s, %(first)s, %(last)s, 1, NULL)
+        %(error_class)s, %(fingerprint)s, %(frames)s, %(attempts)s, %(first)s, %(last)s, 1, NULL,
+        %(settings)s)
     ON CONFLICT (id) DO UPDATE SET
         run_id = excluded.run_id, checkpoint_id = excluded.checkpoint_id, checkpoint_ns = excluded.checkpoint_ns,
-        attempts = excluded.attempts, last = excluded.last, resolved = NULL,
+        attempts = excluded.attempts, last = excluded.last, resolved = NULL, settings = excluded.settings,
         count = known.count + (known.run_id <> excluded.run_id OR known.last <> excluded.last)::int
     RETURNING id"""
 _READ: LiteralString = "SELECT" + _COLUMNS + " FROM lg_prod_nodes_failures WHERE id = %(id)s"
@@ -66,7 +74,8 @@ class PostgresFailures:
 
     def add(self, failure: Failure, *, forget: datetime) -> None:
         """Store a failure, and forget some of those that came last before a time."""
-        values = asdict(failure) | {"frames": Jsonb(list(failure.frames)), "forget": forget}
+        frames, settings = Jsonb(list(failure.frames)), Jsonb(dict(failure.settings))
+        values = asdict(failure) | {"frames": frames, "settings": settings, "forget": forget}
         self._postgres.rows(_ADD, **values)
 
     def read(self, id: str) -> Failure | None:
@@ -91,4 +100,5 @@ class PostgresFailures:
 def _failure(row: Sequence[Any]) -> Failure:
     values: dict[str, Any] = dict(zip(_NAMES, row, strict=True))
     values["frames"] = tuple(values["frames"])
+    values["settings"] = values["settings"] or {}
     return Failure(**values)

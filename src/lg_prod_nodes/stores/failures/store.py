@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from lg_prod_nodes.core.resource import Ping
 from lg_prod_nodes.core.secret import Secret
 from lg_prod_nodes.stores.failures.failure import Failure
 from lg_prod_nodes.stores.failures.memory import MemoryFailures
+from lg_prod_nodes.stores.failures.settings import found_again
 from lg_prod_nodes.stores.store import Store
 
 if TYPE_CHECKING:
@@ -95,14 +96,25 @@ class FailureLog(Store["Backend"]):
         """Mark a failure as resolved."""
         self._backend.resolve(id, datetime.now(UTC))
 
-    def retry(self, id: str, graph: Any, *, fork: bool = False, **options: Any) -> Any:
+    def retry(
+        self,
+        id: str,
+        graph: Any,
+        *,
+        config: RunnableConfig | None = None,
+        fork: bool = False,
+        **options: Any,
+    ) -> Any:
         """Resume a failed run from where it failed, and mark the failure as resolved when the run ends.
 
-        Writes of other nodes of the failed superstep are preserved; the node that failed is called again.
+        Writes of other nodes of the failed superstep are preserved; the node that failed is called again. The run has
+        the user, the tenant and all else of `configurable` that the failed one had, as its checkpoint holds them.
 
         Args:
             id: The failure's id.
             graph: The compiled graph, with the same checkpointer.
+            config: Settings that no checkpoint holds: values that were redacted, secrets, and values that are not
+                plain. Give `None` as the value of one that the run can do without.
             fork: Whether to go back to the checkpoint of the failure if the thread has continued since.
             **options: Handed to `graph.invoke`.
 
@@ -111,21 +123,30 @@ class FailureLog(Store["Backend"]):
 
         Raises:
             UnknownFailure: There is no such failure.
-            ProductionError: It had no thread, or its thread has continued since or has nothing to resume.
+            ProductionError: It had no thread, its thread has continued since or has nothing to resume, or settings of
+                the run are missing.
         """
         failure = self.show(id)
-        thread = _thread_of(failure)
-        config = _config(failure, graph.get_state(thread), fork=fork)
-        result = graph.invoke(None, config, **options)
+        place = _config(failure, graph.get_state(_thread_of(failure)), fork=fork)
+        full = _with_settings(failure, place, graph.get_state(place), config, options)
+        result = graph.invoke(None, full, **options)
         self.resolve(id)
         return result
 
-    async def aretry(self, id: str, graph: Any, *, fork: bool = False, **options: Any) -> Any:
+    async def aretry(
+        self,
+        id: str,
+        graph: Any,
+        *,
+        config: RunnableConfig | None = None,
+        fork: bool = False,
+        **options: Any,
+    ) -> Any:
         """Like `retry`, for asynchronous callers."""
         failure = await asyncio.to_thread(self.show, id)
-        thread = _thread_of(failure)
-        config = _config(failure, await graph.aget_state(thread), fork=fork)
-        result = await graph.ainvoke(None, config, **options)
+        place = _config(failure, await graph.aget_state(_thread_of(failure)), fork=fork)
+        full = _with_settings(failure, place, await graph.aget_state(place), config, options)
+        result = await graph.ainvoke(None, full, **options)
         await asyncio.to_thread(self.resolve, id)
         return result
 
@@ -166,3 +187,28 @@ def _config(failure: Failure, state: Any, *, fork: bool) -> RunnableConfig:
         )
     checkpoint = {"thread_id": failure.thread_id, "checkpoint_id": failure.checkpoint_id}
     return {"configurable": checkpoint}
+
+
+def _with_settings(
+    failure: Failure,
+    place: RunnableConfig,
+    state: Any,
+    given: RunnableConfig | None,
+    options: Mapping[str, Any],
+) -> RunnableConfig:
+    """Return the config of a retry: as the failed run's caller gave it.
+
+    Raises:
+        ProductionError: A setting is in no checkpoint, and was not given.
+    """
+    named = (given or {}).get("configurable") or {}
+    found = found_again(failure.settings, state.metadata or {})
+    in_context = {"user_id", "tenant_id"} if options.get("context") is not None else set[str]()
+    if missing := sorted(failure.settings.keys() - found.keys() - named.keys() - in_context):
+        names = ", ".join(missing)
+        raise ProductionError(
+            f"failure {failure.id} had settings that its checkpoint does not hold: {names}; pass "
+            f'config={{"configurable": {{"{missing[0]}": ...}}}}, or None for what the run can do without'
+        )
+    configurable = {**found, **named, **place["configurable"]}
+    return RunnableConfig(**{**(given or {}), "configurable": configurable})

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Hashable
+from contextlib import AbstractContextManager, suppress
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -128,7 +129,8 @@ class LimitStore(Store[LimitBackend]):
         if self.is_in_memory and not self._is_given:
             warn_of_workers()
         if once is None:
-            return await self._decide(blocking, limits, who, cost)
+            undo = partial(self._give_back, limits, who, cost)
+            return await self._decide(blocking, limits, who, cost, undo=undo)
         remember = self._remember or max(_A_DAY, *(limit.seconds for limit in limits))
         return await self._decide(blocking, limits, who, cost, once=once, remember=remember)
 
@@ -149,10 +151,24 @@ class LimitStore(Store[LimitBackend]):
         """
         return await self._decide(blocking, limits, who, by, forced=True, since=since)
 
-    async def _decide(self, blocking: bool, *args: Any, **options: Any) -> Decision:
+    async def _decide(
+        self,
+        blocking: bool,
+        *args: Any,
+        undo: Callable[[Decision], None] | None = None,
+        **options: Any,
+    ) -> Decision:
         if self.is_in_memory:
             return self._backend.decide(*args, **options)
-        return await self._run(blocking, self._asked, *args, **options)
+        if blocking:
+            return self._asked(*args, **options)
+        return await self._in_thread(partial(self._asked, *args, **options), undo=undo)
+
+    def _give_back(self, limits: Limits, who: str, cost: int, decision: Decision) -> None:
+        """Undo a decision whose caller was cancelled."""
+        if decision.admitted:
+            with suppress(StoreUnavailable):
+                self._asked(limits, who, -cost, forced=True, since=decision.at)
 
     def _asked(self, *args: Any, **options: Any) -> Decision:
         if monotonic() < self._down_until:
