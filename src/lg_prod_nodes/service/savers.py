@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Sequence,
+)
 from functools import wraps
 from typing import Any, TypeVar, cast
 
@@ -18,6 +25,7 @@ from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from langgraph.store.base import BaseStore, Op, Result
 from langgraph.store.postgres import AsyncPostgresStore, PostgresStore
 
 from lg_prod_nodes.core.errors import ConfigurationError
@@ -260,11 +268,7 @@ class AsyncSaver(AsyncFencedCursors, AsyncPostgresSaver):
         Raises:
             ConfigurationError: The call would block the event loop.
         """
-        if _running_loop() is self.loop:
-            raise ConfigurationError(
-                "a synchronous call in the event loop's own thread, which nothing else could then use; await the "
-                "asynchronous one (ainvoke, astream, aget_state), or call it in a thread: asyncio.to_thread(...)"
-            )
+        _check_thread(self.loop, "ainvoke, astream, aget_state")
         return BlockingSaver(self._threads, self.serde, self._of_threads)
 
     async def atakes_writes(self) -> bool:
@@ -317,10 +321,38 @@ class BlockingStore(BoundedCursors, PostgresStore):
 
 @timed("store", "abatch")
 class AsyncStore(AsyncBoundedCursors, AsyncPostgresStore):
-    """A store for asynchronous callers."""
+    """A store for asynchronous callers that serves synchronous ones through separate connections.
 
-    def __init__(self, pool: AsyncPool) -> None:
+    LangGraph's own store makes such a thread wait for the event loop, which deadlocks the process like its saver does,
+    see `AsyncSaver`.
+    """
+
+    def __init__(self, pool: AsyncPool, threads: Pool) -> None:
         super().__init__(cast(Any, pool))
+        self._threads = threads
+
+    def batch(self, ops: Iterable[Op]) -> list[Result]:
+        """Run several operations, in a thread other than the event loop's.
+
+        Raises:
+            ConfigurationError: The call would block the event loop.
+        """
+        _check_thread(self._loop, "aget, aput, asearch")
+        return BlockingStore(self._threads).batch(ops)
+
+    get = cast(Any, BaseStore.get)
+    search = cast(Any, BaseStore.search)
+    put = cast(Any, BaseStore.put)
+    delete = cast(Any, BaseStore.delete)
+    list_namespaces = cast(Any, BaseStore.list_namespaces)
+
+
+def _check_thread(loop: asyncio.AbstractEventLoop, instead: str) -> None:
+    if _running_loop() is loop:
+        raise ConfigurationError(
+            "a synchronous call in the event loop's own thread, which nothing else could then use; await the "
+            f"asynchronous one ({instead}), or call it in a thread: asyncio.to_thread(...)"
+        )
 
 
 def _batches(pool: Pool) -> Batches[Rows]:
