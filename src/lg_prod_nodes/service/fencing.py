@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from time import monotonic
 from typing import LiteralString
 
 from psycopg import DatabaseError
@@ -24,12 +25,21 @@ CHECK: LiteralString = """
 
 
 def leases_in(database: str) -> Sequence[Lease]:
-    """Return the leases of the calling run that are stored in a database, given its DSN."""
-    return [
-        lease
-        for lease in HELD.get().values()
-        if lease.database is not None and _is_same(revealed(lease.database), database)
-    ]
+    """Return the leases of the calling run that are stored in a database, given its DSN.
+
+    A lease that is stored elsewhere cannot be checked there. It is trusted for as long as its worker cannot have been
+    taken for dead.
+
+    Raises:
+        LeaseLost: It may have been.
+    """
+    held = HELD.get().values()
+    here = [lease for lease in held if _is_in(lease, database)]
+    for lease in held:
+        if lease not in here and lease.alive_until < monotonic():
+            lease.stop.pull(LeaseLost())
+            raise LeaseLost
+    return here
 
 
 def values_of(leases: Sequence[Lease]) -> tuple[list[str], list[int]]:
@@ -47,6 +57,10 @@ def raise_if_fenced(error: DatabaseError, leases: Sequence[Lease]) -> None:
         for lease in leases:
             lease.stop.pull(LeaseLost())
         raise LeaseLost from None
+
+
+def _is_in(lease: Lease, database: str) -> bool:
+    return lease.database is not None and _is_same(revealed(lease.database), database)
 
 
 @lru_cache(64)
