@@ -14,7 +14,7 @@ from tests.serving import wait_until
 
 from lg_prod_nodes import DoubleTexting, LeaseLost, Production, RunInterrupted, ThreadStore
 from lg_prod_nodes.core.engine import drive
-from lg_prod_nodes.stores.threads.store import Strategy
+from lg_prod_nodes.stores.threads.store import HELD, LEASE_SECONDS, Strategy
 
 
 def rows(dsn: str) -> list[Any]:
@@ -56,8 +56,8 @@ def test_a_run_that_lost_its_thread_writes_no_rows(
 
     def first(state: Any) -> Any:
         if said(state)[-1] == "pause":
-            before.append(rows(dsn))
             pass_on(policy, dsn)
+            before.append(rows(dsn))
         return {"log": ["first"]}
 
     policy = DoubleTexting("reject")
@@ -77,6 +77,25 @@ def test_a_run_that_lost_its_thread_writes_no_rows(
             with pytest.raises(LeaseLost):
                 app.invoke(message("pause"), THREAD, durability=durability)
     assert rows(dsn) == before[0]
+
+
+def test_a_run_with_a_lease_in_valkey_writes_no_rows_after_a_pause(
+    dsn: str, valkey_url: str
+) -> None:
+    before: list[Any] = []
+
+    def first(state: Any) -> Any:
+        before.append(rows(dsn))
+        (lease,) = HELD.get().values()
+        policy.store_in_use._heartbeat.close()
+        lease.alive_until -= LEASE_SECONDS + 1
+        return {"log": ["first"]}
+
+    policy = DoubleTexting("reject", store=ThreadStore(valkey_url, timeout=30))
+    with Production(two_steps(first), [policy], postgres=dsn) as app:
+        with pytest.raises(LeaseLost):
+            app.invoke(message("pause"), THREAD, durability="sync")
+        assert rows(dsn) == before[0]
 
 
 def test_a_run_costs_two_transactions_more_and_its_steps_none(dsn: str) -> None:

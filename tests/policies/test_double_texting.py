@@ -21,11 +21,14 @@ from tests.policies.conftest import THREAD, State, notes, one, said
 
 from lg_prod_nodes import (
     Busy,
+    Call,
     ConfigurationError,
     Deadline,
     DeadlineExceeded,
     DoubleTexting,
+    Handler,
     Metrics,
+    Policy,
     Run,
     RunInterrupted,
     ThreadBusy,
@@ -531,6 +534,24 @@ async def test_a_stopped_run_is_reported_as_cancelled(way: Way) -> None:
     way.go_on(stage)
     assert run.report.outcome == "cancelled"
     assert run.report.events["run_interrupted"] == 1
+
+
+def test_a_run_that_waits_for_another_policy_is_stopped_too(clock: FakeClock) -> None:
+    store = ThreadStore()
+
+    @dataclass(frozen=True)
+    class Waits(Policy):
+        kinds = frozenset({"run"})
+
+        async def wrap(self, call: Call, handler: Handler) -> Any:
+            assert store.cancel(thread_id="thread-1") == 1
+            await call.sleep(60.0)
+            return await handler(call)
+
+    policies = [DoubleTexting("reject", store=store), Waits()]
+    graph = harden(one(notes("x")), policies, clock=clock).compile(checkpointer=InMemorySaver())
+    with pytest.raises(RunInterrupted):
+        graph.invoke({}, THREAD)
 
 
 async def test_cancels_a_run_by_its_thread(way: Way) -> None:

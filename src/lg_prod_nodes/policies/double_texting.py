@@ -19,6 +19,7 @@ from lg_prod_nodes.core.errors import (
     ConfigurationError,
     LeaseLost,
     RunInterrupted,
+    ShuttingDown,
     StoreUnavailable,
     ThreadBusy,
 )
@@ -206,7 +207,10 @@ class DoubleTexting(Admission):
         try:
             result = await handler(await self._cleaned(call, lease))
             finished = True
-        except GraphDrained:
+        except (
+            GraphDrained,
+            ShuttingDown,
+        ):  # what ends a step, or a wait, of a run that was stopped
             finished = True
             if lease.stop.error is None:
                 raise

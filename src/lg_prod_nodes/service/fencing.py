@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Generator, Iterable, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import lru_cache
+from time import monotonic
 from typing import Any, LiteralString
 
 from psycopg import DatabaseError
@@ -26,12 +27,21 @@ CHECK: LiteralString = """
 
 
 def leases_in(database: str) -> Sequence[Lease]:
-    """Return the leases of the calling run that are stored in a database, given its DSN."""
-    return [
-        lease
-        for lease in HELD.get().values()
-        if lease.database is not None and _is_same(revealed(lease.database), database)
-    ]
+    """Return the leases of the calling run that are stored in a database, given its DSN.
+
+    A lease that is stored elsewhere cannot be checked there. It is trusted for as long as its worker cannot have been
+    taken for dead.
+
+    Raises:
+        LeaseLost: It may have been.
+    """
+    held = HELD.get().values()
+    here = [lease for lease in held if _is_in(lease, database)]
+    for lease in held:
+        if lease not in here and lease.alive_until < monotonic():
+            lease.stop.pull(LeaseLost())
+            raise LeaseLost
+    return here
 
 
 def values_of(leases: Iterable[Lease]) -> tuple[list[str], list[int]]:
@@ -80,6 +90,10 @@ class AsyncFencedCursors(AsyncBoundedCursors):
                 if leases:
                     await cursor.connection.execute(CHECK, values_of(leases))
                 yield cursor
+
+
+def _is_in(lease: Lease, database: str) -> bool:
+    return lease.database is not None and _is_same(revealed(lease.database), database)
 
 
 @lru_cache(64)

@@ -61,9 +61,9 @@ class Heartbeat:
         with self._lock:
             self._leases[lease.claim.id] = lease
         if self._beats:
-            self._keep_alive()
+            self._keep_alive(lease)
 
-    def _keep_alive(self) -> None:
+    def _keep_alive(self, lease: Lease) -> None:
         thread = None
         with self._lock:
             self._used = monotonic()
@@ -73,6 +73,7 @@ class Heartbeat:
         try:
             if monotonic() - self._beaten > LEASE_SECONDS / 2:
                 self.beat()
+            lease.alive_until = self._beaten + LEASE_SECONDS
         finally:
             if thread is not None:
                 thread.start()
@@ -101,6 +102,7 @@ class Heartbeat:
         rows = self.backend.beat(self.worker, LEASE_SECONDS)
         self._beaten = began
         for lease in known:
+            lease.alive_until = began + LEASE_SECONDS
             _look(lease, rows.get(lease.name), began)
 
     def changed(self, name: str) -> None:

@@ -24,6 +24,7 @@ class Lease:
         fence: A number that grows whenever the thread passes on; 0 while the run waits.
         since: When the run got the thread, on the monotonic clock.
         database: The database of the lease, `None` unless it is in Postgres.
+        alive_until: When the worker is taken for dead, as far as it knows, on the monotonic clock.
         seen: The thread's line as it was last seen.
         ended: The runs before it that did not reach their end. The holder cleans up after them.
         cleaned: Whether it has.
@@ -35,6 +36,7 @@ class Lease:
         self.name, self.claim, self.thread_id = name, claim, thread_id
         self.fence, self.since = 0, 0.0
         self.database: SecretStr | None = None
+        self.alive_until = float("inf")
         self.seen: Row | None = None
         self.ended: tuple[tuple[str, End], ...] = ()
         self.cleaned = False
