@@ -27,6 +27,9 @@ from .core.errors import (
     CircuitOpen as CircuitOpen,
 )
 from .core.errors import (
+    ClaimedUserWarning as ClaimedUserWarning,
+)
+from .core.errors import (
     ConfigurationError as ConfigurationError,
 )
 from .core.errors import (
@@ -156,6 +159,7 @@ __all__ = [
     "CircuitBreaker",
     "CircuitOpen",
     "CircuitStore",
+    "ClaimedUserWarning",
     "Clock",
     "ConfigurationError",
     "ContentBlocked",

@@ -18,6 +18,7 @@
     ├── VaultTampered           a vault record was changed
     └── StoreUnavailable        a store that a policy depends on cannot be reached
 
+    ClaimedUserWarning          clients of a server without authentication name their own user (a UserWarning)
     MemoryStoreWarning          several workers each count limits in their own memory (a UserWarning)
     RetriesWarning              several layers retry the same calls (a UserWarning)
 
@@ -274,6 +275,12 @@ class StoreUnavailable(ProductionError):
     """A store cannot be reached within its timeout."""
 
     code = "store-unavailable"
+
+
+class ClaimedUserWarning(UserWarning):
+    """A client names its own user: LangGraph Server authenticates nobody, and a policy counts by user."""
+
+    code = "claimed-user"
 
 
 class MemoryStoreWarning(UserWarning):
