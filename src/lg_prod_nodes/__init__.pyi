@@ -42,6 +42,9 @@ from .core.errors import (
     DetectionFailed as DetectionFailed,
 )
 from .core.errors import (
+    LostContextWarning as LostContextWarning,
+)
+from .core.errors import (
     MemoryStoreWarning as MemoryStoreWarning,
 )
 from .core.errors import (
@@ -180,6 +183,7 @@ __all__ = [
     "Ledger",
     "LimitState",
     "LimitStore",
+    "LostContextWarning",
     "MemoryStoreWarning",
     "Metrics",
     "Policy",
