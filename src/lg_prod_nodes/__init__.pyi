@@ -27,6 +27,9 @@ from .core.errors import (
     CircuitOpen as CircuitOpen,
 )
 from .core.errors import (
+    ClaimedUserWarning as ClaimedUserWarning,
+)
+from .core.errors import (
     ConfigurationError as ConfigurationError,
 )
 from .core.errors import (
@@ -40,6 +43,9 @@ from .core.errors import (
 )
 from .core.errors import (
     LeaseLost as LeaseLost,
+)
+from .core.errors import (
+    LostContextWarning as LostContextWarning,
 )
 from .core.errors import (
     MemoryStoreWarning as MemoryStoreWarning,
@@ -167,6 +173,7 @@ __all__ = [
     "CircuitBreaker",
     "CircuitOpen",
     "CircuitStore",
+    "ClaimedUserWarning",
     "Clock",
     "ConfigurationError",
     "ContentBlocked",
@@ -187,6 +194,7 @@ __all__ = [
     "Ledger",
     "LimitState",
     "LimitStore",
+    "LostContextWarning",
     "MemoryStoreWarning",
     "Metrics",
     "Policy",

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pickle
 import secrets
+import sys
+from collections.abc import Iterator
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +17,7 @@ from lg_prod_nodes import (
     AnonymousCall,
     Bulkhead,
     CircuitBreaker,
+    ClaimedUserWarning,
     ConfigurationError,
     CostBudget,
     RateLimit,
@@ -28,6 +32,7 @@ from lg_prod_nodes import (
     class_of,
     harden,
 )
+from lg_prod_nodes.core import keys
 
 HI = {"messages": [("user", "hi to ann@example.com")]}
 
@@ -122,3 +127,56 @@ def test_those_who_share_are_apart_from_every_user() -> None:
 
     with pytest.raises(RateLimitExceeded):
         graph.invoke({"log": []}, THREAD)
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As on a LangGraph Server, where nobody has been warned yet."""
+    monkeypatch.setitem(sys.modules, "langgraph_api.worker", ModuleType("langgraph_api.worker"))
+    keys._warn_of_claims.cache_clear()
+    yield
+    keys._warn_of_claims.cache_clear()
+
+
+NOBODY = SimpleNamespace(identity="", is_authenticated=False)  # as the server passes it
+
+
+@pytest.mark.usefixtures("served")
+@pytest.mark.parametrize("by", [by_user, by_tenant])
+@pytest.mark.parametrize("user", [{}, {"langgraph_auth_user": NOBODY}])
+def test_a_user_that_a_client_of_a_server_chose_is_warned_of_once(by: Any, user: Any) -> None:
+    builder = one(lambda state: None)
+    graph = harden(builder, [RateLimit("9/hour", by=by, anonymous="share")]).compile()
+    named = {"configurable": {"user_id": "mallory", "tenant_id": "acme", **user}}
+    if by is by_tenant and user:  # the authenticated user's tenant counts, and nobody has none
+        graph.invoke(HI, named)
+        return
+    with pytest.warns(ClaimedUserWarning, match="authenticates nobody"):
+        graph.invoke(HI, named)
+    graph.invoke(HI, named)
+
+
+@pytest.mark.usefixtures("served")
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"configurable": {"user_id": "x", "langgraph_auth_user_id": "ada"}},
+        {"configurable": {"langgraph_auth_user": SimpleNamespace(identity="ada")}},
+        {},
+    ],
+)
+def test_an_authenticated_user_and_nobody_are_not_warned_of(config: Any) -> None:
+    limit = RateLimit("9/hour", by=by_user, anonymous="share")
+    harden(one(lambda state: None), [limit]).compile().invoke(HI, config)
+
+
+@pytest.mark.usefixtures("served")
+def test_who_does_not_count_by_user_is_not_warned() -> None:
+    graph = harden(one(lambda state: None), [RateLimit("9/hour")]).compile()
+    graph.invoke(HI, {"configurable": {"user_id": "mallory"}})
+
+
+def test_a_service_of_one_s_own_is_not_warned() -> None:
+    keys._warn_of_claims.cache_clear()
+    graph = harden(one(lambda state: None), [RateLimit("9/hour", by=by_user)]).compile()
+    graph.invoke(HI, {"configurable": {"user_id": "ada"}})

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context, ContextVar
 from decimal import Decimal
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -10,6 +14,8 @@ from langchain_core.caches import InMemoryCache
 from langchain_core.language_models import FakeListLLM
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from langchain_core.outputs import ChatGenerationChunk, Generation, LLMResult
+from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import ContextThreadPoolExecutor
 from langchain_core.tools import tool
 from langgraph.errors import NodeTimeoutError
 from langgraph.graph import START, StateGraph
@@ -28,6 +34,7 @@ from tests.policies.conftest import (
 from lg_prod_nodes import (
     Fallback,
     Ledger,
+    LostContextWarning,
     Policy,
     Redact,
     Run,
@@ -41,6 +48,7 @@ from lg_prod_nodes import (
     harden,
     list_price,
 )
+from lg_prod_nodes.runtime import scope
 
 HI: Any = {"messages": [("user", "hi")]}
 ADA: Any = {"configurable": {"user_id": "ada", "thread_id": "thread-1"}}
@@ -520,3 +528,62 @@ def test_calls_have_their_price_where_it_is_known() -> None:
     assert spent["gpt-4o-mini"].cost == Decimal("0.00000285")
     assert (spent["gpt-4o-mini"].unpriced_calls, spent["of-our-own"].unpriced_calls) == (0, 1)
     assert spent["of-our-own"].cost == 0
+
+
+@pytest.fixture
+def unwarned() -> Iterator[None]:
+    """Nobody has been warned yet."""
+    scope._warn_of_lost_context.cache_clear()
+    yield
+    scope._warn_of_lost_context.cache_clear()
+
+
+def in_pool(model: FakeModel, pool: type[ThreadPoolExecutor], *arguments: Any) -> Any:
+    def node(state: State) -> Any:
+        with pool() as threads:
+            return {"messages": [threads.submit(model.invoke, "hi", *arguments).result()]}
+
+    return node
+
+
+@pytest.mark.usefixtures("unwarned")
+async def test_models_in_a_bare_thread_pool_are_warned_of_once(
+    run: Runner, model: FakeModel, usage: TokenUsage
+) -> None:
+    graph = harden(one(in_pool(model, ThreadPoolExecutor)), [usage]).compile()
+    with pytest.warns(LostContextWarning, match="not counted, limited or redacted"):
+        await run(graph, HI)
+
+    await run(graph, HI)  # an error, if it were warned of again
+    assert usage.ledger.total(by="node") == {}
+
+
+@pytest.mark.usefixtures("unwarned")
+async def test_models_in_threads_that_have_the_context_or_the_config_are_counted(
+    run: Runner, model: FakeModel, usage: TokenUsage
+) -> None:
+    def with_config(state: State, config: RunnableConfig) -> Any:
+        return in_pool(model, ThreadPoolExecutor, config)(state)
+
+    with_context = in_pool(model, ContextThreadPoolExecutor)
+    builder = one(with_config, "a").add_node("b", with_context).add_edge("a", "b")
+    await run(harden(builder, [usage]).compile(), HI)
+
+    assert nodes(usage) == {"a": 1, "b": 1}
+
+
+@pytest.mark.usefixtures("unwarned")
+def test_models_of_others_are_not_warned_of(model: FakeModel, usage: TokenUsage) -> None:
+    """A thread of a web server, which has a context, while a guarded node runs."""
+
+    def node(state: State) -> Any:
+        context = Context()
+        context.run(ContextVar("request").set, 1)
+        thread = Thread(target=context.run, args=(model.invoke, "hi"))
+        thread.start()
+        thread.join()
+
+    harden(one(node), [usage]).compile().invoke(HI)
+    assert len(model.asked) == 1
+    with ThreadPoolExecutor() as threads:
+        threads.submit(model.invoke, "hi").result()

@@ -28,6 +28,12 @@ def user_of(
     return _first_text(candidates)
 
 
+def is_authenticated(config: RunnableConfig, *, runtime: Runtime[Any] | None = None) -> bool:
+    """Return whether LangGraph Server authenticated the user."""
+    identity = getattr(_authenticated(config, runtime), "identity", None)
+    return bool(identity or config.get("configurable", {}).get("langgraph_auth_user_id"))
+
+
 def tenant_of(
     config: RunnableConfig, *, runtime: Runtime[Any] | None = None, context: Any = None
 ) -> str | None:

@@ -21,6 +21,8 @@
     ├── VaultTampered           a vault record was changed
     └── StoreUnavailable        a store that a policy depends on cannot be reached
 
+    ClaimedUserWarning          clients of a server without authentication name their own user (a UserWarning)
+    LostContextWarning          a node calls a model in a thread of its own, which no policy sees (a UserWarning)
     MemoryStoreWarning          several workers each count limits in their own memory (a UserWarning)
     RetriesWarning              several layers retry the same calls (a UserWarning)
 
@@ -335,6 +337,18 @@ class StoreUnavailable(ProductionError):
     """A store cannot be reached within its timeout."""
 
     code = "store-unavailable"
+
+
+class ClaimedUserWarning(UserWarning):
+    """A client names its own user: LangGraph Server authenticates nobody, and a policy counts by user."""
+
+    code = "claimed-user"
+
+
+class LostContextWarning(UserWarning):
+    """A model or tool was called in a thread that lacks the context of its node, where no policy sees it."""
+
+    code = "lost-context"
 
 
 class MemoryStoreWarning(UserWarning):

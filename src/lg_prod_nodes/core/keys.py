@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
+from functools import cache
 from typing import Literal
 
 from lg_prod_nodes.core.call import Call
-from lg_prod_nodes.core.errors import AnonymousCall
+from lg_prod_nodes.core.errors import AnonymousCall, ClaimedUserWarning
 
 Key = Callable[[Call], str | None]
 """Returns the key that a call counts under, or `None` if it has none, see `Anonymous`."""
@@ -59,7 +61,20 @@ def key_for(call: Call, by: Key, *, anonymous: Anonymous, policy: str) -> str | 
     key = by(call)
     if key is None and anonymous == "raise" and by is not together:
         raise AnonymousCall(policy, getattr(by, "__name__", type(by).__name__), _cure(by))
+    if call.run.is_claimed and key is not None and by in (by_user, by_tenant):
+        _warn_of_claims()
     return key
+
+
+@cache
+def _warn_of_claims() -> None:
+    """Warn, once a process, that clients choose the key that they count under."""
+    warnings.warn(
+        "this LangGraph Server authenticates nobody, so a client names its own user in configurable and passes every "
+        "limit by naming another; add authentication to langgraph.json, or count by what a client cannot choose",
+        ClaimedUserWarning,
+        stacklevel=3,
+    )
 
 
 def _cure(by: Key) -> str:

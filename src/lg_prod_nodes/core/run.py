@@ -83,6 +83,7 @@ class Run(RunControl):
         thread_id: The conversation, `None` if the config names none.
         user_id: The user of the run, see `user_of`.
         tenant_id: The tenant that the user belongs to, from the same sources.
+        is_claimed: Whether the client may have named its user: on a LangGraph Server that did not authenticate it.
         assistant_id: The running assistant of LangGraph Server.
         request_id: The request that started the run, from `configurable["request_id"]`.
         headers: Headers for outgoing requests, such as `traceparent`.
@@ -106,7 +107,7 @@ class Run(RunControl):
         self._control, self._outer = control, cast(RunControl | None, None)
         self.id = str(uuid.UUID(bytes=os.urandom(16), version=4))
         self.graph = ""
-        self.is_started = False
+        self.is_started = self.is_claimed = False
         self.thread_id: str | None = None
         self.user_id: str | None = None
         self.tenant_id: str | None = None

@@ -23,6 +23,7 @@ from langgraph.types import Command
 from lg_prod_nodes.content.config import with_settings, without_content
 from lg_prod_nodes.content.history import as_update
 from lg_prod_nodes.core.call import Call, PausedThread, Unrecoverable, outcome_of
+from lg_prod_nodes.core.caller import is_authenticated
 from lg_prod_nodes.core.engine import Flow, act, drive, drive_astream, drive_stream, shortened
 from lg_prod_nodes.core.errors import ShuttingDown
 from lg_prod_nodes.core.run import Run, run_of
@@ -185,6 +186,7 @@ class Passage:
         run = control if isinstance(control, Run) else Run(control)
         run.clock = self._stack.clock
         run.start(self._graph.get_name(), config, context=context)
+        run.is_claimed = is_served() and not is_authenticated(config, runtime=runtime_in(config))
         run.content.saver = id(self._graph.checkpointer) if self._graph.checkpointer else None
         run.observers = self._stack.observers
         run.saved = None if is_served() else SavedThread.of(self._graph, config)

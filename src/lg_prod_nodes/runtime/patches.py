@@ -27,7 +27,7 @@ from lg_prod_nodes.runtime.models import (
     OF_TEXT_MODELS,
 )
 from lg_prod_nodes.runtime.remote import OF_REMOTE_GRAPHS
-from lg_prod_nodes.runtime.scope import OPEN, SCOPE, current_scope
+from lg_prod_nodes.runtime.scope import OPEN, SCOPE, current_scope, warn_if_context_is_lost
 from lg_prod_nodes.runtime.tools import OF_RETRIEVERS, OF_TOOLS
 
 Guarded = Callable[..., Any]
@@ -217,7 +217,10 @@ def _looking(native: Any, guarded: Guarded) -> Callable[..., Any]:
             if ambient() is None and not elsewhere:  # the cost for unguarded code
                 return wrapped(*args, **kwargs)
             scope = current_scope(args, kwargs)
-            if scope is None or is_shell(instance):
+            if scope is None:
+                warn_if_context_is_lost()
+                return wrapped(*args, **kwargs)
+            if is_shell(instance):
                 return wrapped(*args, **kwargs)
             if first in kwargs:
                 args = (kwargs.pop(first), *args)

@@ -7,10 +7,12 @@ calls looks it up (`patches.py`, `models.py`); nothing is prepared in advance.
 
 from __future__ import annotations
 
+import threading
+import warnings
 from collections.abc import Mapping
-from contextvars import ContextVar, Token
+from contextvars import ContextVar, Token, copy_context
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from types import MappingProxyType
 from typing import Any
 
@@ -24,6 +26,7 @@ from lg_prod_nodes.content.payload_stream import PayloadStream
 from lg_prod_nodes.content.walk import rewrite
 from lg_prod_nodes.core.call import Call
 from lg_prod_nodes.core.engine import Wrap
+from lg_prod_nodes.core.errors import LostContextWarning
 from lg_prod_nodes.core.filters import NO_TEXTS, Texts
 from lg_prod_nodes.core.report import Kind
 from lg_prod_nodes.runtime.langgraph import does_nothing, note_progress, runtime_in, with_parts
@@ -182,6 +185,23 @@ def current_scope(args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] = _NOTHI
             return open_there[-1]
         place = place.rpartition("|")[0]
     return None
+
+
+def warn_if_context_is_lost() -> None:
+    """Warn, once a process, of a call in a bare thread while guarded nodes run: it may be one of theirs."""
+    if threading.current_thread() is not threading.main_thread() and not len(copy_context()):
+        _warn_of_lost_context()
+
+
+@cache
+def _warn_of_lost_context() -> None:
+    warnings.warn(
+        "a model or tool was called in a thread without context while a guarded node runs; if the node started that "
+        "thread, the call is not counted, limited or redacted. Pass the node's config to it, or run it in LangChain's "
+        "ContextThreadPoolExecutor, asyncio.to_thread or contextvars.copy_context().run",
+        LostContextWarning,
+        stacklevel=4,
+    )
 
 
 def _namespace(metadata: Any) -> str:
