@@ -52,6 +52,12 @@ def is_call(value: Mapping[Any, Any]) -> bool:
     return value.get("type") in ("function", "tool_call")
 
 
+def tool_of(value: Mapping[Any, Any]) -> Any:
+    """Return the name of the tool that a mapping calls, or whose result it is."""
+    is_of_tool = value.get("role") == "tool" or not ARGUMENTS.isdisjoint(value)
+    return value.get("name") if is_of_tool else None
+
+
 def is_message(value: Mapping[Any, Any]) -> bool:
     """Return whether a mapping is a message."""
     return "content" in value and value.get("role") in _ROLES

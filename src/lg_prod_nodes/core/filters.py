@@ -31,6 +31,15 @@ class TextFilter(Protocol):
         """Return the filtered text."""
         ...
 
+    @property
+    def is_located(self) -> bool:
+        """Whether it matters where a text is."""
+        ...
+
+    def at(self, keys: tuple[Any, ...]) -> TextFilter:
+        """Return the filter for texts under these keys, see `content.location`."""
+        ...
+
     def stream(self) -> TextStream:
         """Start filtering a text that is streamed piece by piece."""
         ...
@@ -49,6 +58,26 @@ def through(filters: Sequence[TextFilter], text: str) -> str:
     for change in reversed(filters):
         text = change(text)
     return text
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Filters in sequence, the last one applied first."""
+
+    filters: Sequence[TextFilter]
+
+    def __call__(self, text: str) -> str:
+        """Return the filtered text."""
+        return through(self.filters, text)
+
+    @property
+    def is_located(self) -> bool:
+        """Whether it matters where a text is."""
+        return any(filter.is_located for filter in self.filters)
+
+    def at(self, keys: tuple[Any, ...]) -> Filters:
+        """Return the filters for texts under these keys."""
+        return Filters([filter.at(keys) for filter in self.filters]) if self.is_located else self
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +102,10 @@ class Texts:
         """Return a copy with the originals of more tokens."""
         return replace(self, originals=(*self.originals, *originals.items()))
 
-    def filtered(self, text: str) -> str:
-        """Return a text, filtered to leave the call."""
-        return through(self.filters, text)
+    @property
+    def filtered(self) -> Filters:
+        """The filters for texts that leave the call."""
+        return Filters(self.filters)
 
     def revealed(self, text: str) -> str:
         """Return a text with tokens replaced by their originals."""

@@ -14,6 +14,7 @@ from langchain_core.messages import SystemMessage
 from lg_prod_nodes.content.clean import Trust
 from lg_prod_nodes.content.finality import Reach, TermReach
 from lg_prod_nodes.content.history import latest
+from lg_prod_nodes.content.location import Keys
 from lg_prod_nodes.content.walk import (
     QUICK,
     Rewrite,
@@ -105,7 +106,7 @@ class ContentFilter(Policy):
         call = await self._without_history(call)
         if not found:
             leaving = self._replacer()
-            with cleaned_errors(leaving.change):
+            with cleaned_errors(leaving):
                 result = await handler(call.replace(texts=call.texts.passing(leaving)))
             found = leaving.blocked or await self._found(call, result)
             if not found:
@@ -114,7 +115,7 @@ class ContentFilter(Policy):
         return await call.refuse(ContentBlocked(found), self.reply)
 
     def _replacer(self) -> Replacer:
-        return Replacer(self.detector.find, self._stand_in, self._reach, lambda category: True)
+        return Replacer(self.detector.find, self._stand_in, self._reach, lambda *_: True)
 
     async def _without_history(self, call: Call) -> Call:
         """Return the call with blocked terms replaced in its history, which is no reason to refuse it."""
@@ -145,7 +146,7 @@ class ContentFilter(Policy):
         return found
 
     def _rewritten(self, call: Call, *, seconds: float | None = None) -> Any:
-        change: Rewrite = self._replacer().change
+        change: Rewrite = self._replacer()
         if seconds is not None:
             change = if_quick(change, self.detector.is_known)
         if not _asks(call):
@@ -158,7 +159,7 @@ class ContentFilter(Policy):
     def _reach(self) -> Reach:
         return TermReach(term for _, terms in self.blocked for term in terms)
 
-    def _stand_in(self, category: str, term: str) -> str:
+    def _stand_in(self, category: str, term: str, keys: Keys) -> str:
         name = f"[{category}]"
         return "[...]" if self.detector.find(name) else name
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, get_args
@@ -12,6 +12,7 @@ from pydantic import SecretBytes
 
 from lg_prod_nodes.content.clean import Trust
 from lg_prod_nodes.content.finality import Reach, reach_of
+from lg_prod_nodes.content.location import At, Tool
 from lg_prod_nodes.content.walk import (
     QUICK,
     TakesLong,
@@ -20,7 +21,7 @@ from lg_prod_nodes.content.walk import (
     rewrite,
     texts,
 )
-from lg_prod_nodes.core.advice import wrong_choice
+from lg_prod_nodes.core.advice import did_you_mean, wrong_choice
 from lg_prod_nodes.core.call import Call, Handler
 from lg_prod_nodes.core.errors import ConfigurationError, ContentBlocked, DetectionFailed
 from lg_prod_nodes.core.keys import Anonymous, Key, by_thread, key_for
@@ -33,7 +34,7 @@ from lg_prod_nodes.detectors.plain import PlainText
 from lg_prod_nodes.detectors.recognizers.catalogue import entity_of
 from lg_prod_nodes.detectors.recognizers.names import NAME_ENTITIES, load_nlp_engine
 from lg_prod_nodes.detectors.replacing import Replacer
-from lg_prod_nodes.detectors.stand_ins import StandIns, Strategy
+from lg_prod_nodes.detectors.stand_ins import StandIns, Strategies, Strategy
 from lg_prod_nodes.stores.vault.store import Session, Vault, restored, tokens_in
 
 if TYPE_CHECKING:
@@ -57,9 +58,14 @@ class Redact(Policy):
             API keys.
         strategy: How to replace a finding: `"redact"` with the entity's name, `"mask"` with stars except for the last
             four characters, `"hash"` with a keyed digest (the same for the same value), `"tokenize"` with a token that
-            the vault can reverse. `"block"` refuses the call.
-        strategies: Strategies for single entities, by name.
-        key: The key of the digests, required for `"hash"`; hexadecimal if given as a `SecretStr`.
+            the vault can reverse, `"surrogate"` with a value of the same form that belongs to nobody (a valid e-mail
+            address, card, IBAN, ...), or a function of the value with what it returns. `"keep"` leaves it, `"block"`
+            refuses the call.
+        strategies: Strategies for single entities, by name, and for locations: `{"CREDIT_CARD": "mask",
+            At(field="email"): "surrogate", At(tool="send_email"): {"EMAIL_ADDRESS": "keep"}}`. A location has priority,
+            the first one that applies.
+        key: The key of digests and surrogates, required for `"hash"` and `"surrogate"`; hexadecimal if given as a
+            `SecretStr`.
         recognizers: Additional recognizers, such as Presidio's `PatternRecognizer`. Each replaces the built-in one for
             its entity.
         threshold: The lowest score that counts as a finding, 0 to 1.
@@ -94,7 +100,7 @@ class Redact(Policy):
 
     entities: tuple[str, ...]
     strategy: Strategy
-    strategies: Mapping[str, Strategy] = field(hash=False)
+    strategies: Strategies = field(hash=False)
     key: SecretBytes | None = field(repr=False)
     recognizers: tuple[EntityRecognizer, ...]
     threshold: float
@@ -112,7 +118,7 @@ class Redact(Policy):
         self,
         *entities: str,
         strategy: Strategy = "redact",
-        strategies: Mapping[str, Strategy] | None = None,
+        strategies: Strategies | None = None,
         key: SecretKey | None = None,
         recognizers: Sequence[EntityRecognizer] = (),
         threshold: float = 0.4,
@@ -137,7 +143,9 @@ class Redact(Policy):
         vars(self).update(
             entities=(*map(named, chosen), *own),
             strategy=strategy,
-            strategies={named(name): each for name, each in (strategies or {}).items()},
+            strategies={
+                _place(name, named): _each(how, named) for name, how in (strategies or {}).items()
+            },
             key=None if key is None else SecretBytes(key_of("key", key)),
             recognizers=tuple(recognizers),
             threshold=threshold,
@@ -165,10 +173,12 @@ class Redact(Policy):
             *wrong_choice("detector_down", self.detector_down, ("raise", "admit")),
         ):
             raise ConfigurationError(problem)
-        for name, given in (("strategy", self.strategies), ("threshold", self.thresholds)):
-            if stray := set(given) - set(self.entities):
+        of_strategies = (*self._by_entity, *(only for _, only, _ in self._located if only))
+        for name, given in (("strategy", of_strategies), ("threshold", self.thresholds)):
+            for stray in sorted(set(given) - set(self.entities)):
                 raise ConfigurationError(
-                    f"a {name} is given for {', '.join(sorted(stray))}, which is not looked for"
+                    f"a {name} is given for {stray}, which is not looked for; "
+                    f"{did_you_mean(stray, self.entities, 'this policy looks for')}"
                 )
 
     @cached_property
@@ -190,7 +200,20 @@ class Redact(Policy):
     @cached_property
     def _stand_ins(self) -> StandIns:
         key = None if self.key is None else self.key.get_secret_value()
-        return StandIns(self.strategy, self.strategies, key)
+        return StandIns(self.strategy, self._by_entity, self._located, key)
+
+    @cached_property
+    def _by_entity(self) -> dict[str, Strategy]:
+        return {name: how for name, how in self.strategies.items() if isinstance(name, str)}  # type: ignore[misc]
+
+    @cached_property
+    def _located(self) -> tuple[tuple[At, str | None, Strategy], ...]:
+        return tuple(
+            (at, only, strategy)
+            for at, how in self.strategies.items()
+            if isinstance(at, At)
+            for only, strategy in (how.items() if isinstance(how, Mapping) else [(None, how)])
+        )
 
     @cached_property
     def _reach(self) -> Reach:
@@ -215,7 +238,7 @@ class Redact(Policy):
         tokens = await self._session(call)
         replacer = self.replacer(call, tokens)
         try:
-            with cleaned_errors(replacer.change):
+            with cleaned_errors(replacer):
                 cleaned = await self._cleaned_input(call, replacer, tokens)
                 inner = call.replace(input=cleaned, texts=call.texts.passing(replacer))
                 result = await handler(await self._revealing(inner))
@@ -226,13 +249,17 @@ class Redact(Policy):
 
     def replacer(self, call: Call | None = None, tokens: Session | None = None) -> Replacer:
         """Return a replacer of findings in texts, whole or piece by piece; it emits to the call, if one is given."""
-        return Replacer(
+        replacer = Replacer(
             partial(self._find, call),
             partial(self._stand_ins.make, tokens),
             self._reach,
             self._stand_ins.blocks,
             self._plain,
+            stays=self._stand_ins.stays,
+            is_located=bool(self._located),
         )
+        is_tool = call is not None and call.kind == "tool"
+        return replacer.at((Tool(call.name),)) if is_tool and call else replacer
 
     def restore(self, value: T, subject: str) -> T:
         """Return a value with a subject's tokens replaced by their originals. Forgotten tokens stay.
@@ -279,12 +306,12 @@ class Redact(Policy):
     async def _walk(self, call: Call, replacer: Replacer, value: Any) -> Any:
         walk = partial(rewrite, value, clean=call.texts.clean)
         if call.blocking:
-            return walk(replacer.change)
+            return walk(replacer)
         try:
-            return walk(if_quick(replacer.change, self.detector.is_known), seconds=QUICK)
+            return walk(if_quick(replacer, self.detector.is_known), seconds=QUICK)
         except TakesLong:
             replacer.take()
-            return await call.run_blocking(walk, replacer.change)
+            return await call.run_blocking(walk, replacer)
 
     def _find(self, call: Call | None, text: str) -> Sequence[Finding]:
         try:
@@ -325,6 +352,16 @@ class Redact(Policy):
         found = {token for text in texts(call.input) for token in tokens_in(text)}
         originals = await call.run_blocking(self.vault.resolve, self._subject(call), found)
         return call.replace(texts=call.texts.revealing(originals))
+
+
+def _place(name: str | At, named: Callable[[str], str]) -> str | At:
+    return name if isinstance(name, At) else named(name)
+
+
+def _each(how: Any, named: Callable[[str], str]) -> Any:
+    if not isinstance(how, Mapping):
+        return how
+    return {named(name): strategy for name, strategy in how.items()}
 
 
 def _listed(name: str, given: Collection[str]) -> tuple[str, ...]:

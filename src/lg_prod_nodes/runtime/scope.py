@@ -21,6 +21,7 @@ from langgraph.runtime import Runtime
 from lg_prod_nodes.content.clean import clean_messages
 from lg_prod_nodes.content.config import with_settings
 from lg_prod_nodes.content.functions import Arguments, filtered_function
+from lg_prod_nodes.content.location import OUTSIDE
 from lg_prod_nodes.content.payload_stream import PayloadStream
 from lg_prod_nodes.content.walk import rewrite
 from lg_prod_nodes.core.call import Call
@@ -193,7 +194,7 @@ class scope:  # noqa: N801 - a context manager that reads as a verb
             self._writer = PayloadStream(runtime.stream_writer, filters, held)
             changes["stream_writer"] = self._writer
         if runtime.store is not None:
-            changes["store"] = FilteredStore(runtime.store, call.texts.filtered)
+            changes["store"] = FilteredStore(runtime.store, call.texts.filtered.at((OUTSIDE,)))
         changed = with_parts(
             config,
             runtime=runtime.override(**changes) if changes else None,
