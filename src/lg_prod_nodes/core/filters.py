@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -86,32 +86,27 @@ class Texts:
 
     Attributes:
         filters: The outer policies' filters for texts that leave other than in the result.
-        originals: Pairs of tokens in a tool's arguments and the originals that it receives instead.
+        reveal: Puts originals in the place of tokens, in what the called tool or node receives.
         clean: The messages of the node's own input that its policies have already processed, by identity.
     """
 
     filters: tuple[TextFilter, ...] = ()
-    originals: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    reveal: Callable[[str], str] | None = field(default=None, repr=False)
     clean: Mapping[int, Any] | None = field(default=None, repr=False)
 
     def passing(self, filter: TextFilter) -> Texts:
         """Return a copy with one more filter, inside the others."""
         return replace(self, filters=(*self.filters, filter))
 
-    def revealing(self, originals: Mapping[str, str]) -> Texts:
-        """Return a copy with the originals of more tokens."""
-        return replace(self, originals=(*self.originals, *originals.items()))
+    def revealing(self, reveal: Callable[[str], str]) -> Texts:
+        """Return a copy that puts originals in the place of more tokens."""
+        outer = self.reveal
+        return replace(self, reveal=reveal if outer is None else lambda text: reveal(outer(text)))
 
     @property
     def filtered(self) -> Filters:
         """The filters for texts that leave the call."""
         return Filters(self.filters)
-
-    def revealed(self, text: str) -> str:
-        """Return a text with tokens replaced by their originals."""
-        for token, original in self.originals:
-            text = text.replace(token, original)
-        return text
 
 
 NO_TEXTS = Texts()

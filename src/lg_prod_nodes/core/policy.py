@@ -141,6 +141,10 @@ class Policy:
         """Return whether an error ends a node's retries, whatever its retry policy says."""
         return False
 
+    def reveals_to(self, name: str) -> bool:
+        """Return whether a tool or node gets originals of what the policy replaced, before its input is validated."""
+        return False
+
     @property
     def resources(self) -> tuple[Resource, ...]:
         """The stores, detectors and clients that the policy uses, which have to be opened and closed."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, cast, get_args
 
 from pydantic import SecretBytes
 
@@ -19,7 +19,6 @@ from lg_prod_nodes.content.walk import (
     cleaned_errors,
     if_quick,
     rewrite,
-    texts,
 )
 from lg_prod_nodes.core.advice import did_you_mean, wrong_choice
 from lg_prod_nodes.core.call import Call, Handler
@@ -35,7 +34,8 @@ from lg_prod_nodes.detectors.recognizers.catalogue import entity_of
 from lg_prod_nodes.detectors.recognizers.names import NAME_ENTITIES, load_nlp_engine
 from lg_prod_nodes.detectors.replacing import Replacer
 from lg_prod_nodes.detectors.stand_ins import StandIns, Strategies, Strategy
-from lg_prod_nodes.stores.vault.store import Session, Vault, restored, tokens_in
+from lg_prod_nodes.stores.vault.restoring import RestoredStream, Restorer
+from lg_prod_nodes.stores.vault.store import Session, Vault
 
 if TYPE_CHECKING:
     from lg_prod_nodes.detectors.detector import EntityRecognizer, NlpEngine
@@ -79,7 +79,8 @@ class Redact(Policy):
             has no thread, its tokens belong to the run.
         anonymous: What to do if a `by` other than `by_thread` returns `None`: `"raise"` an `AnonymousCall` error, since
             the tokens could not be forgotten by subject, or `"share"` to let them belong to the run.
-        reveal_to: Names of tools that receive the originals instead of tokens.
+        reveal_to: Names of tools and nodes that receive the originals instead of tokens, before their input is
+            validated.
         detector_down: What to do if a recognizer cannot scan a text: `"raise"` a `DetectionFailed` error, or `"admit"`
             the text with the findings of the other recognizers replaced.
 
@@ -262,10 +263,11 @@ class Redact(Policy):
         return replacer.at((Tool(call.name),)) if is_tool and call else replacer
 
     def restore(self, value: T, subject: str) -> T:
-        """Return a value with a subject's tokens replaced by their originals. Forgotten tokens stay.
+        """Return a value or stream with a subject's tokens replaced by their originals. Forgotten tokens stay.
 
         Args:
-            value: A text, a message, a state, or any other value that `content.rewrite` accepts.
+            value: A text, a message, a state, or any other value that `content.rewrite` accepts; or an iterator,
+                asynchronous or not, of such values, such as `graph.stream(...)`, where pieces may cut a token.
             subject: The owner of the tokens, as returned by `by`, such as the thread's id.
 
         Raises:
@@ -275,9 +277,13 @@ class Redact(Policy):
             raise ConfigurationError(
                 "nothing is tokenized here; give strategy='tokenize', vault=..."
             )
-        tokens = {token for text in texts(value) for token in tokens_in(text)}
-        originals = self.vault.resolve(subject, tokens) if tokens else {}
-        return rewrite(value, lambda text: restored(text, originals))
+        restorer = Restorer(partial(self.vault.resolve, subject))
+        if isinstance(value, Iterator):
+            return cast(T, RestoredStream(restorer).items(value))
+        if isinstance(value, AsyncIterator):
+            return cast(T, RestoredStream(restorer).aitems(value))
+        restorer.learn(value)
+        return rewrite(value, restorer)
 
     async def arestore(self, value: T, subject: str) -> T:
         """Like `restore`, off the event loop."""
@@ -345,13 +351,20 @@ class Redact(Policy):
             return True
         return await call.run_blocking(self.vault.keep, tokens)
 
+    def reveals_to(self, name: str) -> bool:
+        """Return whether a tool or node receives the originals."""
+        return name in self.reveal_to
+
     async def _revealing(self, call: Call) -> Call:
-        """Return the call with the originals of the tokens in its input, if it is a tool in `reveal_to`."""
-        if self.vault is None or call.kind != "tool" or call.name not in self.reveal_to:
+        """Return the call with the originals of the tokens in its input, if it is a tool or node in `reveal_to`."""
+        if self.vault is None or not (call.kind in ("tool", "node") and self.reveals_to(call.name)):
             return call
-        found = {token for text in texts(call.input) for token in tokens_in(text)}
-        originals = await call.run_blocking(self.vault.resolve, self._subject(call), found)
-        return call.replace(texts=call.texts.revealing(originals))
+        reveal = Restorer(partial(self.vault.resolve, self._subject(call)))
+        await call.run_blocking(reveal.learn, call.input)
+        revealed = call.replace(texts=call.texts.revealing(reveal))
+        return (
+            revealed if call.kind == "tool" else revealed.replace(input=rewrite(call.input, reveal))
+        )
 
 
 def _place(name: str | At, named: Callable[[str], str]) -> str | At:

@@ -25,6 +25,7 @@ from langgraph._internal._constants import (
     CONFIG_KEY_TASK_ID,
     INTERRUPT,
     NS_SEP,
+    PUSH,
     RESUME,
 )
 from langgraph._internal._runnable import RunnableCallable
@@ -48,6 +49,7 @@ __all__ = [
     "does_nothing",
     "ensure_config",
     "has_native_async",
+    "is_sent",
     "is_served",
     "note_progress",
     "runtime_in",
@@ -146,6 +148,12 @@ async def write_again(config: RunnableConfig, *, blocking: bool) -> bool:
     ]
     configurable[CONFIG_KEY_SEND](writes)
     return bool(writes)
+
+
+def is_sent(config: RunnableConfig) -> bool:
+    """Whether a node runs by a `Send`, whose payload LangGraph coerces to no schema."""
+    path = (config.get("metadata") or {}).get("langgraph_path") or (None,)
+    return path[0] == PUSH
 
 
 def does_nothing(node: PregelNode) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from copy import copy
 from typing import Any, cast
@@ -24,7 +24,7 @@ from lg_prod_nodes.core.engine import (
 )
 from lg_prod_nodes.core.policy import Policy
 from lg_prod_nodes.core.tracebacks import raise_again
-from lg_prod_nodes.runtime.langgraph import RunnableCallable, has_native_async, runtime_in
+from lg_prod_nodes.runtime.langgraph import RunnableCallable, has_native_async, is_sent, runtime_in
 from lg_prod_nodes.runtime.placement import Stack
 from lg_prod_nodes.runtime.retry import Attempts, guarded_retries
 from lg_prod_nodes.runtime.scope import scope
@@ -43,6 +43,7 @@ class GuardedNode(RunnableCallable):
         stack: The policies.
         recoverers: The policies that recover once the node has finally failed.
         calls_tasks: Whether the node is a workflow of the functional API.
+        mapper: Coerces the state to the node's schema, if that has to wait for the policies.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class GuardedNode(RunnableCallable):
         *,
         recoverers: Sequence[Policy] = (),
         calls_tasks: bool = False,
+        mapper: Callable[[Any], Any] | None = None,
     ) -> None:
         if isinstance(inner, RunnableCallable):
             vars(self).update(vars(inner))
@@ -79,6 +81,7 @@ class GuardedNode(RunnableCallable):
         # A graph used as a node has its own boundary, and its nodes have their own scopes.
         self._is_graph = isinstance(inner, Pregel)
         self._calls_tasks = calls_tasks
+        self._mapper = mapper
         self._attempts: Attempts | None = None
 
     def __getattr__(self, name: str) -> Any:
@@ -173,6 +176,8 @@ class GuardedNode(RunnableCallable):
             raise call.run.drained()
         if self._attempts is not None:
             self._attempts.begin(call)
+        if self._mapper is not None and not is_sent(config):
+            handler = _after(self._mapper, handler)
         try:
             return await act(self._wraps, call, handler)
         except Unrecoverable as carried:
@@ -203,6 +208,15 @@ class GuardedNode(RunnableCallable):
 
     def _recovers_from(self, error: Exception) -> bool:
         return any(recovery.covers(error) for recovery in self._recoverers)
+
+
+def _after(mapper: Callable[[Any], Any], handler: Handler) -> Handler:
+    """A handler whose input is coerced first."""
+
+    async def coerced(call: Call) -> Any:
+        return await handler(call.replace(input=mapper(call.input)))
+
+    return coerced
 
 
 class _Passed:

@@ -80,8 +80,9 @@ class Scope:
         self.policies = policies
         self.outer = outer
         # Taken before the node runs, because it may change a message in place.
-        seen = clean_messages(call.input) if policies.content and not outer.filters else None
-        self.texts = Texts(outer.filters, clean=seen)
+        is_clean = bool(policies.content) and not outer.filters and call.texts.reveal is None
+        seen = clean_messages(call.input) if is_clean else None
+        self.texts = Texts(outer.filters, outer.reveal, clean=seen)
 
     def inner(self, kind: Kind, name: str, **changes: Any) -> Call:
         """A call made inside this one."""
