@@ -88,6 +88,8 @@ class StandIns:
     def make(self, tokens: Tokens | None, entity: str, value: str, keys: Keys = ()) -> str:
         """The replacement for a value; the value itself if it stays."""
         strategy = self._of(entity, keys)
+        if self._was_made_here(value):
+            return value
         if callable(strategy):
             return self._made(strategy, entity, value)
         match strategy:
@@ -122,10 +124,15 @@ class StandIns:
     def _outputs(self) -> Outputs:
         return Outputs()
 
+    def _was_made_here(self, value: str) -> bool:
+        """Whether a value is a surrogate or the output of a function, which stays wherever it goes on to."""
+        return value in self._outputs or (self._has_surrogates and self._surrogates.has_made(value))
+
+    @cached_property
+    def _has_surrogates(self) -> bool:
+        return "surrogate" in self.used
+
     def _made(self, function: Callable[[str], str], entity: str, value: str) -> str:
-        """What a function makes of a value, unless it made the value itself."""
-        if value in self._outputs:
-            return value
         made = function(value)
         if not isinstance(made, str):
             raise ConfigurationError(
@@ -143,7 +150,7 @@ class Outputs:
         self._known: OrderedDict[bytes, None] = OrderedDict()
 
     def __contains__(self, text: str) -> bool:
-        return self._digest(text) in self._known
+        return bool(self._known) and self._digest(text) in self._known
 
     def add(self, text: str) -> None:
         """Remember a text; the oldest is forgotten."""

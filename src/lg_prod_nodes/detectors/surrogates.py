@@ -38,14 +38,13 @@ class Surrogates:
         self._key = hashlib.sha256(key).digest()
 
     def of(self, entity: str, value: str) -> str | None:
-        """The surrogate of a value, `None` if its entity has no form; a surrogate is its own."""
-        if self._is_own(value):
-            return value
+        """The surrogate of a value, `None` if its entity has no form."""
         draw = _FORMS.get(entity)
         drawn = (draw(value, self._number(entity, value, n)) for n in count()) if draw else ()
         return next((text for text in drawn if not text or self._passes(text)), None) or None
 
-    def _is_own(self, value: str) -> bool:
+    def has_made(self, value: str) -> bool:
+        """Whether a value is a surrogate."""
         return self._passes(value) and any(reserved(value) for reserved in _RESERVED)
 
     def _passes(self, text: str) -> bool:

@@ -13,6 +13,7 @@ from pydantic import SecretBytes
 from lg_prod_nodes.content.clean import Trust
 from lg_prod_nodes.content.finality import Reach, reach_of
 from lg_prod_nodes.content.location import At, Tool
+from lg_prod_nodes.content.misfits import explained_misfits
 from lg_prod_nodes.content.walk import (
     QUICK,
     TakesLong,
@@ -238,8 +239,11 @@ class Redact(Policy):
         """Clean the input, the result, exceptions, and everything streamed or stored in between."""
         tokens = await self._session(call)
         replacer = self.replacer(call, tokens)
+        explained = explained_misfits(
+            call.name if call.kind == "tool" else None, is_state=call.kind in ("run", "update")
+        )
         try:
-            with cleaned_errors(replacer):
+            with explained, cleaned_errors(replacer):
                 cleaned = await self._cleaned_input(call, replacer, tokens)
                 inner = call.replace(input=cleaned, texts=call.texts.passing(replacer))
                 result = await handler(await self._revealing(inner))

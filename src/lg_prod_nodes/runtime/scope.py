@@ -24,10 +24,11 @@ from lg_prod_nodes.content.functions import Arguments, filtered_function
 from lg_prod_nodes.content.location import OUTSIDE
 from lg_prod_nodes.content.payload_stream import PayloadStream
 from lg_prod_nodes.content.walk import rewrite
-from lg_prod_nodes.core.call import Call
+from lg_prod_nodes.core.call import Call, Uncaught
 from lg_prod_nodes.core.engine import Wrap
 from lg_prod_nodes.core.filters import NO_TEXTS, Texts
 from lg_prod_nodes.core.report import Kind
+from lg_prod_nodes.core.tracebacks import raise_again
 from lg_prod_nodes.runtime.callbacks import CALLER
 from lg_prod_nodes.runtime.langgraph import note_progress, runtime_in, with_parts
 from lg_prod_nodes.runtime.retry import task_retries
@@ -168,7 +169,7 @@ class scope:  # noqa: N801 - a context manager that reads as a verb
             OPEN.setdefault(self._place, []).append(self._scope)
         return config
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _: object, error: BaseException | None, *__: object) -> None:
         if self._place:
             open_there = OPEN[self._place]
             open_there.remove(self._scope)
@@ -182,6 +183,8 @@ class scope:  # noqa: N801 - a context manager that reads as a verb
         finally:
             if self._ambient is not None:
                 var_child_runnable_config.reset(self._ambient)
+        if isinstance(error, Uncaught):
+            raise_again(error.error)
 
     def _changed(self, config: RunnableConfig, call: Call) -> RunnableConfig:
         """The config with filters on what leaves through it: custom stream, store and tasks."""
