@@ -40,6 +40,10 @@ class TextFilter(Protocol):
         """Return the filter for texts under these keys, see `content.location`."""
         ...
 
+    def shared(self, name: str) -> str | None:
+        """Return what a name stands for, if the filter gives it to several values; it identifies none of them."""
+        ...
+
     def stream(self) -> TextStream:
         """Start filtering a text that is streamed piece by piece."""
         ...
@@ -78,6 +82,11 @@ class Filters:
     def at(self, keys: tuple[Any, ...]) -> Filters:
         """Return the filters for texts under these keys."""
         return Filters([filter.at(keys) for filter in self.filters]) if self.is_located else self
+
+    def shared(self, name: str) -> str | None:
+        """Return what a name stands for, if it stands for several values."""
+        found = (filter.shared(name) for filter in self.filters)
+        return next(filter(None, found), None)
 
 
 @dataclass(frozen=True, slots=True)

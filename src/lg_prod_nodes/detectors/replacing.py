@@ -38,6 +38,7 @@ class Replacer:
         blocks: Whether an entity blocks the call.
         plain: Recognizes pieces of a stream that can hold no finding.
         stays: Whether what replaces an entity under some keys is not searched again.
+        shared: Tells what a name stands for, if it stands for several values.
         is_located: Whether it matters where a text is.
 
     Attributes:
@@ -54,6 +55,7 @@ class Replacer:
         plain: PlainText | None = None,
         *,
         stays: Decides = lambda entity, keys: False,
+        shared: Callable[[str], str | None] = lambda name: None,
         is_located: bool = False,
     ) -> None:
         self.found: Counter[str] = Counter()
@@ -65,6 +67,7 @@ class Replacer:
         self._blocks = blocks
         self._plain = plain
         self._stays = stays
+        self.shared = shared
         self._keys: Keys = ()
 
     def at(self, keys: Keys) -> Self:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -46,6 +47,7 @@ class StandIns:
         strategies: Strategies by entity.
         located: Strategies by location, each for one entity or, with `None`, for all; the first that applies wins.
         key: The key of digests and surrogates.
+        entities: The entities that are looked for.
 
     Raises:
         ConfigurationError: A strategy is unknown, or its key is missing.
@@ -55,6 +57,7 @@ class StandIns:
     strategies: Mapping[str, Strategy]
     located: tuple[tuple[At, str | None, Strategy], ...] = ()
     key: bytes | None = field(default=None, repr=False)
+    entities: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for given in self.used:
@@ -109,6 +112,18 @@ class StandIns:
                 return value
             case _:
                 return f"[{entity}]"
+
+    def shared(self, name: str) -> str | None:
+        """What a name stands for, if its strategy gives it to several values."""
+        if found := self._placeholder.search(name):
+            return found[1] or "a masked value"
+        return self._surrogates.kind_of(name) if self._has_surrogates else None
+
+    @cached_property
+    def _placeholder(self) -> re.Pattern[str]:
+        names = "|".join(map(re.escape, self.entities))
+        masked = r"|\*{4,}" if "mask" in self.used else ""
+        return re.compile(rf"\[({names or '(?!)'})\]{masked}")
 
     def _of(self, entity: str, keys: Keys) -> Strategy:
         for at, only, strategy in self.located:

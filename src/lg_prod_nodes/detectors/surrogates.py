@@ -47,6 +47,11 @@ class Surrogates:
         """Whether a value is a surrogate."""
         return self._passes(value) and any(reserved(value) for reserved in _RESERVED)
 
+    def kind_of(self, value: str) -> str | None:
+        """The entity of a surrogate whose range is so small that different values may have the same."""
+        kinds = {"PHONE_NUMBER": _is_phone, "IP_ADDRESS": _is_ip}
+        return next((k for k, holds in kinds.items() if holds(value) and self._passes(value)), None)
+
     def _passes(self, text: str) -> bool:
         return self._number("check", text, 0) % _CHECKS == 0
 
@@ -173,7 +178,7 @@ def _is_email(value: str) -> bool:
 def _is_card(value: str) -> bool:
     digits = _digits(value)
     reserved = digits.startswith(_TEST_CARDS.get(len(digits), _TEST_CARD))
-    return reserved and digits[-1] == _luhn(digits[:-1])
+    return reserved and len(digits) >= 12 and digits[-1] == _luhn(digits[:-1])
 
 
 def _is_iban(value: str) -> bool:
@@ -185,6 +190,8 @@ def _is_phone(value: str) -> bool:
     digits = _digits(value)
     if _is_north_american(value):
         return _FICTIONAL.fullmatch(digits) is not None
+    if any(map(str.isalpha, value)) or _is_card(value):
+        return False
     return len(digits) >= 6 and digits.startswith("00", _unassigned(value))
 
 

@@ -202,7 +202,7 @@ class Redact(Policy):
     @cached_property
     def _stand_ins(self) -> StandIns:
         key = None if self.key is None else self.key.get_secret_value()
-        return StandIns(self.strategy, self._by_entity, self._located, key)
+        return StandIns(self.strategy, self._by_entity, self._located, key, self.entities)
 
     @cached_property
     def _by_entity(self) -> dict[str, Strategy]:
@@ -261,6 +261,7 @@ class Redact(Policy):
             self._stand_ins.blocks,
             self._plain,
             stays=self._stand_ins.stays,
+            shared=self._stand_ins.shared,
             is_located=bool(self._located),
         )
         is_tool = call is not None and call.kind == "tool"

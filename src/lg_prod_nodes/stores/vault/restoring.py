@@ -35,6 +35,9 @@ class Restorer:
         """This filter, wherever a text is."""
         return self
 
+    def shared(self, name: str) -> None:
+        """Nothing: an original stands for itself."""
+
     def learn(self, value: Any) -> None:
         """Resolve all tokens in a value, in one round trip."""
         self._ask({token for text in texts(value) for token in tokens_in(text)})
