@@ -23,6 +23,7 @@ from lg_prod_nodes import At, ConfigurationError, ContentBlocked, Redact, harden
 from lg_prod_nodes.content.message_stream import MessageStream
 from lg_prod_nodes.content.walk import rewrite
 from lg_prod_nodes.detectors.surrogates import Surrogates
+from lg_prod_nodes.stores.vault.store import Vault
 
 EMAIL, PHONE, CARD = "ann@example.com", "+14155552671", "4111 1111 1111 1111"
 KEY = b"k" * 32
@@ -362,3 +363,46 @@ def test_an_unknown_name_is_refused(settings: Any, says: str) -> None:
 def test_a_location_names_something(location: Any) -> None:
     with pytest.raises(ConfigurationError, match="names no location"):
         At(**location)
+
+
+@tool
+def send_email(to: str) -> str:
+    """Send an e-mail."""
+    return "ok"
+
+
+def mailing() -> StateGraph[Any]:
+    builder = StateGraph(Contact).add_node("greet", lambda state: {})
+    inner = StateGraph(MessagesState).add_node("tools", ToolNode([send_email]))
+    builder.add_node("mail", inner.add_edge(START, "tools").compile())
+    return builder.add_edge(START, "greet")
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"strategies": {At(field="emial"): "keep"}}, "did you mean 'email'?"),
+        ({"strategies": {At(field="other"): "keep"}}, "it has email, greeting, messages, phone"),
+        ({"strategies": {At(tool="send_emial"): "keep"}}, "did you mean 'send_email'?"),
+        ({"reveal_to": ["send_mail"]}, "did you mean 'send_email'?"),
+        ({"reveal_to": ["gret"]}, "did you mean 'greet'?"),
+    ],
+)
+@pytest.mark.parametrize("is_compiled", [False, True])
+def test_a_name_that_the_graph_lacks_is_refused(
+    settings: Any, says: str, is_compiled: bool
+) -> None:
+    policy = Redact("EMAIL_ADDRESS", strategy="tokenize", vault=Vault(key=KEY), **settings)
+    graph: Any = mailing().compile() if is_compiled else mailing()
+    with pytest.raises(ConfigurationError, match=re.escape(says)):
+        harden(graph, [policy])
+
+
+def test_names_that_the_graph_or_an_inner_one_has_or_may_have_are_taken() -> None:
+    strategies: Any = {
+        At(field="messages"): "keep",
+        At(tool="send_email"): "keep",
+        At(tool="made_later"): "keep",
+    }
+    policy = Redact(vault=Vault(key=KEY), strategies=strategies, reveal_to=["tools", "made_later"])
+    assert harden(mailing(), [policy])

@@ -217,6 +217,16 @@ class Redact(Policy):
             for only, strategy in (how.items() if isinstance(how, Mapping) else [(None, how)])
         )
 
+    @property
+    def fields(self) -> frozenset[str]:
+        """The state fields that the strategies name."""
+        return frozenset(at.field for at, *_ in self._located if at.field is not None)
+
+    @property
+    def tools(self) -> frozenset[str]:
+        """The tools that the strategies name."""
+        return frozenset(at.tool for at, *_ in self._located if at.tool is not None)
+
     @cached_property
     def _reach(self) -> Reach:
         names = bool(self.nlp_engine) and not set(self.entities).isdisjoint(NAME_ENTITIES)
