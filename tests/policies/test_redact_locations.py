@@ -11,7 +11,13 @@ from typing import Annotated, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    HumanMessage,
+    ToolMessage,
+    convert_to_messages,
+)
 from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.tools import tool
 from langgraph.graph import START, MessagesState, StateGraph
@@ -20,6 +26,7 @@ from pydantic import BaseModel, StringConstraints
 from tests.policies.conftest import FakeModel, Runner, one
 
 from lg_prod_nodes import At, ConfigurationError, ContentBlocked, Redact, harden
+from lg_prod_nodes.content.location import ANSWER
 from lg_prod_nodes.content.message_stream import MessageStream
 from lg_prod_nodes.content.walk import rewrite
 from lg_prod_nodes.detectors.surrogates import Surrogates
@@ -57,12 +64,6 @@ CLEAN = "[EMAIL_ADDRESS]"
         ({"a": [{"b": [EMAIL]}]}, At("a"), {"a": [{"b": [EMAIL]}]}),
         ({"p": Person(EMAIL)}, At("email"), {"p": Person(EMAIL)}),
         ({"p": Person(EMAIL)}, At("p.email"), {"p": Person(EMAIL)}),
-        (json.dumps({"a": EMAIL, "b": EMAIL}), At("a"), json.dumps({"a": EMAIL, "b": CLEAN})),
-        (
-            f'```json\n{{"x": [{{"a": "{EMAIL}"}}], "b": "{EMAIL}"}}\n```',
-            At("x.a"),
-            f'```json\n{{"x": [{{"a": "{EMAIL}"}}], "b": "{CLEAN}"}}\n```',
-        ),
         ({"args": CALL}, At(tool="send"), {"args": CALL}),
         ({"args": CALL}, At(tool="other"), {"args": {**CALL, "args": {"to": CLEAN, "cc": CLEAN}}}),
         (CALL, At("to", tool="send"), {**CALL, "args": {"to": EMAIL, "cc": CLEAN}}),
@@ -70,6 +71,61 @@ CLEAN = "[EMAIL_ADDRESS]"
 )
 def test_a_location_has_its_own_strategy(value: Any, at: At, expected: Any) -> None:
     assert cleaned(value, strategies={at: "keep"}) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "at", "expected"),
+    [
+        (json.dumps({"a": EMAIL, "b": EMAIL}), At("a"), json.dumps({"a": EMAIL, "b": CLEAN})),
+        (
+            f'```json\n{{"x": [{{"a": "{EMAIL}"}}], "b": "{EMAIL}"}}\n```',
+            At("x.a"),
+            f'```json\n{{"x": [{{"a": "{EMAIL}"}}], "b": "{CLEAN}"}}\n```',
+        ),
+    ],
+)
+def test_keys_in_a_text_count_where_a_model_or_tool_wrote_it(
+    text: str, at: At, expected: str
+) -> None:
+    clean = text.replace(EMAIL, CLEAN)
+    for message, left in (
+        (AIMessage(text), expected),
+        (ToolMessage(text, tool_call_id="1", name="send"), expected),
+        ({"role": "assistant", "content": text}, expected),
+        (HumanMessage(text), clean),
+        ({"role": "user", "content": text}, clean),
+        (("user", text), clean),
+    ):
+        (made,) = cleaned({"messages": [message]}, strategies={at: "keep"})["messages"]
+        assert convert_to_messages([made])[0].content == left
+
+
+def test_a_kept_message_is_cleaned_for_the_model() -> None:
+    model = FakeModel(says="ok")
+
+    def ask(state: Any) -> Any:
+        return {"messages": [model.invoke(state["messages"])]}
+
+    graph = harden(one(ask), [Redact(strategies={At(field="messages"): "keep"})]).compile()
+    result = graph.invoke({"messages": [("user", EMAIL)]})
+
+    assert result["messages"][0].content == EMAIL
+    assert model.asked == [CLEAN]
+
+
+def test_no_location_covers_exceptions_and_logs() -> None:
+    from lg_prod_nodes.content.rules import LOGS
+    from lg_prod_nodes.content.walk import walked
+
+    policy = Redact(strategies={At("text"): "keep", At(field="text"): "keep"})
+    assert walked({"text": EMAIL}, policy.replacer(), LOGS) == {"text": CLEAN}
+
+    def fails(state: Any) -> Any:
+        raise ValueError({"text": state["text"]})
+
+    with pytest.raises(ValueError, match="EMAIL_ADDRESS") as caught:
+        harden(one(fails), [policy]).compile().invoke({"text": EMAIL})
+    assert EMAIL not in str(caught.value)
 
 
 def test_a_tools_arguments_and_result_are_one_location() -> None:
@@ -148,7 +204,7 @@ def test_streamed_arguments_end_as_whole_ones_do(size: int) -> None:
 @given(st.text(alphabet='{}[]":,\\ab1 @', max_size=60), st.integers(1, 7))
 def test_a_place_in_json_does_not_depend_on_the_pieces(noise: str, size: int) -> None:
     text = f'{noise}{{"a": "{EMAIL}", "b": "{EMAIL}"}}'
-    replacer = Redact("EMAIL_ADDRESS", strategies={At("a"): "keep"}).replacer()
+    replacer = Redact("EMAIL_ADDRESS", strategies={At("a"): "keep"}).replacer().at((ANSWER,))
     stream = replacer.stream()
     live = "".join(stream.feed(text[at : at + size]) for at in range(0, len(text), size))
 

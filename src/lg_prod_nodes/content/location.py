@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from lg_prod_nodes.core.errors import ConfigurationError
 
 Keys = tuple[Any, ...]
-"""The names that lead to a text. Markers in between are no names: `Tool`, `MESSAGE`, `OUTSIDE`."""
+"""The names that lead to a text. Markers in between are no names."""
 
 
 class Tool(NamedTuple):
@@ -25,8 +25,14 @@ class _Marker(NamedTuple):
 MESSAGE = _Marker("message")
 """Marks what is inside a message, where names belong to its format."""
 
+ANSWER = _Marker("answer")
+"""Marks what is inside a model's message."""
+
 OUTSIDE = _Marker("outside")
 """Marks what belongs to no state: custom streams, the store, metadata."""
+
+NOWHERE = _Marker("nowhere")
+"""Marks what no location covers: exceptions and logs."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +40,8 @@ class At:
     """A location of content, for `Redact(strategies={...})`. It covers what is nested inside it, too.
 
     Args:
-        path: A key, or keys joined by dots (`"customer.email"`), at any depth of a mapping, model, dataclass or JSON
-            text.
+        path: A key, or keys joined by dots (`"customer.email"`), at any depth of a mapping, model or dataclass, and of
+            the JSON text of a model's answer or of a tool's arguments or result.
         field: The state field that it is in.
         tool: The tool, or schema of a structured answer, whose arguments or result it is in.
 
@@ -64,6 +70,8 @@ class At:
 
     def covers(self, keys: Keys) -> bool:
         """Return whether a text under these keys is at this location."""
+        if NOWHERE in keys:
+            return False
         if self.field is not None and keys[:1] != (self.field,):
             return False
         if self.tool is not None and Tool(self.tool) not in keys:
@@ -72,6 +80,11 @@ class At:
         return not self.path or any(
             names[at : at + len(wanted)] == wanted for at in range(len(names) - len(wanted) + 1)
         )
+
+
+def may_be_json(keys: Keys) -> bool:
+    """Return whether keys in the text itself count: where an application or a model writes it, and not a user."""
+    return any(key == ANSWER or isinstance(key, Tool) for key in keys)
 
 
 def names_here(keys: Keys) -> Keys:

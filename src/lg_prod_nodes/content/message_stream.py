@@ -12,7 +12,7 @@ from langchain_core.messages import AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk
 
 from lg_prod_nodes.content.block_stream import Blocks, Piece
-from lg_prod_nodes.content.location import Keys, Tool
+from lg_prod_nodes.content.location import ANSWER, Keys, Tool
 from lg_prod_nodes.content.text_stream import Path, Streams, TextChunks, copied, with_message
 from lg_prod_nodes.content.walk import rewrite
 from lg_prod_nodes.content.wire import SIGNATURES, WITHDRAWN, is_signed_thought, withdrawn
@@ -47,7 +47,7 @@ class MessageStream:
         self._held = held
         self._has_left: bool | None = None  # `None` before the first chunk
         self._streams = Streams(filters, self._keys)
-        self._texts = TextChunks(filters)
+        self._texts = TextChunks([filter.at((ANSWER,)) for filter in filters])
         self._blocks = Blocks(filters, self._streams)
         self._filters = filters
         self._filtered = Filters(filters)
@@ -218,7 +218,7 @@ class MessageStream:
     def _keys(self, path: Path) -> Keys:
         """Return the location of a text: the tool that its block calls, if any."""
         names = (self._seen.get(path[:end], {}).get("name") for end in range(len(path), 0, -1))
-        return tuple(Tool(name) for name in names if isinstance(name, str))[:1]
+        return next(((Tool(name),) for name in names if isinstance(name, str)), (ANSWER,))
 
 
 def _joined(message: AIMessageChunk, rest: AIMessageChunk) -> AIMessageChunk:
@@ -284,7 +284,7 @@ class EventStream:
 
     def __init__(self, filters: Sequence[TextFilter]) -> None:
         self._names: dict[Hashable, Any] = {}
-        self._streams = Streams(filters, lambda path: self._names.get(path[0], ()))
+        self._streams = Streams(filters, lambda path: self._names.get(path[0], (ANSWER,)))
         self._filtered = Filters(filters)
 
     def feed(self, event: Mapping[str, Any]) -> list[Any]:

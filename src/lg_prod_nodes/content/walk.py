@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from json import dumps, loads
 from typing import Any, TypeVar
 
-from lg_prod_nodes.content.location import OUTSIDE, Keys, names_here
+from lg_prod_nodes.content.location import NOWHERE, Keys, names_here
 from lg_prod_nodes.content.rules import ERRORS, LOCATED, PAYLOADS, VALUES, Rules, names_a_secret
 from lg_prod_nodes.content.walker import TakesLong, Visit, Walker
 from lg_prod_nodes.core.errors import DetectionFailed
@@ -133,14 +133,14 @@ def _is_located(change: Any) -> bool:
 
 
 def walked(value: Any, change: Rewrite, rules: Rules) -> Any:
-    """Return a value rewritten under a rule set."""
-    return Walker(rules, _in_context(change)).value(value)
+    """Return a value of a log entry or exception rewritten under a rule set."""
+    return Walker(rules, _in_context(_nowhere(change))).value(value)
 
 
 @contextmanager
 def cleaned_errors(change: Rewrite) -> Generator[None]:
     """Clean exceptions raised inside the block, in place: they are already propagating."""
-    change = change.at((OUTSIDE,)) if _is_located(change) else change  # type: ignore[attr-defined]
+    change = _nowhere(change)
     try:
         yield
     except Exception as error:
@@ -148,6 +148,10 @@ def cleaned_errors(change: Rewrite) -> Generator[None]:
         if cleaned is error:
             raise
         raise_again(cleaned)
+
+
+def _nowhere(change: Any) -> Any:
+    return change.at((NOWHERE,)) if _is_located(change) else change
 
 
 def _in_context(given: Any) -> Visit:

@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
 from typing import Any
 
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage
 from langgraph.types import Command, Interrupt, Send, StateUpdate
 
 from lg_prod_nodes.content.exceptions import rewritten
 from lg_prod_nodes.content.json_text import still_json
-from lg_prod_nodes.content.location import MESSAGE, Keys, Tool
+from lg_prod_nodes.content.location import ANSWER, MESSAGE, Keys, Tool
 from lg_prod_nodes.content.rebuild import fill, hollow, renamed, replaced, updated, with_items
 from lg_prod_nodes.content.rules import Rules, field_names, names_a_secret, shown
 from lg_prod_nodes.content.wire import (
@@ -226,7 +226,11 @@ class Walker:
         rules = self._rules
         wire = rules.has_names and (wire or is_call(value) or is_message(value))
         skipped = skipped_keys(value) if wire else ()
-        inside = self._within(keys, tool_of(value) if wire else None)
+        inside = (
+            self._within(keys, value.get("role") or value.get("type"), tool_of(value))
+            if wire
+            else ()
+        )
         self._take_time(len(value))
         changed: dict[Any, Any] = {}
         names: dict[Any, Any] = {}
@@ -252,11 +256,13 @@ class Walker:
             return renamed(value, names, changed)
         return updated(value, changed) if changed else value
 
-    def _within(self, keys: Keys, tool: Any) -> Keys:
+    def _within(self, keys: Keys, role: Any, tool: Any) -> Keys:
         """Return the keys inside a message, block or call, whose own names belong to its format."""
         if not self._rules.has_locations:
             return ()
-        return (*keys, Tool(tool) if isinstance(tool, str) else MESSAGE)
+        if isinstance(tool, str):
+            return (*keys, Tool(tool))
+        return (*keys, ANSWER if role in ("ai", "assistant") else MESSAGE)
 
     def _key(self, name: Any) -> Any:
         if self._rules.has_paths:
@@ -285,7 +291,8 @@ class Walker:
         if self._rules.has_paths:
             return self._object(message, names, keys)
         changed: dict[str, Any] = {}
-        inside = self._within(keys, message.name if message.type == "tool" else None)
+        tool = message.name if message.type == "tool" else None
+        inside = self._within(keys, "ai" if isinstance(message, AIMessage) else None, tool)
         for name in names:
             if old := getattr(message, name, None):
                 in_blocks = name == "content" and isinstance(old, list)

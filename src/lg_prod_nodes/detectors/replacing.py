@@ -10,7 +10,7 @@ from copy import copy
 from typing import Self
 
 from lg_prod_nodes.content.finality import Reach, SettledStream
-from lg_prod_nodes.content.location import JsonKeys, Keys
+from lg_prod_nodes.content.location import JsonKeys, Keys, may_be_json
 from lg_prod_nodes.detectors.detector import Finding
 from lg_prod_nodes.detectors.plain import PlainText
 from lg_prod_nodes.detectors.reading.views import ReadReach, as_read
@@ -164,7 +164,7 @@ class Replacer:
         return new.ended()
 
     def _reader(self, json: JsonKeys | None) -> JsonKeys | None:
-        if not self.is_located:
+        if not (self.is_located and may_be_json(self._keys)):
             return None
         return JsonKeys() if json is None else json.copy()
 

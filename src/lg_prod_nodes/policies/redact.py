@@ -325,7 +325,8 @@ class Redact(Policy):
         return cleaned
 
     async def _walk(self, call: Call, replacer: Replacer, value: Any) -> Any:
-        walk = partial(rewrite, value, clean=call.texts.clean)
+        # What a location keeps is clean where it is, and not in a model's input.
+        walk = partial(rewrite, value, clean=None if self._located else call.texts.clean)
         if call.blocking:
             return walk(replacer)
         try:
