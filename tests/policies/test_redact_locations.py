@@ -270,6 +270,26 @@ def test_a_function_that_returns_no_text_is_refused() -> None:
         cleaned(EMAIL, strategy=lambda value: None)
 
 
+def test_what_a_function_returns_for_a_number_keeps_json_valid() -> None:
+    text = '{"phone": 2125550142, "n": [2125550142, 1e3, true], "card": 4111111111111111}'
+    left = cleaned(
+        text, strategies={"PHONE_NUMBER": lambda value: "user@corp", "CREDIT_CARD": "mask"}
+    )
+
+    assert json.loads(left) == {
+        "phone": "user@corp",
+        "n": ["user@corp", 1000.0, True],
+        "card": "************1111",
+    }
+
+
+def test_numbers_in_messages_are_searched_with_locations_too() -> None:
+    message = {"role": "user", "content": "x", "created": 1700000000, "phone": 2125550142}
+    call = {**CALL, "args": [4111111111111111]}
+
+    assert cleaned([message, call], strategies={At("a"): "keep"}) == cleaned([message, call])
+
+
 VALUES = [
     ("EMAIL_ADDRESS", EMAIL),
     ("CREDIT_CARD", CARD),

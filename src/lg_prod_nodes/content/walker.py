@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
 from typing import Any
 
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import BaseMessage
 from langgraph.types import Command, Interrupt, Send, StateUpdate
 
 from lg_prod_nodes.content.exceptions import rewritten
 from lg_prod_nodes.content.json_text import still_json
-from lg_prod_nodes.content.location import ANSWER, MESSAGE, Keys, Tool
+from lg_prod_nodes.content.location import Keys
 from lg_prod_nodes.content.rebuild import fill, hollow, renamed, replaced, updated, with_items
 from lg_prod_nodes.content.rules import Rules, field_names, names_a_secret, shown
 from lg_prod_nodes.content.wire import (
@@ -29,11 +29,11 @@ from lg_prod_nodes.content.wire import (
     is_message,
     is_signed_thought,
     is_withdrawn,
+    marker_of,
     neighbours,
     said,
     saying,
     skipped_keys,
-    tool_of,
 )
 
 Visit = Callable[[str, Keys], str]
@@ -58,6 +58,10 @@ _CHANGEABLE = (
     "model_extra",
 )
 """Fields that may have been changed in place in a message whose text is clean."""
+
+
+def _identifies(key: Any) -> bool:
+    return isinstance(key, str) and _IDENTIFIES.search(key) is not None
 
 
 class TakesLong(Exception):
@@ -206,7 +210,7 @@ class Walker:
             return number
         if not (rules.has_floats if isinstance(number, float) else rules.has_numbers):
             return number
-        if rules.trusts_ids and keys and _IDENTIFIES.search(keys[-1]):
+        if rules.trusts_ids and keys and _identifies(keys[-1]):
             return number
         is_whole = isinstance(number, int) or number.is_integer()
         text = f"{number:.0f}" if isinstance(number, float) and is_whole else str(number)
@@ -226,11 +230,7 @@ class Walker:
         rules = self._rules
         wire = rules.has_names and (wire or is_call(value) or is_message(value))
         skipped = skipped_keys(value) if wire else ()
-        inside = (
-            self._within(keys, value.get("role") or value.get("type"), tool_of(value))
-            if wire
-            else ()
-        )
+        inside = self._within(keys, value) if wire else ()
         self._take_time(len(value))
         changed: dict[Any, Any] = {}
         names: dict[Any, Any] = {}
@@ -256,13 +256,9 @@ class Walker:
             return renamed(value, names, changed)
         return updated(value, changed) if changed else value
 
-    def _within(self, keys: Keys, role: Any, tool: Any) -> Keys:
+    def _within(self, keys: Keys, value: Any) -> Keys:
         """Return the keys inside a message, block or call, whose own names belong to its format."""
-        if not self._rules.has_locations:
-            return ()
-        if isinstance(tool, str):
-            return (*keys, Tool(tool))
-        return (*keys, ANSWER if role in ("ai", "assistant") else MESSAGE)
+        return (*keys, marker_of(value)) if self._rules.has_locations else ()
 
     def _key(self, name: Any) -> Any:
         if self._rules.has_paths:
@@ -291,8 +287,7 @@ class Walker:
         if self._rules.has_paths:
             return self._object(message, names, keys)
         changed: dict[str, Any] = {}
-        tool = message.name if message.type == "tool" else None
-        inside = self._within(keys, "ai" if isinstance(message, AIMessage) else None, tool)
+        inside = self._within(keys, message)
         for name in names:
             if old := getattr(message, name, None):
                 in_blocks = name == "content" and isinstance(old, list)
