@@ -157,6 +157,8 @@ class JsonKeys:
                 self._names = False
             case "," if self._levels[-1] is not None:
                 self._levels[-1], self._names = "", True
+            case _:
+                pass
 
     def _open(self, key: str | None) -> None:
         self._levels.append(key)

@@ -84,11 +84,12 @@ def explained_misfits(tool: str | None = None, *, is_state: bool = False) -> Gen
 
 def _explained(error: ValidationError, tool: str | None, *, is_state: bool) -> ValidationError:
     lines: list[Any] = []
+    custom: Any = PydanticCustomError  # takes literals alone, by its annotations
     for line in error.errors(include_url=False):
         misfit, said = _misfit(line), line["msg"]
         if misfit is not None:
             said = f"{said}. {misfit.advice(tool, is_state=is_state)}"
-        kind = PydanticCustomError(line["type"], said)
+        kind = custom(line["type"], said)
         lines.append({"type": kind, "loc": line["loc"], "input": line["input"]})
     made = ValidationError.from_exception_data(error.title, lines)
     made.__cause__, made.__suppress_context__ = error.__cause__, True

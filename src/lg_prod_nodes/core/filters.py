@@ -40,7 +40,7 @@ class TextFilter(Protocol):
         """Return the filter for texts under these keys, see `content.location`."""
         ...
 
-    def shared(self, name: str) -> str | None:
+    def shared(self, name: str, /) -> str | None:
         """Return what a name stands for, if the filter gives it to several values; it identifies none of them."""
         ...
 
@@ -83,7 +83,7 @@ class Filters:
         """Return the filters for texts under these keys."""
         return Filters([filter.at(keys) for filter in self.filters]) if self.is_located else self
 
-    def shared(self, name: str) -> str | None:
+    def shared(self, name: str, /) -> str | None:
         """Return what a name stands for, if it stands for several values."""
         found = (filter.shared(name) for filter in self.filters)
         return next(filter(None, found), None)

@@ -206,13 +206,15 @@ class Redact(Policy):
 
     @cached_property
     def _by_entity(self) -> dict[str, Strategy]:
-        return {name: how for name, how in self.strategies.items() if isinstance(name, str)}  # type: ignore[misc]
+        chosen: Any = self.strategies
+        return {name: how for name, how in chosen.items() if isinstance(name, str)}
 
     @cached_property
     def _located(self) -> tuple[tuple[At, str | None, Strategy], ...]:
+        chosen: Any = self.strategies
         return tuple(
             (at, only, strategy)
-            for at, how in self.strategies.items()
+            for at, how in chosen.items()
             if isinstance(at, At)
             for only, strategy in (how.items() if isinstance(how, Mapping) else [(None, how)])
         )
@@ -367,13 +369,11 @@ class Redact(Policy):
             return True
         return await call.run_blocking(self.vault.keep, tokens)
 
-    def reveals_to(self, name: str) -> bool:
-        """Return whether a tool or node receives the originals."""
-        return name in self.reveal_to
-
     async def _revealing(self, call: Call) -> Call:
         """Return the call with the originals of the tokens in its input, if it is a tool or node in `reveal_to`."""
-        if self.vault is None or not (call.kind in ("tool", "node") and self.reveals_to(call.name)):
+        if self.vault is None or not (
+            call.kind in ("tool", "node") and call.name in self.reveal_to
+        ):
             return call
         reveal = Restorer(partial(self.vault.resolve, self._subject(call)))
         await call.run_blocking(reveal.learn, call.input)

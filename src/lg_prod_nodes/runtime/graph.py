@@ -118,7 +118,7 @@ def _guarded(
         inner = _subgraph(inner, hardening, name)
         subgraphs = [inner] if subgraphs else []
     calls_tasks = not isinstance(graph, CompiledStateGraph)
-    waits = any(policy.reveals_to(name) for policy, _ in stack.placed)
+    waits = any(name in policy.reveal_to for policy, _ in stack.placed)
     guarded = GuardedNode(
         inner,
         name,

@@ -35,7 +35,7 @@ class Restorer:
         """This filter, wherever a text is."""
         return self
 
-    def shared(self, name: str) -> None:
+    def shared(self, name: str, /) -> None:
         """Nothing: an original stands for itself."""
 
     def learn(self, value: Any) -> None:
