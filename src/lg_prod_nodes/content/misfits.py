@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from pydantic_core import PydanticCustomError, ValidationError
 
 from lg_prod_nodes.content.walk import texts
+from lg_prod_nodes.core.errors import ProductionError
+from lg_prod_nodes.core.report import Kind
 from lg_prod_nodes.core.tracebacks import raise_again
 
 _STAND_IN = re.compile(r"\[([A-Z][A-Z0-9_]*?)(?::[0-9a-f]{16}|_[a-z2-7]{8,52})?\]|\*{4,}")
@@ -60,26 +61,34 @@ def _misfit(line: Any) -> Misfit | None:
     return Misfit(keys, f"the {found[1]}" if found[1] else "a value")
 
 
-@contextmanager
-def explained_misfits(tool: str | None = None, *, is_state: bool = False) -> Generator[None]:
+class explained_misfits:  # noqa: N801 - a context manager that reads as a verb
     """Add to validation errors that a value was replaced, and what to do.
 
     Args:
-        tool: The tool whose arguments are validated.
-        is_state: Whether a state is.
+        kind: The kind of the call: a tool's arguments, or a state, are validated.
+        name: The name of what is called.
     """
-    try:
-        yield
-    except ValidationError as error:
-        if not any(misfits(error)) or _SAYS_SO in str(error):
-            raise
-        raise_again(_explained(error, tool, is_state=is_state))
-    except Exception as error:
-        told = [*getattr(error, "__notes__", ()), str(error)]
-        misfit = next(misfits(error), None)
-        if misfit is not None and not any(_SAYS_SO in text for text in told):
-            error.add_note(misfit.advice(tool))
-        raise
+
+    __slots__ = ("_is_state", "_tool")
+
+    def __init__(self, kind: Kind, name: str) -> None:
+        self._tool = name if kind == "tool" else None
+        self._is_state = kind in ("run", "update")
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if not isinstance(error, Exception) or isinstance(error, ProductionError):
+            return
+        if not (misfit := next(misfits(error), None)) or _is_explained(error):
+            return
+        if isinstance(error, ValidationError):
+            raise_again(_explained(error, self._tool, is_state=self._is_state))
+        error.add_note(misfit.advice(self._tool))
+
+
+def _is_explained(error: Exception) -> bool:
+    return any(_SAYS_SO in text for text in (str(error), *getattr(error, "__notes__", ())))
 
 
 def _explained(error: ValidationError, tool: str | None, *, is_state: bool) -> ValidationError:

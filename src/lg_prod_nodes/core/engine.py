@@ -131,9 +131,14 @@ class _Noting:
 
 def act(wraps: Sequence[Wrap], call: Call, handler: Handler) -> Awaitable[Any]:
     """Send a call through the policies, the first one outermost, to the handler."""
+    return chained(wraps, handler)(call)
+
+
+def chained(wraps: Sequence[Wrap], handler: Handler) -> Handler:
+    """Return the policies, the first one outermost, and the handler inside them, as one handler."""
     for wrap in reversed(wraps):
         handler = _around(wrap, handler)
-    return handler(call)
+    return handler
 
 
 def _around(wrap: Wrap, inner: Handler) -> Handler:
@@ -241,7 +246,7 @@ async def drive_astream(  # noqa: C901 - one branch for each way a step ends
                 yield signal.item
             elif isinstance(signal, Flow):
                 items = aiter(cast("AsyncIterable[Any]", signal.items))
-                while (item := await _In(context, anext(items, _END))) is not _END:
+                while (item := await InContext(context, anext(items, _END))) is not _END:
                     yield item
             else:
                 result = await _Relay(signal)
@@ -257,7 +262,7 @@ async def drive_astream(  # noqa: C901 - one branch for each way a step ends
 _END: Any = object()
 
 
-class _In:
+class InContext:
     """An awaitable that runs each of its steps in a given context."""
 
     __slots__ = ("_context", "_steps")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 
@@ -105,12 +105,13 @@ class Texts:
 
     def passing(self, filter: TextFilter) -> Texts:
         """Return a copy with one more filter, inside the others."""
-        return replace(self, filters=(*self.filters, filter))
+        return Texts((*self.filters, filter), self.reveal, self.clean)
 
     def revealing(self, reveal: Callable[[str], str]) -> Texts:
         """Return a copy that puts originals in the place of more tokens."""
         outer = self.reveal
-        return replace(self, reveal=reveal if outer is None else lambda text: reveal(outer(text)))
+        inner = reveal if outer is None else lambda text: reveal(outer(text))
+        return Texts(self.filters, inner, self.clean)
 
     @property
     def filtered(self) -> Filters:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from bisect import bisect_right
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from copy import copy
 from typing import Self
@@ -58,12 +58,12 @@ class Replacer:
         shared: Callable[[str], str | None] = lambda name: None,
         is_located: bool = False,
     ) -> None:
-        self.found: Counter[str] = Counter()
-        self.blocked: Counter[str] = Counter()
+        self.found: dict[str, int] = {}
+        self.blocked: dict[str, int] = {}
         self.is_located = is_located
         self._find = find
         self._stand_in = stand_in
-        self._reach = ReadReach(reach)
+        self._reach = reach
         self._blocks = blocks
         self._plain = plain
         self._stays = stays
@@ -101,21 +101,23 @@ class Replacer:
     def stream(self) -> SettledStream:
         """A filter for one text that leaves piece by piece."""
         if self.is_located:
-            return SettledStream(self._reach, _Located(self).piece, lambda text: False, as_read)
+            return SettledStream(
+                ReadReach(self._reach), _Located(self).piece, lambda text: False, as_read
+            )
         is_plain = self._plain.stream() if self._plain is not None else None
 
         def stays(text: str) -> bool:
             return is_plain is not None and is_plain(text) and not self.blocked
 
-        return SettledStream(self._reach, self.piece, stays, as_read)
+        return SettledStream(ReadReach(self._reach), self.piece, stays, as_read)
 
     def settled(self, text: str) -> int:
         """How many characters of a text are final, whatever follows."""
-        return self._reach.settled(text)
+        return ReadReach(self._reach).settled(text)
 
     def opens(self, text: str) -> bool:
         """Whether the end of a text looks like the start of an entity."""
-        return self._reach.opens(text)
+        return ReadReach(self._reach).opens(text)
 
     def take(self) -> dict[str, int]:
         """The counts since the last call."""
@@ -169,9 +171,9 @@ class Replacer:
         return JsonKeys() if json is None else json.copy()
 
     def _count(self, entity: str, keys: Keys) -> None:
-        self.found[entity] += 1
+        self.found[entity] = self.found.get(entity, 0) + 1
         if self._blocks(entity, keys):
-            self.blocked[entity] += 1
+            self.blocked[entity] = self.blocked.get(entity, 0) + 1
 
 
 class _Located:

@@ -14,6 +14,7 @@ from lg_prod_nodes.content.clean import Trust
 from lg_prod_nodes.content.finality import Reach, reach_of
 from lg_prod_nodes.content.location import At, Tool
 from lg_prod_nodes.content.misfits import explained_misfits
+from lg_prod_nodes.content.ordinary import is_ordinary
 from lg_prod_nodes.content.walk import (
     QUICK,
     TakesLong,
@@ -249,20 +250,23 @@ class Redact(Policy):
 
     async def wrap(self, call: Call, handler: Handler) -> Any:
         """Clean the input, the result, exceptions, and everything streamed or stored in between."""
-        tokens = await self._session(call)
+        tokens = None if self.vault is None else await self._session(self.vault, call)
         replacer = self.replacer(call, tokens)
-        explained = explained_misfits(
-            call.name if call.kind == "tool" else None, is_state=call.kind in ("run", "update")
-        )
         try:
-            with explained, cleaned_errors(replacer):
-                cleaned = await self._cleaned_input(call, replacer, tokens)
-                inner = call.replace(input=cleaned, texts=call.texts.passing(replacer))
-                result = await handler(await self._revealing(inner))
-                return await self._clean(call, replacer, tokens, result)
+            with explained_misfits(call.kind, call.name), cleaned_errors(replacer):
+                given = call.input
+                if not self._trust.holds(call, self):
+                    given = await self._clean(call, replacer, tokens, given)
+                    self._trust.note(call, self, given)
+                inner = call.replace(input=given, texts=call.texts.passing(replacer))
+                if self.vault is not None:
+                    inner = await self._revealing(self.vault, inner)
+                return await self._clean(call, replacer, tokens, await handler(inner))
         finally:
-            self._tell(call, replacer)
-            await self._keep(call, tokens)
+            if replacer.found:
+                self._tell(call, replacer)
+            if tokens is not None:
+                await self._keep(call, tokens)
 
     def replacer(self, call: Call | None = None, tokens: Session | None = None) -> Replacer:
         """Return a replacer of findings in texts, whole or piece by piece; it emits to the call, if one is given."""
@@ -306,16 +310,11 @@ class Redact(Policy):
         """Like `restore`, off the event loop."""
         return await asyncio.to_thread(self.restore, value, subject)
 
-    async def _cleaned_input(self, call: Call, replacer: Replacer, tokens: Session | None) -> Any:
-        if self._trust.holds(call, self):
-            return call.input
-        cleaned = await self._clean(call, replacer, tokens, call.input)
-        self._trust.note(call, self, cleaned)
-        return cleaned
-
     async def _clean(
         self, call: Call, replacer: Replacer, tokens: Session | None, value: Any
     ) -> Any:
+        if not replacer.blocked and is_ordinary(value, self._plain.is_plain):
+            return value
         self._tell(call, replacer)
         cleaned = await self._walk(call, replacer, value)
         while not await self._keep(call, tokens):
@@ -351,12 +350,12 @@ class Redact(Policy):
         if found := replacer.take():
             call.emit("content_found", policy=type(self).__name__, found=found)
 
-    async def _session(self, call: Call) -> Session | None:
-        if self.vault is None or "tokenize" not in self._stand_ins.used:
+    async def _session(self, vault: Vault, call: Call) -> Session | None:
+        if "tokenize" not in self._stand_ins.used:
             return None
-        session = self.vault.session(self._subject(call))
+        session = vault.session(self._subject(call))
         if session.key is None:
-            await call.run_blocking(self.vault.load, session)
+            await call.run_blocking(vault.load, session)
         return session
 
     def _subject(self, call: Call) -> str:
@@ -369,13 +368,11 @@ class Redact(Policy):
             return True
         return await call.run_blocking(self.vault.keep, tokens)
 
-    async def _revealing(self, call: Call) -> Call:
+    async def _revealing(self, vault: Vault, call: Call) -> Call:
         """Return the call with the originals of the tokens in its input, if it is a tool or node in `reveal_to`."""
-        if self.vault is None or not (
-            call.kind in ("tool", "node") and call.name in self.reveal_to
-        ):
+        if call.kind not in ("tool", "node") or call.name not in self.reveal_to:
             return call
-        reveal = Restorer(partial(self.vault.resolve, self._subject(call)))
+        reveal = Restorer(partial(vault.resolve, self._subject(call)))
         await call.run_blocking(reveal.learn, call.input)
         revealed = call.replace(texts=call.texts.revealing(reveal))
         return (

@@ -145,7 +145,7 @@ class Passage:
         given = kwargs.get("control")
         self._is_root = outer is None or (isinstance(given, Run) and given is not outer)
         self._run = outer if outer and not self._is_root else self._begin(full, **kwargs)
-        self._call = Call(
+        self._call = Call.made(
             kind="run",
             name=graph.get_name(),
             input=input,

@@ -27,8 +27,9 @@ from lg_prod_nodes.runtime.langgraph import (
     PregelNode,
     RunnableCallable,
     StateNodeSpec,
-    does_nothing,
+    has_no_function,
     runtime_in,
+    unheard,
     unless_command,
     with_guarded_branches,
     write_again,
@@ -111,7 +112,7 @@ def _guarded(
     )
     if not stack.inner.is_empty:
         node = with_guarded_branches(node, lambda branch: guarded_branch(branch, name, path, stack))
-    if does_nothing(node) or isinstance(node.bound, GuardedNode):
+    if has_no_function(node) or isinstance(node.bound, GuardedNode):
         return node
     inner, subgraphs = node.bound, node.subgraphs
     if isinstance(inner, Pregel):
@@ -134,13 +135,15 @@ def _guarded(
         inner = guarded
     if inner is node.bound:
         return node
-    return node.copy(
-        {
-            "bound": inner,
-            "subgraphs": subgraphs,
-            "mapper": None if waits else node.mapper,
-            "retry_policy": node.retry_policy if asked is None else asked,
-        }
+    return unheard(
+        node.copy(
+            {
+                "bound": inner,
+                "subgraphs": subgraphs,
+                "mapper": None if waits else node.mapper,
+                "retry_policy": node.retry_policy if asked is None else asked,
+            }
+        )
     )
 
 
