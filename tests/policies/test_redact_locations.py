@@ -271,14 +271,14 @@ def test_a_function_that_returns_no_text_is_refused() -> None:
 
 
 def test_what_a_function_returns_for_a_number_keeps_json_valid() -> None:
-    text = '{"phone": 2125550142, "n": [2125550142, 1e3, true], "card": 4111111111111111}'
+    text = '{"phone": 2125550142, "n": {"phone": 2125550142, "a": [1e3, true]}, "card": 4111111111111111}'
     left = cleaned(
         text, strategies={"PHONE_NUMBER": lambda value: "user@corp", "CREDIT_CARD": "mask"}
     )
 
     assert json.loads(left) == {
         "phone": "user@corp",
-        "n": ["user@corp", 1000.0, True],
+        "n": {"phone": "user@corp", "a": [1000.0, True]},
         "card": "************1111",
     }
 

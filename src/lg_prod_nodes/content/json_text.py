@@ -72,12 +72,12 @@ class JsonText:
             return at, ""
         return end, text[at:end]
 
-    @staticmethod
-    def _stand_in(text: str, at: int) -> re.Match[str] | None:
+    def _stand_in(self, text: str, at: int) -> re.Match[str] | None:
         """Return what stands where JSON needs quotes around it."""
         if found := _STAND_IN.match(text, at):
             return found
-        bare = _BARE.match(text, at)
+        is_in_object = self._levels[-1] is not None  # a bracket may be that of a stand-in
+        bare = _BARE.match(text, at) if is_in_object else None
         return bare if bare and not _VALID.fullmatch(bare[0]) else None
 
     def _prose(self, text: str, at: int) -> tuple[int, str]:
