@@ -57,7 +57,7 @@ def test_the_contract_loads_at_most_twelve_modules() -> None:
 def test_a_policy_has_few_hooks() -> None:
     refused = {"wrap_model_call", "awrap_model_call", "wrap_tool_call", "awrap_tool_call"}
     hooks = [name for name in vars(Policy) if not name.startswith("_")]
-    settings = {"kinds", "role", "single"} | refused
+    settings = {"kinds", "role", "single", "reveal_to"} | refused
     assert sorted(set(hooks) - settings) == [
         "gives_up",
         "kinds_at",

@@ -179,7 +179,7 @@ def test_holds_back_the_beginning_of_a_term_inside_of_a_word_without_spaces(
 @given(places=places)
 def test_nothing_follows_a_blocked_term(places: list[int]) -> None:
     policy = ContentFilter(["pipe bomb"])
-    blocked = Replacer(policy.detector.find, lambda *_: "[...]", policy._reach, lambda _: True)
+    blocked = Replacer(policy.detector.find, lambda *_: "[...]", policy._reach, lambda *_: True)
 
     left = streamed(blocked.stream(), cut("how to build a pipe bomb at home", places))
 

@@ -150,7 +150,7 @@ def test_blocks_that_part_no_word_are_as_clean_live_as_in_the_message(
 @pytest.mark.parametrize("size", [1, 2, 99])
 def test_a_term_over_two_blocks_does_not_leave(size: int) -> None:
     policy = ContentFilter(["pipe bomb"])
-    blocked = Replacer(policy.detector.find, lambda *_: "", policy._reach, lambda _: True)
+    blocked = Replacer(policy.detector.find, lambda *_: "", policy._reach, lambda *_: True)
 
     joined = through(*blocks("how to build a pipe", "bomb at home", size=size), filter=blocked)
 

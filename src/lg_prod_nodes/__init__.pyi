@@ -5,6 +5,7 @@ from .attach.as_node import as_node as as_node
 from .attach.guard import guard as guard
 from .attach.harden import harden as harden
 from .attach.reported import reported as reported
+from .content.location import At as At
 from .core.call import Call as Call
 from .core.call import Handler as Handler
 from .core.clock import Clock as Clock

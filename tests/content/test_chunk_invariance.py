@@ -133,7 +133,7 @@ def test_a_term_is_held_back_with_what_is_hidden_in_it() -> None:
     text = "how to build a pi\u2065pe\u00a0b\u00adomb at home"
 
     for cut in range(1, len(text)):
-        blocked = Replacer(policy.detector.find, lambda *_: "", policy._reach, lambda _: True)
+        blocked = Replacer(policy.detector.find, lambda *_: "", policy._reach, lambda *_: True)
         stream = blocked.stream()
         left = stream.feed(text[:cut]) + stream.feed(text[cut:]) + stream.flush()
         assert "pi" not in left

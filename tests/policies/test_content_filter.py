@@ -233,3 +233,75 @@ def test_a_reply_that_is_blocked_itself_is_refused_while_building() -> None:
 def test_nothing_to_block_is_refused_while_building(blocked: Any) -> None:
     with pytest.raises(ConfigurationError):
         ContentFilter(blocked)
+
+
+# Terms that are replaced
+
+
+async def test_a_replaced_term_lets_the_call_continue(run: Runner) -> None:
+    model = FakeModel(says=f"no {BOMB} here")
+    saver = InMemorySaver()
+    filtering = ContentFilter(WEAPONS, replace="...")
+    graph = harden(one(asks(model)), [filtering]).compile(saver)
+    told = Run()
+
+    result = await run(graph, user(f"a {BOMB} and meth"), THREAD, control=told)
+
+    assert said(result) == ["a ... and ...", "no ... here"]
+    assert model.asked == ["a ... and ..."]
+    assert told.report.found == {"WEAPONS": 2, "DRUGS": 1}
+    assert told.report.outcome == "ok"
+    assert BOMB not in saved(saver)
+
+
+def test_a_replaced_term_does_not_end_a_stream() -> None:
+    model = FakeModel(says=f"take a {BOMB} and run")
+    graph = harden(one(asks(model)), [ContentFilter(WEAPONS, replace="[removed]")]).compile()
+
+    parts = graph.stream(user("hi"), stream_mode="messages")
+
+    assert "".join(message.text for message, _ in parts) == "take a [removed] and run"
+
+
+async def test_a_function_of_the_term_replaces_it(run: Runner) -> None:
+    filtering = ContentFilter(["kill switch"], replace=lambda term: "*" * len(term))
+    graph = harden(one(lambda state: {"text": "a Kill Switch"}), [filtering]).compile()
+
+    assert (await run(graph, {"text": ""}))["text"] == "a ***********"
+
+
+def test_what_a_function_returns_is_no_term_either() -> None:
+    filtering = ContentFilter(["damn", "darn"], replace=lambda term: "darn")
+    graph = harden(one(lambda state: {"text": "damn!"}), [filtering]).compile()
+
+    assert graph.invoke({"text": ""})["text"] == "[BLOCKED]!"
+
+
+def test_a_system_message_is_not_changed_by_a_replacing_filter() -> None:
+    heard: list[str] = []
+
+    class Hearing(FakeModel):
+        def _generate(self, messages: Any, *args: Any, **options: Any) -> Any:
+            heard.extend(message.text for message in messages)
+            return super()._generate(messages, *args, **options)
+
+    model = Hearing(says="ok")
+
+    def ask(state: Any) -> Any:
+        model.invoke([("system", f"never say {BOMB}"), *state["messages"]])
+
+    harden(one(ask), [ContentFilter(WEAPONS, replace="...")]).compile().invoke(user(BOMB))
+
+    assert heard == [f"never say {BOMB}", "..."]
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"replace": f"a {BOMB}"}, "the replacement holds a blocked term"),
+        ({"replace": "...", "reply": "No."}, "give one of them"),
+    ],
+)
+def test_a_replacement_is_checked(settings: Any, says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        ContentFilter(WEAPONS, **settings)

@@ -188,7 +188,13 @@ class _RunMiddleware(_CallMiddleware):
 
     async def _admit(self, state: Any, *, blocking: bool) -> dict[str, Any] | None:
         async def answer(call: Call, reply: Any) -> Any:
-            return {**(await as_update(call, reply)), "jump_to": "end"}
+            cleaned = await act(self._stack.wraps("run", role="content"), call, passed)
+            update = await as_update(call, reply)
+            if cleaned:
+                said = update.get("messages", [])
+                said = said if isinstance(said, list) else [said]
+                update = {**update, "messages": [*cleaned["messages"], *said]}
+            return {**update, "jump_to": "end"}
 
         async def passed(call: Call) -> Any:
             old, new = state["messages"], call.input["messages"]

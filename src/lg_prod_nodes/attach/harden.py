@@ -9,11 +9,13 @@ from langgraph.graph.state import CompiledStateGraph, StateGraph
 from langgraph.pregel import Pregel
 from langgraph.typing import ContextT, InputT, OutputT, StateT
 
+from lg_prod_nodes.attach.names import check_names
 from lg_prod_nodes.core.advice import did_you_mean
 from lg_prod_nodes.core.clock import SYSTEM_CLOCK, Clock
 from lg_prod_nodes.core.errors import ConfigurationError
 from lg_prod_nodes.core.policy import Policy
 from lg_prod_nodes.policies.capture_errors import CaptureErrors
+from lg_prod_nodes.policies.redact import Redact
 from lg_prod_nodes.runtime.boundary import hardening_of
 from lg_prod_nodes.runtime.graph import hardened, hardened_builder, plain, warn_of_retries
 from lg_prod_nodes.runtime.patches import install_once
@@ -60,8 +62,8 @@ def harden(
         once.
 
     Raises:
-        ConfigurationError: A node name is unknown, the policies conflict, or the graph lacks a state field or node that
-            they need.
+        ConfigurationError: A node name is unknown, the policies conflict, or the graph lacks a state field, node or
+            tool that they name.
     """
     if not isinstance(graph, (StateGraph, Pregel)):
         raise ConfigurationError(
@@ -104,6 +106,8 @@ def _check_writes(graph: Any, hardening: Hardening) -> None:
                 f"{type(policy).__name__} goes to {', '.join(unknown)}, which the graph lacks; "
                 f"{did_you_mean(unknown[0], known, 'it has')}"
             )
+        if isinstance(policy, Redact):
+            check_names(graph, policy)
         if isinstance(policy, CaptureErrors) and policy.state_key is not None:
             _check_holds_lists(policy.state_key, graph.channels[policy.state_key])
 

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
 
+from lg_prod_nodes.content.location import OUTSIDE
 from lg_prod_nodes.content.walk import rewrite
 from lg_prod_nodes.core.call import Call
 
@@ -31,20 +32,21 @@ class _Kept:
 
 def without_content(config: RunnableConfig, call: Call) -> RunnableConfig:
     """Return the config without content for LangGraph; original values of `configurable` are stored for nodes."""
+    change = call.texts.filtered.at((OUTSIDE,))
     settings = {
         name: value
         for name, value in (call.config.get("configurable") or {}).items()
         if isinstance(value, (str, int, dict, list, tuple))
         and name not in _PLACES
         and not name.startswith("__")
-        and rewrite({name: value}, call.texts.filtered)[name] is not value
+        and rewrite({name: value}, change)[name] is not value
     }
     cleaned = cast(dict[str, Any], config.copy())
     for name in ("metadata", "tags", "run_name"):
         if value := cleaned.get(name):
-            cleaned[name] = rewrite(value, call.texts.filtered)
+            cleaned[name] = rewrite(value, change)
     if settings:
-        kept = {_KEPT: _Kept(settings), **rewrite(settings, call.texts.filtered)}
+        kept = {_KEPT: _Kept(settings), **rewrite(settings, change)}
         cleaned["configurable"] = {**cleaned.get("configurable", {}), **kept}
     return cast(RunnableConfig, cleaned)
 

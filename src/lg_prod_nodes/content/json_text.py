@@ -13,6 +13,9 @@ _SCALAR = re.compile(r"[-\w.+]+")
 _PART_OF_STRING = re.compile(r'[^"\\]+|\\.', re.DOTALL)
 _STAND_IN = re.compile(r"\[[A-Z][\w:]*\]|\*+\w*|<[^<>\s\"]+>")
 
+_BARE = re.compile(r"[^\s,:{}\[\]\"]+")
+_VALID = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?|true|false|null|NaN|-?Infinity")
+
 _DEEPEST = 1000
 """Parsers reject JSON nested more deeply."""
 
@@ -60,7 +63,7 @@ class JsonText:
             return self._in_string(raw, text, at)
         if space := _SPACE.match(text, at):
             return space.end(), space[0]
-        found = _STAND_IN.match(text, at) if self._expected == _ITEM else None
+        found = self._stand_in(text, at) if self._expected == _ITEM else None
         if found and found[0] not in raw:
             self._expected = _COMMA
             return found.end(), f'"{found[0]}"'
@@ -68,6 +71,14 @@ class JsonText:
             self._levels.clear()
             return at, ""
         return end, text[at:end]
+
+    def _stand_in(self, text: str, at: int) -> re.Match[str] | None:
+        """Return what stands where JSON needs quotes around it."""
+        if found := _STAND_IN.match(text, at):
+            return found
+        is_in_object = self._levels[-1] is not None  # a bracket may be that of a stand-in
+        bare = _BARE.match(text, at) if is_in_object else None
+        return bare if bare and not _VALID.fullmatch(bare[0]) else None
 
     def _prose(self, text: str, at: int) -> tuple[int, str]:
         """Skip to a possible start of JSON: a brace, or a bracket at the beginning of a line."""

@@ -12,10 +12,11 @@ from langchain_core.messages import AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk
 
 from lg_prod_nodes.content.block_stream import Blocks, Piece
+from lg_prod_nodes.content.location import ANSWER, Keys, Tool
 from lg_prod_nodes.content.text_stream import Path, Streams, TextChunks, copied, with_message
 from lg_prod_nodes.content.walk import rewrite
 from lg_prod_nodes.content.wire import SIGNATURES, WITHDRAWN, is_signed_thought, withdrawn
-from lg_prod_nodes.core.filters import TextFilter, through
+from lg_prod_nodes.core.filters import Filters, TextFilter
 
 _DELTAS = frozenset(
     {
@@ -45,10 +46,11 @@ class MessageStream:
     ) -> None:
         self._held = held
         self._has_left: bool | None = None  # `None` before the first chunk
-        self._streams = Streams(filters)
-        self._texts = TextChunks(filters)
+        self._streams = Streams(filters, self._keys)
+        self._texts = TextChunks([filter.at((ANSWER,)) for filter in filters])
         self._blocks = Blocks(filters, self._streams)
         self._filters = filters
+        self._filtered = Filters(filters)
         self._seen: dict[Path, dict[str, Any]] = {}
         self._unsaid: dict[Path, str] = {}
         self._altered: set[Path] = set()
@@ -213,8 +215,10 @@ class MessageStream:
         _plant(block, path[root:], text, self._seen, path[:root])
         return block
 
-    def _filtered(self, text: str) -> str:
-        return through(self._filters, text)
+    def _keys(self, path: Path) -> Keys:
+        """Return the location of a text: the tool that its block calls, if any."""
+        names = (self._seen.get(path[:end], {}).get("name") for end in range(len(path), 0, -1))
+        return next(((Tool(name),) for name in names if isinstance(name, str)), (ANSWER,))
 
 
 def _joined(message: AIMessageChunk, rest: AIMessageChunk) -> AIMessageChunk:
@@ -279,11 +283,13 @@ class EventStream:
     """Filters the protocol events of a model that emits them itself."""
 
     def __init__(self, filters: Sequence[TextFilter]) -> None:
-        self._streams = Streams(filters)
-        self._filters = filters
+        self._names: dict[Hashable, Any] = {}
+        self._streams = Streams(filters, lambda path: self._names.get(path[0], (ANSWER,)))
+        self._filtered = Filters(filters)
 
     def feed(self, event: Mapping[str, Any]) -> list[Any]:
         """Return the events that replace an event."""
+        self._note_tool(event)
         match event:
             case {"event": "content-block-delta", "index": index, "delta": dict(delta)}:
                 return [{**event, "delta": self._delta(index, delta)}]
@@ -307,8 +313,10 @@ class EventStream:
             return {**delta, "fields": {**fields, **dict.fromkeys(_DELTAS & fields.keys(), "")}}
         return rewrite(dict(delta), self._filtered)
 
-    def _filtered(self, text: str) -> str:
-        return through(self._filters, text)
+    def _note_tool(self, event: Mapping[str, Any]) -> None:
+        block: Any = event.get("delta") or event.get("content")
+        if isinstance(block, Mapping) and (name := block.get("name")):
+            self._names[event.get("index")] = (Tool(str(name)),)
 
     def _tails(self, index: Any) -> list[Any]:
         return [

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lg_prod_nodes.content.finality import HELD_BACK
-from lg_prod_nodes.content.walk import Keys, rewrite, texts_by_path, with_text_at
-from lg_prod_nodes.core.filters import TextFilter, through
+from lg_prod_nodes.content.location import OUTSIDE, Keys
+from lg_prod_nodes.content.walk import rewrite, texts_by_path, with_text_at
+from lg_prod_nodes.core.filters import Filters, TextFilter
 
 _PLACES = 64
 """Maximum number of texts that may continue at once."""
@@ -36,6 +37,7 @@ class PayloadStream:
         self._held = held
         self._write = write
         self._filters = filters
+        self._change = Filters(filters).at((OUTSIDE,))
         self._waiting: list[Any] = []
         self._before: dict[Keys, str] = {}
         self._lock = threading.Lock()
@@ -60,9 +62,6 @@ class PayloadStream:
 
     def _unsettled(self, text: str) -> str:
         return text[min((filter.settled(text) for filter in self._filters), default=len(text)) :]
-
-    def _change(self, text: str) -> str:
-        return through(self._filters, text)
 
     def _texts(self) -> dict[Keys, str]:
         """Return the waiting texts by path, each joined to the earlier text at the same path."""

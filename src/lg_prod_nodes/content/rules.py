@@ -34,6 +34,7 @@ class Rules:
 
     Attributes:
         keys: How many of the enclosing keys are passed with a text.
+        has_locations: Whether keys begin at the root, with the markers of `location.py`.
         has_paths: Whether indices count as keys and keys are not searched: for a walk that needs the path of each text.
         has_names: Whether keys of messages that hold only identifiers (`id`, `type`) are skipped.
         has_numbers: Whether integers of seven or more digits are searched.
@@ -48,6 +49,7 @@ class Rules:
     """
 
     keys: int = 3
+    has_locations: bool = False
     has_paths: bool = False
     has_names: bool = True
     has_numbers: bool = True
@@ -93,6 +95,9 @@ def field_names(value: Any) -> tuple[str, ...]:
 
 VALUES = Rules()
 """State, messages, arguments and results: the value keeps its shape, its texts change."""
+
+LOCATED = Rules(keys=1_000_000, has_locations=True)
+"""The same, for a change that depends on where a text is."""
 
 PAYLOADS = Rules(keys=1_000_000, has_paths=True, has_names=False, has_numbers=False)
 """Streamed payloads: each text with its path."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, TypeVar
 
 from langchain_core.messages import AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk
 from pydantic import BaseModel
 
+from lg_prod_nodes.content.location import Keys
 from lg_prod_nodes.core.filters import TextFilter, TextStream
 
 M = TypeVar("M", bound=BaseModel)
@@ -48,16 +49,19 @@ def stream_through(filters: Sequence[TextFilter]) -> TextStream:
 
 
 class Streams:
-    """Independent text streams through the same filters, by path."""
+    """Independent text streams through the same filters, by path; `keys` tells where in the message a path is."""
 
-    def __init__(self, filters: Sequence[TextFilter]) -> None:
+    def __init__(
+        self, filters: Sequence[TextFilter], keys: Callable[[Path], Keys] = lambda path: ()
+    ) -> None:
         self._filters = filters
+        self._keys = keys
         self._open: dict[Path, TextStream] = {}
 
     def feed(self, path: Path, piece: str) -> str:
         """Add a piece to a text; return the text that is ready to emit."""
         if path not in self._open:
-            self._open[path] = stream_through(self._filters)
+            self._open[path] = stream_through([f.at(self._keys(path)) for f in self._filters])
         return self._open[path].feed(piece)
 
     def held(self, path: Path) -> int:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from json import dumps, loads
 from typing import Any, TypeVar
 
-from lg_prod_nodes.content.rules import ERRORS, PAYLOADS, VALUES, Rules, names_a_secret
-from lg_prod_nodes.content.walker import Keys, TakesLong, Visit, Walker
+from lg_prod_nodes.content.location import NOWHERE, Keys, names_here
+from lg_prod_nodes.content.rules import ERRORS, LOCATED, PAYLOADS, VALUES, Rules, names_a_secret
+from lg_prod_nodes.content.walker import TakesLong, Visit, Walker
 from lg_prod_nodes.core.errors import DetectionFailed
 from lg_prod_nodes.core.tracebacks import raise_again
 
@@ -54,7 +56,8 @@ def rewrite(
     Args:
         value: A message, a state (mapping, pydantic model, dataclass), an update, a `Command`, `Send` or `Interrupt`,
             or any nesting of these in lists, tuples, sets and mappings.
-        change: Returns the replacement for a text.
+        change: Returns the replacement for a text. If it `is_located`, `change.at(keys)` does so for texts under
+            these keys, see `location.py`.
         clean: Messages to skip, by identity, with their content.
         seconds: Time limit of the walk; by default, none.
 
@@ -65,7 +68,8 @@ def rewrite(
         TakesLong: The walk would exceed `seconds`.
         DetectionFailed: The value is nested too deeply to search.
     """
-    return _rewritten(value, Walker(VALUES, _in_context(change), clean, seconds))  # type: ignore[no-any-return]
+    rules = LOCATED if _is_located(change) else VALUES
+    return _rewritten(value, Walker(rules, _in_context(change), clean, seconds))  # type: ignore[no-any-return]
 
 
 def texts(value: object, *, seconds: float | None = None) -> list[str]:
@@ -100,20 +104,36 @@ def with_text_at(value: T, path: Keys, text: str) -> T:
     return _rewritten(value, Walker(PAYLOADS, lambda old, at: text if at == path else old))  # type: ignore[no-any-return]
 
 
-def if_quick(change: Rewrite, is_quick: Callable[[str], bool]) -> Rewrite:
-    """Return a version of `change` that raises `TakesLong` for texts that are slow to search."""
+@dataclass(frozen=True, slots=True)
+class if_quick:  # noqa: N801 - reads as a function
+    """A version of `change` that raises `TakesLong` for texts that are slow to search."""
 
-    def changed(text: str) -> str:
-        if not is_quick(text):
+    change: Any
+    is_quick: Callable[[str], bool]
+
+    @property
+    def is_located(self) -> bool:
+        """Whether it matters where a text is."""
+        return _is_located(self.change)
+
+    def at(self, keys: Keys) -> if_quick:
+        """Return the version for texts under these keys."""
+        return if_quick(self.change.at(keys), self.is_quick)
+
+    def __call__(self, text: str) -> str:
+        """Return the replacement for a text."""
+        if not self.is_quick(text):
             raise TakesLong
-        return change(text)
+        return self.change(text)  # type: ignore[no-any-return]
 
-    return changed
+
+def _is_located(change: Any) -> bool:
+    return getattr(change, "is_located", False)
 
 
 def walked(value: Any, change: Rewrite, rules: Rules) -> Any:
-    """Return a value rewritten under a rule set."""
-    return Walker(rules, _in_context(change)).value(value)
+    """Return a value of a log entry or exception rewritten under a rule set."""
+    return Walker(rules, _in_context(_nowhere(change))).value(value)
 
 
 class cleaned_errors:  # noqa: N801 - a context manager that reads as a verb
@@ -128,15 +148,23 @@ class cleaned_errors:  # noqa: N801 - a context manager that reads as a verb
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if isinstance(error, Exception):
-            cleaned = Walker(ERRORS, _in_context(self._change)).error(error)
+            cleaned = Walker(ERRORS, _in_context(_nowhere(self._change))).error(error)
             if cleaned is not error:
                 raise_again(cleaned)
 
 
-def _in_context(change: Rewrite) -> Visit:
+def _nowhere(change: Any) -> Any:
+    return change.at((NOWHERE,)) if _is_located(change) else change
+
+
+def _in_context(given: Any) -> Visit:
     """Return a visitor that passes the keys of a text along if they may tell what it is."""
+    is_located = _is_located(given)
 
     def visit(text: str, keys: Keys) -> str:
+        change: Rewrite = given
+        if is_located:
+            change, keys = given.at(keys), names_here(keys)
         if not keys:
             return change(text)
         if names_a_secret(keys[-1]):

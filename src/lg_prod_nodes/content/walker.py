@@ -17,6 +17,7 @@ from langgraph.types import Command, Interrupt, Send, StateUpdate
 
 from lg_prod_nodes.content.exceptions import rewritten
 from lg_prod_nodes.content.json_text import still_json
+from lg_prod_nodes.content.location import Keys
 from lg_prod_nodes.content.rebuild import fill, hollow, renamed, replaced, updated, with_items
 from lg_prod_nodes.content.rules import Rules, field_names, names_a_secret, shown
 from lg_prod_nodes.content.wire import (
@@ -28,13 +29,13 @@ from lg_prod_nodes.content.wire import (
     is_message,
     is_signed_thought,
     is_withdrawn,
+    marker_of,
     neighbours,
     said,
     saying,
     skipped_keys,
 )
 
-Keys = tuple[Any, ...]
 Visit = Callable[[str, Keys], str]
 """Returns the replacement for a text, given the keys it is under."""
 
@@ -43,6 +44,7 @@ _IDENTIFIES = re.compile(
     r"(?:^|[_\W])(?:id|ids|pk|seq|ts|time|timestamp|epoch|offset|size|version|hash|seed)$|[a-z]Ids?$"
 )
 """Keys whose numbers are identifiers or measurements, and not a card number by chance."""
+_WHOLE = re.compile(r"-?[1-9]\d{0,99}").fullmatch
 _LEAST_NUMBER = 10**6
 """A number with fewer digits identifies nothing."""
 _EACH = 1e-6
@@ -56,6 +58,10 @@ _CHANGEABLE = (
     "model_extra",
 )
 """Fields that may have been changed in place in a message whose text is clean."""
+
+
+def _identifies(key: Any) -> bool:
+    return isinstance(key, str) and _IDENTIFIES.search(key) is not None
 
 
 class TakesLong(Exception):
@@ -204,13 +210,16 @@ class Walker:
             return number
         if not (rules.has_floats if isinstance(number, float) else rules.has_numbers):
             return number
-        if rules.trusts_ids and keys and _IDENTIFIES.search(keys[-1]):
+        if rules.trusts_ids and keys and _identifies(keys[-1]):
             return number
         is_whole = isinstance(number, int) or number.is_integer()
         text = f"{number:.0f}" if isinstance(number, float) and is_whole else str(number)
         changed = self._text(text, keys)
         is_plain = rules.show is None or math.isfinite(number)
-        return number if changed is text and is_plain else changed
+        if changed is text and is_plain:
+            return number
+        is_still_one = isinstance(number, int) and str(number) != changed and _WHOLE(changed)
+        return int(changed) if is_still_one else changed
 
     def _under(self, keys: Keys, name: Any) -> Keys:
         if self._rules.has_paths:
@@ -221,6 +230,7 @@ class Walker:
         rules = self._rules
         wire = rules.has_names and (wire or is_call(value) or is_message(value))
         skipped = skipped_keys(value) if wire else ()
+        inside = self._within(keys, value) if wire else ()
         self._take_time(len(value))
         changed: dict[Any, Any] = {}
         names: dict[Any, Any] = {}
@@ -237,14 +247,18 @@ class Walker:
             elif not wire:
                 new = self.value(old, self._under(keys, name))
             elif name == "content" and isinstance(old, list):
-                new = self._blocks(old)
+                new = self._blocks(old, inside)
             else:
-                new = self.value(old, (), name not in ARGUMENTS)
+                new = self.value(old, inside, name not in ARGUMENTS)
             if new is not old:
                 changed[name] = new
         if names:
             return renamed(value, names, changed)
         return updated(value, changed) if changed else value
+
+    def _within(self, keys: Keys, value: Any) -> Keys:
+        """Return the keys inside a message, block or call, whose own names belong to its format."""
+        return (*keys, marker_of(value)) if self._rules.has_locations else ()
 
     def _key(self, name: Any) -> Any:
         if self._rules.has_paths:
@@ -273,10 +287,15 @@ class Walker:
         if self._rules.has_paths:
             return self._object(message, names, keys)
         changed: dict[str, Any] = {}
+        inside = self._within(keys, message)
         for name in names:
             if old := getattr(message, name, None):
                 in_blocks = name == "content" and isinstance(old, list)
-                new = self._blocks(old) if in_blocks else self.value(old, (), name in CALLS)
+                new = (
+                    self._blocks(old, inside)
+                    if in_blocks
+                    else self.value(old, inside, name in CALLS)
+                )
                 if new is not old:
                     changed[name] = new
         return replaced(message, changed)
@@ -288,17 +307,17 @@ class Walker:
             return False
         return not any(getattr(message, name, None) for name in _CHANGEABLE)
 
-    def _blocks(self, blocks: list[Any]) -> list[Any]:
+    def _blocks(self, blocks: list[Any], keys: Keys) -> list[Any]:
         """Rewrite content blocks; a match across adjacent texts goes to the first of them.
 
         A thought signed by its provider is dropped if it changed, since the provider would reject it.
         """
-        cleaned = [self.value(block, (), True) for block in blocks]
+        cleaned = [self.value(block, keys, True) for block in blocks]
         for run in neighbours(blocks):
             for glue in ("", " "):
                 whole = glue.join(said(blocks[at]) for at in run)
                 parts = glue.join(said(cleaned[at]) for at in run)
-                if (changed := self._visit(whole, ())) not in (whole, parts):
+                if (changed := self._visit(whole, keys)) not in (whole, parts):
                     for at in run:
                         cleaned[at] = saying(blocks[at], changed if at == run[0] else "")
                     self.changes += 1
@@ -318,7 +337,9 @@ class Walker:
         sent = [self.value(to, keys) if isinstance(to, Send) else to for to in goto]
         if any(new is not old for new, old in zip(sent, goto, strict=True)):
             command = replaced(command, {"goto": sent if goto is command.goto else sent[0]})
-        return self._object(command, ("update", "resume"), keys)
+        for name in ("update", "resume"):
+            command = self._part(command, name, keys)
+        return command
 
     def _part(self, value: Any, name: str, keys: Keys) -> Any:
         """Rewrite the one field of a LangGraph type that holds content."""

@@ -8,6 +8,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
+
+from lg_prod_nodes.content.location import ANSWER, MESSAGE, Tool
+
 NAMING_KEYS = frozenset(
     {"type", "id", "role", "index", "tool_call_id", "mime_type", "source_type", "finish_reason"}
 )
@@ -50,6 +54,20 @@ _NUMBER = re.compile(r"(?<![A-Za-z0-9])\d{7,}(?![A-Za-z0-9])")
 def is_call(value: Mapping[Any, Any]) -> bool:
     """Return whether a mapping is a tool call."""
     return value.get("type") in ("function", "tool_call")
+
+
+def marker_of(value: Any) -> Any:
+    """Return what marks the inside of a message, block or call as a location."""
+    if isinstance(value, BaseMessage):
+        name, is_of_tool = value.name, isinstance(value, ToolMessage)
+        is_answer = isinstance(value, AIMessage)
+    else:
+        role, name = value.get("role") or value.get("type"), value.get("name")
+        is_of_tool = role == "tool" or not ARGUMENTS.isdisjoint(value)
+        is_answer = role in ("ai", "assistant")
+    if is_of_tool and isinstance(name, str):
+        return Tool(name)
+    return ANSWER if is_answer else MESSAGE
 
 
 def is_message(value: Mapping[Any, Any]) -> bool:

@@ -47,6 +47,14 @@ class Unrecoverable(GraphBubbleUp):
         self.error = error
 
 
+class Uncaught(BaseException):
+    """Carries an error past every `except Exception` between a call and the end of its scope."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(type(error).__name__)
+        self.error = error
+
+
 @dataclass(frozen=True, kw_only=True)
 class Call:
     """One attempt of one call, as seen by every policy around it.

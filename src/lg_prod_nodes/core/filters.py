@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -31,6 +31,19 @@ class TextFilter(Protocol):
         """Return the filtered text."""
         ...
 
+    @property
+    def is_located(self) -> bool:
+        """Whether it matters where a text is."""
+        ...
+
+    def at(self, keys: tuple[Any, ...]) -> TextFilter:
+        """Return the filter for texts under these keys, see `content.location`."""
+        ...
+
+    def shared(self, name: str, /) -> str | None:
+        """Return what a name stands for, if the filter gives it to several values; it identifies none of them."""
+        ...
+
     def stream(self) -> TextStream:
         """Start filtering a text that is streamed piece by piece."""
         ...
@@ -52,36 +65,58 @@ def through(filters: Sequence[TextFilter], text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Filters:
+    """Filters in sequence, the last one applied first."""
+
+    filters: Sequence[TextFilter]
+
+    def __call__(self, text: str) -> str:
+        """Return the filtered text."""
+        return through(self.filters, text)
+
+    @property
+    def is_located(self) -> bool:
+        """Whether it matters where a text is."""
+        return any(filter.is_located for filter in self.filters)
+
+    def at(self, keys: tuple[Any, ...]) -> Filters:
+        """Return the filters for texts under these keys."""
+        return Filters([filter.at(keys) for filter in self.filters]) if self.is_located else self
+
+    def shared(self, name: str, /) -> str | None:
+        """Return what a name stands for, if it stands for several values."""
+        found = (filter.shared(name) for filter in self.filters)
+        return next(filter(None, found), None)
+
+
+@dataclass(frozen=True, slots=True)
 class Texts:
     """What the policies around a call do with its content.
 
     Attributes:
         filters: The outer policies' filters for texts that leave other than in the result.
-        originals: Pairs of tokens in a tool's arguments and the originals that it receives instead.
+        reveal: Puts originals in the place of tokens, in what the called tool or node receives.
         clean: The messages of the node's own input that its policies have already processed, by identity.
     """
 
     filters: tuple[TextFilter, ...] = ()
-    originals: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    reveal: Callable[[str], str] | None = field(default=None, repr=False)
     clean: Mapping[int, Any] | None = field(default=None, repr=False)
 
     def passing(self, filter: TextFilter) -> Texts:
         """Return a copy with one more filter, inside the others."""
-        return Texts((*self.filters, filter), self.originals, self.clean)
+        return Texts((*self.filters, filter), self.reveal, self.clean)
 
-    def revealing(self, originals: Mapping[str, str]) -> Texts:
-        """Return a copy with the originals of more tokens."""
-        return Texts(self.filters, (*self.originals, *originals.items()), self.clean)
+    def revealing(self, reveal: Callable[[str], str]) -> Texts:
+        """Return a copy that puts originals in the place of more tokens."""
+        outer = self.reveal
+        inner = reveal if outer is None else lambda text: reveal(outer(text))
+        return Texts(self.filters, inner, self.clean)
 
-    def filtered(self, text: str) -> str:
-        """Return a text, filtered to leave the call."""
-        return through(self.filters, text)
-
-    def revealed(self, text: str) -> str:
-        """Return a text with tokens replaced by their originals."""
-        for token, original in self.originals:
-            text = text.replace(token, original)
-        return text
+    @property
+    def filtered(self) -> Filters:
+        """The filters for texts that leave the call."""
+        return Filters(self.filters)
 
 
 NO_TEXTS = Texts()

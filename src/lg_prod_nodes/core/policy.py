@@ -86,11 +86,13 @@ class Policy:
             `"content"`; `None` if none of these. Observers are placed outside the others, so that they see refused
             calls. The user's error handlers never need admission.
         single: Whether a second policy of this class on the same call is an error.
+        reveal_to: The tools and nodes that get originals of what the policy replaced, before their input is validated.
     """
 
     kinds: ClassVar[frozenset[Kind]] = frozenset({"node"})
     role: ClassVar[Role | None] = None
     single: ClassVar[bool] = False
+    reveal_to: frozenset[str] = frozenset()
 
     wrap_model_call = awrap_model_call = wrap_tool_call = awrap_tool_call = _OfMiddleware()
 

@@ -18,7 +18,7 @@ from langgraph.runtime import RunControl, Runtime, get_runtime
 
 from lg_prod_nodes.core.caller import tenant_of, text_or_none, user_of
 from lg_prod_nodes.core.clock import SYSTEM_CLOCK, Bell, Clock, TimeLimit
-from lg_prod_nodes.core.filters import RunContent, through
+from lg_prod_nodes.core.filters import Filters, RunContent
 from lg_prod_nodes.core.report import Observer, Outcome, Recorder, RunReport
 
 if TYPE_CHECKING:
@@ -169,9 +169,10 @@ class Run(RunControl):
         """Return the seconds until the run's deadline, negative after it; `None` if there is no deadline."""
         return None if self.deadline is None else self.deadline.remaining()
 
-    def filtered(self, text: str) -> str:
-        """Return a text, filtered to leave the run."""
-        return through(self.content.filters, text)
+    @property
+    def filtered(self) -> Filters:
+        """The filters for texts that leave the run."""
+        return Filters(self.content.filters)
 
     def request_drain(self, reason: str = "shutdown") -> None:
         """Ask the run to stop at its next checkpoint. Waits of policies and pauses before retries end at once."""

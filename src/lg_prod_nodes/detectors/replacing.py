@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import sys
+from bisect import bisect_right
+from collections import deque
 from collections.abc import Callable, Sequence
+from copy import copy
+from typing import Self
 
 from lg_prod_nodes.content.finality import Reach, SettledStream
+from lg_prod_nodes.content.location import JsonKeys, Keys, may_be_json
 from lg_prod_nodes.detectors.detector import Finding
 from lg_prod_nodes.detectors.plain import PlainText
 from lg_prod_nodes.detectors.reading.views import ReadReach, as_read
 
 Find = Callable[[str], Sequence[Finding]]
-StandIn = Callable[[str, str], str]
-"""Returns the replacement for an entity's value."""
+StandIn = Callable[[str, str, Keys], str]
+"""Returns the replacement for an entity's value under some keys; the value itself if it stays."""
+Decides = Callable[[str, Keys], bool]
+"""Decides for an entity under some keys."""
 
 _ROUNDS = 5
 """How often a text is searched again: a replacement can expose what stood beside it."""
@@ -29,6 +37,9 @@ class Replacer:
         reach: How far the entities may extend.
         blocks: Whether an entity blocks the call.
         plain: Recognizes pieces of a stream that can hold no finding.
+        stays: Whether what replaces an entity under some keys is not searched again.
+        shared: Tells what a name stands for, if it stands for several values.
+        is_located: Whether it matters where a text is.
 
     Attributes:
         found: How often each entity was found.
@@ -40,26 +51,46 @@ class Replacer:
         find: Find,
         stand_in: StandIn,
         reach: Reach,
-        blocks: Callable[[str], bool],
+        blocks: Decides,
         plain: PlainText | None = None,
+        *,
+        stays: Decides = lambda entity, keys: False,
+        shared: Callable[[str], str | None] = lambda name: None,
+        is_located: bool = False,
     ) -> None:
         self.found: dict[str, int] = {}
         self.blocked: dict[str, int] = {}
+        self.is_located = is_located
         self._find = find
         self._stand_in = stand_in
         self._reach = reach
         self._blocks = blocks
         self._plain = plain
+        self._stays = stays
+        self.shared = shared
+        self._keys: Keys = ()
 
-    def change(self, text: str, before: str = "", became: str = "") -> str:
-        """The text with findings replaced, given the text before it and what that became."""
-        context = before
+    def at(self, keys: Keys) -> Self:
+        """This replacer for texts under these keys, with the same counts."""
+        if not (self.is_located and keys):
+            return self
+        there = copy(self)
+        there._keys = (*self._keys, *keys)
+        return there
+
+    def change(
+        self, text: str, before: str = "", became: str = "", json: JsonKeys | None = None
+    ) -> str:
+        """The text with findings replaced, given the text before it, what that became, and its place in JSON.
+
+        The text is searched again, since a replacement may have exposed something, but for what is to stay.
+        """
+        context, final = before, list[_Span]()
         for round in range(_ROUNDS):
-            findings = self._after(context, text)
+            findings = [f for f in self._after(context, text) if not _is_within(f, final)]
             if not findings and context == became:
                 break
-            self._count(findings)
-            text = self._replaced(text, findings, by_name=round > 0)
+            text, final = self._replaced(text, findings, final, json, by_name=round > 0)
             context = became
         return text
 
@@ -69,12 +100,16 @@ class Replacer:
 
     def stream(self) -> SettledStream:
         """A filter for one text that leaves piece by piece."""
+        if self.is_located:
+            return SettledStream(
+                ReadReach(self._reach), _Located(self).piece, lambda text: False, as_read
+            )
         is_plain = self._plain.stream() if self._plain is not None else None
 
         def stays(text: str) -> bool:
             return is_plain is not None and is_plain(text) and not self.blocked
 
-        return SettledStream(ReadReach(self._reach), self._piece, stays, as_read)
+        return SettledStream(ReadReach(self._reach), self.piece, stays, as_read)
 
     def settled(self, text: str) -> int:
         """How many characters of a text are final, whatever follows."""
@@ -86,18 +121,14 @@ class Replacer:
 
     def take(self) -> dict[str, int]:
         """The counts since the last call."""
-        found, self.found = self.found, {}
+        found = dict(self.found)
+        self.found.clear()
         return found
 
-    def _piece(self, text: str, before: str, became: str) -> str:
-        changed = self.change(text, before, became)
+    def piece(self, text: str, before: str, became: str, json: JsonKeys | None = None) -> str:
+        """A piece of a stream with findings replaced; nothing after a blocked entity."""
+        changed = self.change(text, before, became, json)
         return "" if self.blocked else changed
-
-    def _count(self, findings: Sequence[Finding]) -> None:
-        for entity in (finding.entity for finding in findings):
-            self.found[entity] = self.found.get(entity, 0) + 1
-            if self._blocks(entity):
-                self.blocked[entity] = self.blocked.get(entity, 0) + 1
 
     def _after(self, context: str, text: str) -> Sequence[Finding]:
         if not context:
@@ -109,12 +140,100 @@ class Replacer:
             if f.end > skipped
         ]
 
-    def _replaced(self, text: str, findings: Sequence[Finding], *, by_name: bool) -> str:
-        at, parts = 0, list[str]()
+    def _replaced(
+        self,
+        text: str,
+        findings: Sequence[Finding],
+        final: Sequence[_Span],
+        json: JsonKeys | None,
+        *,
+        by_name: bool,
+    ) -> tuple[str, list[_Span]]:
+        """The text with findings replaced, and the parts of it that are not searched again."""
+        new, reader = _Text(text, final), self._reader(json)
         for finding in findings:
-            value = text[finding.start : finding.end]
-            name = f"[{finding.entity}]"
-            stand_in = name if by_name else self._stand_in(finding.entity, value)
-            parts += [text[at : finding.start], stand_in]
-            at = finding.end
-        return "".join((*parts, text[at:]))
+            value, keys = text[finding.start : finding.end], self._keys
+            if reader is not None:
+                reader.feed(text[new.at : finding.start])
+                keys += reader.keys
+                reader.feed(value)
+            stand_in = self._stand_in(finding.entity, value, keys)
+            stays = stand_in == value or self._stays(finding.entity, keys)
+            if stand_in != value:
+                self._count(finding.entity, keys)
+                stand_in = f"[{finding.entity}]" if by_name else stand_in
+            new.replace(finding, stand_in, is_final=stays)
+        return new.ended()
+
+    def _reader(self, json: JsonKeys | None) -> JsonKeys | None:
+        if not (self.is_located and may_be_json(self._keys)):
+            return None
+        return JsonKeys() if json is None else json.copy()
+
+    def _count(self, entity: str, keys: Keys) -> None:
+        self.found[entity] = self.found.get(entity, 0) + 1
+        if self._blocks(entity, keys):
+            self.blocked[entity] = self.blocked.get(entity, 0) + 1
+
+
+class _Located:
+    """The pieces of one streamed text, with their place in its JSON."""
+
+    def __init__(self, replacer: Replacer) -> None:
+        self._replacer = replacer
+        self._json = JsonKeys()
+
+    def piece(self, text: str, before: str, became: str) -> str:
+        """The next piece with findings replaced."""
+        changed = self._replacer.piece(text, before, became, self._json)
+        self._json.feed(text)
+        return changed
+
+
+_Span = tuple[int, int]
+
+
+class _Text:
+    """A text while its findings are replaced, in order, with the parts of it that are final."""
+
+    def __init__(self, text: str, final: Sequence[_Span]) -> None:
+        self.at = 0
+        self._text = text
+        self._before = deque(final)
+        self._parts: list[str] = []
+        self._length = 0
+        self._final: list[_Span] = []
+
+    def replace(self, finding: Finding, stand_in: str, *, is_final: bool) -> None:
+        """Replace the next finding."""
+        self._copy(finding.start)
+        while self._before and self._before[0][0] < finding.end:
+            self._before.popleft()
+        if is_final:
+            self._final.append((self._length, self._length + len(stand_in)))
+        self._add(stand_in)
+        self.at = finding.end
+
+    def ended(self) -> tuple[str, list[_Span]]:
+        """The new text, and where it is final."""
+        self._copy(len(self._text))
+        return "".join(self._parts), self._final
+
+    def _copy(self, end: int) -> None:
+        """Copy the text up to a position, with its final parts."""
+        moved = self._length - self.at
+        while self._before and self._before[0][1] <= end:
+            start, stop = self._before.popleft()
+            self._final.append((start + moved, stop + moved))
+        self._add(self._text[self.at : end])
+
+    def _add(self, part: str) -> None:
+        self._parts.append(part)
+        self._length += len(part)
+
+
+def _is_within(finding: Finding, spans: Sequence[_Span]) -> bool:
+    if not spans:
+        return False
+    start, end = spans[bisect_right(spans, (finding.start, sys.maxsize)) - 1]
+    return start <= finding.start and finding.end <= end

@@ -14,10 +14,10 @@ from langchain_core.messages import SystemMessage
 from lg_prod_nodes.content.clean import Trust
 from lg_prod_nodes.content.finality import Reach, TermReach
 from lg_prod_nodes.content.history import latest
+from lg_prod_nodes.content.location import Keys
 from lg_prod_nodes.content.ordinary import is_ordinary
 from lg_prod_nodes.content.walk import (
     QUICK,
-    Rewrite,
     TakesLong,
     cleaned_errors,
     if_quick,
@@ -34,11 +34,13 @@ from lg_prod_nodes.detectors.replacing import Replacer
 from lg_prod_nodes.detectors.terms import PlainOfTerms
 
 T = TypeVar("T")
+Changed = tuple[Any, dict[str, int]]
+"""A value with terms replaced, and how often each category was found."""
 
 
 @dataclass(frozen=True, init=False)
 class ContentFilter(Policy):
-    """Refuses calls with blocked terms in their new input or their result.
+    """Refuses calls with blocked terms in their new input or their result, or replaces the terms.
 
     Terms match whole words and phrases, regardless of case, character width and Unicode normalization. In Korean, and
     in scripts without spaces between words, such as Chinese, Japanese and Thai, they match anywhere. Refusals name
@@ -49,10 +51,13 @@ class ContentFilter(Policy):
         reply: The answer to a refused call, instead of an exception: a string, or a function of the `ContentBlocked`
             that returns a string or a state update. The refused message stays in the state with its blocked terms
             replaced.
+        replace: What replaces a term, so that the call continues: a string, or a function of the term. By default,
+            calls are refused.
 
     Raises:
         ContentBlocked: A blocked term was found and there is no `reply`; `categories` lists what was found.
-        ConfigurationError: While building, if there are no terms to block, or the reply contains one.
+        ConfigurationError: While building, if there are no terms to block, the reply or replacement contains one, or
+            both are given.
 
     Example:
         ```python
@@ -65,12 +70,14 @@ class ContentFilter(Policy):
 
     blocked: tuple[tuple[str, tuple[str, ...]], ...]
     reply: str | Callable[[ContentBlocked], Any] | None = field(default=None)
+    replace: str | Callable[[str], str] | None = field(default=None)
 
     def __init__(
         self,
         blocked: Iterable[str] | Mapping[str, Iterable[str]],
         *,
         reply: str | Callable[[ContentBlocked], Any] | None = None,
+        replace: str | Callable[[str], str] | None = None,
     ) -> None:
         by_category = blocked if isinstance(blocked, Mapping) else {"BLOCKED": blocked}
         if any(isinstance(words, str) for words in by_category.values()):
@@ -82,9 +89,14 @@ class ContentFilter(Policy):
             raise ConfigurationError(
                 "a category without terms, or an empty term, blocks nothing; give at least one word"
             )
-        vars(self).update(blocked=terms, reply=reply)
-        if isinstance(reply, str) and self.detector.find(reply):
-            raise ConfigurationError("the reply holds a blocked term itself; say it without")
+        vars(self).update(blocked=terms, reply=reply, replace=replace)
+        if reply is not None and replace is not None:
+            raise ConfigurationError(
+                "reply answers a refused call, and with replace no call is refused; give one of them"
+            )
+        for name, text in (("reply", reply), ("replacement", replace)):
+            if isinstance(text, str) and self.detector.find(text):
+                raise ConfigurationError(f"the {name} holds a blocked term itself; say it without")
 
     @cached_property
     def detector(self) -> Detector:
@@ -103,13 +115,15 @@ class ContentFilter(Policy):
 
     async def wrap(self, call: Call, handler: Handler) -> Any:
         """Check the input, the result, and everything streamed or stored in between."""
+        if self.replace is not None:
+            return await self._replacing(call, handler)
         found: Mapping[str, int] | None = None
         if not self._trust.holds(call, self):
             found = await self._found(call, call.input if self._takes_all(call) else _news(call))
             call = await self._without_history(call)
         if not found:
             leaving = self._replacer()
-            with cleaned_errors(leaving.change):
+            with cleaned_errors(leaving):
                 result = await handler(call.replace(texts=call.texts.passing(leaving)))
             found = leaving.blocked or await self._found(call, result)
             if not found:
@@ -117,14 +131,35 @@ class ContentFilter(Policy):
         call.emit("content_found", policy=type(self).__name__, found=dict(found))
         return await call.refuse(ContentBlocked(found), self.reply)
 
+    async def _replacing(self, call: Call, handler: Handler) -> Any:
+        """Replace terms in the input, the result, and everything in between."""
+        leaving = self._replacer()
+        try:
+            with cleaned_errors(leaving):
+                is_clean = self._trust.holds(call, self)
+                inner = call if is_clean else await self._without_history(call)
+                result = await handler(inner.replace(texts=inner.texts.passing(leaving)))
+                cleaned, found = await _walked(call, partial(self._changed, result))
+        finally:
+            self._tell(call, leaving.take())
+        self._tell(call, found)
+        return cleaned
+
+    def _tell(self, call: Call, found: Mapping[str, int]) -> None:
+        if found:
+            call.emit("content_found", policy=type(self).__name__, found=dict(found))
+
     def _replacer(self) -> Replacer:
-        return Replacer(self.detector.find, self._stand_in, self._reach, lambda category: True)
+        blocks = self.replace is None
+        return Replacer(self.detector.find, self._stand_in, self._reach, lambda *_: blocks)
 
     async def _without_history(self, call: Call) -> Call:
         """Return the call with blocked terms replaced in its history, which is no reason to refuse it."""
         cleaned = call.input
         if not is_ordinary(cleaned, self._plain.is_plain):
-            cleaned = await _walked(call, partial(self._rewritten, call))
+            cleaned, found = await _walked(call, partial(self._rewritten, call))
+            if self.replace is not None:
+                self._tell(call, found)
         self._trust.note(call, self, cleaned)
         return call.replace(input=cleaned)
 
@@ -150,15 +185,19 @@ class ContentFilter(Policy):
             found.update(finding.entity for finding in self.detector.find(text))
         return found
 
-    def _rewritten(self, call: Call, *, seconds: float | None = None) -> Any:
-        change: Rewrite = self._replacer().change
-        if seconds is not None:
-            change = if_quick(change, self.detector.is_known)
+    def _rewritten(self, call: Call, *, seconds: float | None = None) -> Changed:
+        """Return a call's input with terms replaced, and what was found."""
         if not _asks(call):
-            return rewrite(call.input, change, seconds=seconds)
+            return self._changed(call.input, seconds=seconds)
         said = _without_system(call.input)
-        cleaned = iter(rewrite(said, change, clean=call.texts.clean, seconds=seconds))
-        return [m if isinstance(m, SystemMessage) else next(cleaned) for m in call.input]
+        changed, found = self._changed(said, clean=call.texts.clean, seconds=seconds)
+        cleaned = iter(changed)
+        return [m if isinstance(m, SystemMessage) else next(cleaned) for m in call.input], found
+
+    def _changed(self, value: Any, *, seconds: float | None = None, **options: Any) -> Changed:
+        replacer = self._replacer()
+        change = replacer if seconds is None else if_quick(replacer, self.detector.is_known)
+        return rewrite(value, change, seconds=seconds, **options), replacer.take()
 
     @cached_property
     def _reach(self) -> Reach:
@@ -172,9 +211,12 @@ class ContentFilter(Policy):
     def _terms(self) -> tuple[str, ...]:
         return tuple(term for _, terms in self.blocked for term in terms)
 
-    def _stand_in(self, category: str, term: str) -> str:
+    def _stand_in(self, category: str, term: str, keys: Keys) -> str:
         name = f"[{category}]"
-        return "[...]" if self.detector.find(name) else name
+        made = name if self.replace is None else self.replace
+        made = made if isinstance(made, str) else made(term)
+        clean = (text for text in (made, name) if not self.detector.find(text))
+        return next(clean, "[...]")
 
 
 def _news(call: Call) -> Any:

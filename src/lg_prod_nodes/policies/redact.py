@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, cast, get_args
 
 from pydantic import SecretBytes
 
 from lg_prod_nodes.content.clean import Trust
 from lg_prod_nodes.content.finality import Reach, reach_of
+from lg_prod_nodes.content.location import At, Tool
+from lg_prod_nodes.content.misfits import explained_misfits
 from lg_prod_nodes.content.ordinary import is_ordinary
 from lg_prod_nodes.content.walk import (
     QUICK,
@@ -19,9 +21,8 @@ from lg_prod_nodes.content.walk import (
     cleaned_errors,
     if_quick,
     rewrite,
-    texts,
 )
-from lg_prod_nodes.core.advice import wrong_choice
+from lg_prod_nodes.core.advice import did_you_mean, wrong_choice
 from lg_prod_nodes.core.call import Call, Handler
 from lg_prod_nodes.core.errors import ConfigurationError, ContentBlocked, DetectionFailed
 from lg_prod_nodes.core.keys import Anonymous, Key, by_thread, key_for
@@ -34,8 +35,9 @@ from lg_prod_nodes.detectors.plain import PlainText
 from lg_prod_nodes.detectors.recognizers.catalogue import entity_of
 from lg_prod_nodes.detectors.recognizers.names import NAME_ENTITIES, load_nlp_engine
 from lg_prod_nodes.detectors.replacing import Replacer
-from lg_prod_nodes.detectors.stand_ins import StandIns, Strategy
-from lg_prod_nodes.stores.vault.store import Session, Vault, restored, tokens_in
+from lg_prod_nodes.detectors.stand_ins import StandIns, Strategies, Strategy
+from lg_prod_nodes.stores.vault.restoring import RestoredStream, Restorer
+from lg_prod_nodes.stores.vault.store import Session, Vault
 
 if TYPE_CHECKING:
     from lg_prod_nodes.detectors.detector import EntityRecognizer, NlpEngine
@@ -58,9 +60,14 @@ class Redact(Policy):
             API keys.
         strategy: How to replace a finding: `"redact"` with the entity's name, `"mask"` with stars except for the last
             four characters, `"hash"` with a keyed digest (the same for the same value), `"tokenize"` with a token that
-            the vault can reverse. `"block"` refuses the call.
-        strategies: Strategies for single entities, by name.
-        key: The key of the digests, required for `"hash"`; hexadecimal if given as a `SecretStr`.
+            the vault can reverse, `"surrogate"` with a value of the same form that belongs to nobody (a valid e-mail
+            address, card, IBAN, ...), or a function of the value with what it returns. `"keep"` leaves it, `"block"`
+            refuses the call.
+        strategies: Strategies for single entities, by name, and for locations: `{"CREDIT_CARD": "mask",
+            At(field="email"): "surrogate", At(tool="send_email"): {"EMAIL_ADDRESS": "keep"}}`. A location has priority,
+            the first one that applies.
+        key: The key of digests and surrogates, required for `"hash"` and `"surrogate"`; hexadecimal if given as a
+            `SecretStr`.
         recognizers: Additional recognizers, such as Presidio's `PatternRecognizer`. Each replaces the built-in one for
             its entity.
         threshold: The lowest score that counts as a finding, 0 to 1.
@@ -74,7 +81,8 @@ class Redact(Policy):
             has no thread, its tokens belong to the run.
         anonymous: What to do if a `by` other than `by_thread` returns `None`: `"raise"` an `AnonymousCall` error, since
             the tokens could not be forgotten by subject, or `"share"` to let them belong to the run.
-        reveal_to: Names of tools that receive the originals instead of tokens.
+        reveal_to: Names of tools and nodes that receive the originals instead of tokens, before their input is
+            validated.
         detector_down: What to do if a recognizer cannot scan a text: `"raise"` a `DetectionFailed` error, or `"admit"`
             the text with the findings of the other recognizers replaced.
 
@@ -95,7 +103,7 @@ class Redact(Policy):
 
     entities: tuple[str, ...]
     strategy: Strategy
-    strategies: Mapping[str, Strategy] = field(hash=False)
+    strategies: Strategies = field(hash=False)
     key: SecretBytes | None = field(repr=False)
     recognizers: tuple[EntityRecognizer, ...]
     threshold: float
@@ -113,7 +121,7 @@ class Redact(Policy):
         self,
         *entities: str,
         strategy: Strategy = "redact",
-        strategies: Mapping[str, Strategy] | None = None,
+        strategies: Strategies | None = None,
         key: SecretKey | None = None,
         recognizers: Sequence[EntityRecognizer] = (),
         threshold: float = 0.4,
@@ -138,7 +146,9 @@ class Redact(Policy):
         vars(self).update(
             entities=(*map(named, chosen), *own),
             strategy=strategy,
-            strategies={named(name): each for name, each in (strategies or {}).items()},
+            strategies={
+                _place(name, named): _each(how, named) for name, how in (strategies or {}).items()
+            },
             key=None if key is None else SecretBytes(key_of("key", key)),
             recognizers=tuple(recognizers),
             threshold=threshold,
@@ -166,10 +176,12 @@ class Redact(Policy):
             *wrong_choice("detector_down", self.detector_down, ("raise", "admit")),
         ):
             raise ConfigurationError(problem)
-        for name, given in (("strategy", self.strategies), ("threshold", self.thresholds)):
-            if stray := set(given) - set(self.entities):
+        of_strategies = (*self._by_entity, *(only for _, only, _ in self._located if only))
+        for name, given in (("strategy", of_strategies), ("threshold", self.thresholds)):
+            for stray in sorted(set(given) - set(self.entities)):
                 raise ConfigurationError(
-                    f"a {name} is given for {', '.join(sorted(stray))}, which is not looked for"
+                    f"a {name} is given for {stray}, which is not looked for; "
+                    f"{did_you_mean(stray, self.entities, 'this policy looks for')}"
                 )
 
     @cached_property
@@ -191,7 +203,32 @@ class Redact(Policy):
     @cached_property
     def _stand_ins(self) -> StandIns:
         key = None if self.key is None else self.key.get_secret_value()
-        return StandIns(self.strategy, self.strategies, key)
+        return StandIns(self.strategy, self._by_entity, self._located, key, self.entities)
+
+    @cached_property
+    def _by_entity(self) -> dict[str, Strategy]:
+        chosen: Any = self.strategies
+        return {name: how for name, how in chosen.items() if isinstance(name, str)}
+
+    @cached_property
+    def _located(self) -> tuple[tuple[At, str | None, Strategy], ...]:
+        chosen: Any = self.strategies
+        return tuple(
+            (at, only, strategy)
+            for at, how in chosen.items()
+            if isinstance(at, At)
+            for only, strategy in (how.items() if isinstance(how, Mapping) else [(None, how)])
+        )
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """The state fields that the strategies name."""
+        return frozenset(at.field for at, *_ in self._located if at.field is not None)
+
+    @property
+    def tools(self) -> frozenset[str]:
+        """The tools that the strategies name."""
+        return frozenset(at.tool for at, *_ in self._located if at.tool is not None)
 
     @cached_property
     def _reach(self) -> Reach:
@@ -216,7 +253,7 @@ class Redact(Policy):
         tokens = None if self.vault is None else await self._session(self.vault, call)
         replacer = self.replacer(call, tokens)
         try:
-            with cleaned_errors(replacer.change):
+            with explained_misfits(call.kind, call.name), cleaned_errors(replacer):
                 given = call.input
                 if not self._trust.holds(call, self):
                     given = await self._clean(call, replacer, tokens, given)
@@ -233,19 +270,25 @@ class Redact(Policy):
 
     def replacer(self, call: Call | None = None, tokens: Session | None = None) -> Replacer:
         """Return a replacer of findings in texts, whole or piece by piece; it emits to the call, if one is given."""
-        return Replacer(
+        replacer = Replacer(
             partial(self._find, call),
             partial(self._stand_ins.make, tokens),
             self._reach,
             self._stand_ins.blocks,
             self._plain,
+            stays=self._stand_ins.stays,
+            shared=self._stand_ins.shared,
+            is_located=bool(self._located),
         )
+        is_tool = call is not None and call.kind == "tool"
+        return replacer.at((Tool(call.name),)) if is_tool and call else replacer
 
     def restore(self, value: T, subject: str) -> T:
-        """Return a value with a subject's tokens replaced by their originals. Forgotten tokens stay.
+        """Return a value or stream with a subject's tokens replaced by their originals. Forgotten tokens stay.
 
         Args:
-            value: A text, a message, a state, or any other value that `content.rewrite` accepts.
+            value: A text, a message, a state, or any other value that `content.rewrite` accepts; or an iterator,
+                asynchronous or not, of such values, such as `graph.stream(...)`, where pieces may cut a token.
             subject: The owner of the tokens, as returned by `by`, such as the thread's id.
 
         Raises:
@@ -255,9 +298,13 @@ class Redact(Policy):
             raise ConfigurationError(
                 "nothing is tokenized here; give strategy='tokenize', vault=..."
             )
-        tokens = {token for text in texts(value) for token in tokens_in(text)}
-        originals = self.vault.resolve(subject, tokens) if tokens else {}
-        return rewrite(value, lambda text: restored(text, originals))
+        restorer = Restorer(partial(self.vault.resolve, subject))
+        if isinstance(value, Iterator):
+            return cast(T, RestoredStream(restorer).items(value))
+        if isinstance(value, AsyncIterator):
+            return cast(T, RestoredStream(restorer).aitems(value))
+        restorer.learn(value)
+        return rewrite(value, restorer)
 
     async def arestore(self, value: T, subject: str) -> T:
         """Like `restore`, off the event loop."""
@@ -279,14 +326,15 @@ class Redact(Policy):
         return cleaned
 
     async def _walk(self, call: Call, replacer: Replacer, value: Any) -> Any:
-        walk = partial(rewrite, value, clean=call.texts.clean)
+        # What a location keeps is clean where it is, and not in a model's input.
+        walk = partial(rewrite, value, clean=None if self._located else call.texts.clean)
         if call.blocking:
-            return walk(replacer.change)
+            return walk(replacer)
         try:
-            return walk(if_quick(replacer.change, self.detector.is_known), seconds=QUICK)
+            return walk(if_quick(replacer, self.detector.is_known), seconds=QUICK)
         except TakesLong:
             replacer.take()
-            return await call.run_blocking(walk, replacer.change)
+            return await call.run_blocking(walk, replacer)
 
     def _find(self, call: Call | None, text: str) -> Sequence[Finding]:
         try:
@@ -321,12 +369,25 @@ class Redact(Policy):
         return await call.run_blocking(self.vault.keep, tokens)
 
     async def _revealing(self, vault: Vault, call: Call) -> Call:
-        """Return the call with the originals of the tokens in its input, if it is a tool in `reveal_to`."""
-        if call.kind != "tool" or call.name not in self.reveal_to:
+        """Return the call with the originals of the tokens in its input, if it is a tool or node in `reveal_to`."""
+        if call.kind not in ("tool", "node") or call.name not in self.reveal_to:
             return call
-        found = {token for text in texts(call.input) for token in tokens_in(text)}
-        originals = await call.run_blocking(vault.resolve, self._subject(call), found)
-        return call.replace(texts=call.texts.revealing(originals))
+        reveal = Restorer(partial(vault.resolve, self._subject(call)))
+        await call.run_blocking(reveal.learn, call.input)
+        revealed = call.replace(texts=call.texts.revealing(reveal))
+        return (
+            revealed if call.kind == "tool" else revealed.replace(input=rewrite(call.input, reveal))
+        )
+
+
+def _place(name: str | At, named: Callable[[str], str]) -> str | At:
+    return name if isinstance(name, At) else named(name)
+
+
+def _each(how: Any, named: Callable[[str], str]) -> Any:
+    if not isinstance(how, Mapping):
+        return how
+    return {named(name): strategy for name, strategy in how.items()}
 
 
 def _listed(name: str, given: Collection[str]) -> tuple[str, ...]:

@@ -163,7 +163,16 @@ def _guarded(
         inner = _subgraph(inner, hardening, name)
         subgraphs = [inner] if subgraphs else []
     calls_tasks = not isinstance(graph, CompiledStateGraph)
-    guarded = GuardedNode(inner, name, path, stack, recoverers=recoverers, calls_tasks=calls_tasks)
+    waits = any(name in policy.reveal_to for policy, _ in stack.placed)
+    guarded = GuardedNode(
+        inner,
+        name,
+        path,
+        stack,
+        recoverers=recoverers,
+        calls_tasks=calls_tasks,
+        mapper=node.mapper if waits else None,
+    )
     asked = guarded.retries(node.retry_policy or graph.retry_policy)
     meets = bool(stack.wraps("node") or stack.observers) or not stack.inner.is_empty
     if asked is not None or meets or calls_tasks:
@@ -175,6 +184,7 @@ def _guarded(
             {
                 "bound": inner,
                 "subgraphs": subgraphs,
+                "mapper": None if waits else node.mapper,
                 "retry_policy": node.retry_policy if asked is None else asked,
             }
         )

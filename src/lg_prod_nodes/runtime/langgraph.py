@@ -34,6 +34,7 @@ from langgraph._internal._constants import (
     INTERRUPT,
     NS_SEP,
     NULL_TASK_ID,
+    PUSH,
     RESUME,
 )
 from langgraph._internal._runnable import RunnableCallable, RunnableSeq
@@ -61,6 +62,7 @@ __all__ = [
     "ensure_config",
     "has_native_async",
     "has_no_function",
+    "is_sent",
     "is_served",
     "note_progress",
     "raises_past_handler",
@@ -172,6 +174,12 @@ async def write_again(config: RunnableConfig, *, blocking: bool) -> bool:
     ]
     configurable[CONFIG_KEY_SEND](writes)
     return bool(writes)
+
+
+def is_sent(config: RunnableConfig) -> bool:
+    """Whether a node runs by a `Send`, whose payload LangGraph coerces to no schema."""
+    path = (config.get("metadata") or {}).get("langgraph_path") or (None,)
+    return path[0] == PUSH
 
 
 def raises_past_handler(config: RunnableConfig) -> Callable[[Exception, BaseException], None]:

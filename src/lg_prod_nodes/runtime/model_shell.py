@@ -34,7 +34,6 @@ from lg_prod_nodes.content.message_stream import EventStream, MessageStream
 from lg_prod_nodes.content.walk import cleaned_errors, rewrite
 from lg_prod_nodes.core.call import Call
 from lg_prod_nodes.core.engine import drive
-from lg_prod_nodes.core.filters import through
 from lg_prod_nodes.runtime.callbacks import with_watch
 from lg_prod_nodes.runtime.langgraph import note_progress
 
@@ -145,7 +144,7 @@ class _Messages(MessageStream):
     def feed(self, chunk: ChatGenerationChunk) -> list[Any]:
         """The chunks ready to leave after this one."""
         if chunk.generation_info:
-            info = rewrite(chunk.generation_info, partial(through, self._filters))
+            info = rewrite(chunk.generation_info, self._filtered)
             chunk = chunk.model_copy(update={"generation_info": info})
         return super().feed(chunk)
 

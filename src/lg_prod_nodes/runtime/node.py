@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from copy import copy
 from functools import cached_property, partial
@@ -33,6 +33,7 @@ from lg_prod_nodes.runtime.langgraph import (
     RunnableCallable,
     ensure_config,
     has_native_async,
+    is_sent,
     runtime_in,
 )
 from lg_prod_nodes.runtime.placement import Stack
@@ -53,6 +54,7 @@ class GuardedNode(RunnableCallable):
         stack: The policies.
         recoverers: The policies that recover once the node has finally failed.
         calls_tasks: Whether the node is a workflow of the functional API.
+        mapper: Coerces the state to the node's schema, if that has to wait for the policies.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class GuardedNode(RunnableCallable):
         *,
         recoverers: Sequence[Policy] = (),
         calls_tasks: bool = False,
+        mapper: Callable[[Any], Any] | None = None,
     ) -> None:
         if isinstance(inner, RunnableCallable):
             vars(self).update(vars(inner))
@@ -89,6 +92,7 @@ class GuardedNode(RunnableCallable):
         # A graph used as a node has its own boundary, and its nodes have their own scopes.
         self._is_graph = isinstance(inner, Pregel)
         self._calls_tasks = calls_tasks
+        self._mapper = mapper
         self._attempts: Attempts | None = None
 
     def __getattr__(self, name: str) -> Any:
@@ -169,6 +173,8 @@ class GuardedNode(RunnableCallable):
         return self._chained(self._ainvoked)
 
     def _chained(self, handler: Handler) -> Handler:
+        if self._mapper is not None:
+            handler = _after(self._mapper, handler)
         return chained(self._wraps, handler)
 
     async def _invoked(self, call: Call, **kwargs: Any) -> Any:
@@ -246,6 +252,17 @@ class GuardedNode(RunnableCallable):
 
     def _recovers_from(self, error: Exception) -> bool:
         return any(recovery.covers(error) for recovery in self._recoverers)
+
+
+def _after(mapper: Callable[[Any], Any], handler: Handler) -> Handler:
+    """A handler whose input is coerced first."""
+
+    async def coerced(call: Call) -> Any:
+        if is_sent(call.config):
+            return await handler(call)
+        return await handler(call.replace(input=mapper(call.input)))
+
+    return coerced
 
 
 class _Passed:

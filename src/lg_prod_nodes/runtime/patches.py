@@ -8,6 +8,7 @@ they behave as before. `uninstall()` restores all of them. Models and tools pass
 from __future__ import annotations
 
 import inspect
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from typing import Any, cast
 import wrapt
 
 from lg_prod_nodes.core.tracebacks import shorten
+from lg_prod_nodes.runtime.answers import OF_ANSWERS
 from lg_prod_nodes.runtime.graph import called_graph
 from lg_prod_nodes.runtime.model_shell import is_shell
 from lg_prod_nodes.runtime.models import (
@@ -44,6 +46,7 @@ class Patch:
         reason: Why no public API will do.
         test: The test that fails when the class changes.
         subclasses: Whether subclasses that override the methods are patched too, including later ones.
+        loads: Whether to import the class's module; else it is patched once the application has imported it.
     """
 
     target: str
@@ -51,6 +54,7 @@ class Patch:
     reason: str
     test: str
     subclasses: bool = True
+    loads: bool = True
 
 
 _OWN = "a node calls it by itself; callbacks cannot change what it gets or says, or refuse the call"
@@ -106,15 +110,24 @@ TABLE: tuple[Patch, ...] = (
         "tests/runtime/test_remote_graphs.py::test_every_mode_is_filtered",
         subclasses=False,
     ),
+    Patch(
+        "langchain.agents.structured_output:OutputToolBinding",
+        OF_ANSWERS,
+        "the agent catches whatever its parsing raises, and asks the model again, without end",
+        "tests/policies/test_misfits.py::test_a_structured_answer_that_cannot_be_valid_ends_the_run",
+        subclasses=False,
+        loads=False,
+    ),
 )
 
 _lock = threading.Lock()
 _originals: list[tuple[type[Any], str, Any]] = []
+_patched: set[str] = set()
 _is_wanted = True
 
 
 def install() -> None:
-    """Patch everything in the table; does nothing if it is patched already."""
+    """Patch everything in the table that is not patched yet."""
     global _is_wanted
     with _lock:
         _is_wanted = True
@@ -133,6 +146,7 @@ def uninstall() -> None:
     global _is_wanted
     with _lock:
         _is_wanted = False
+        _patched.clear()
         while _originals:
             cls, name, original = _originals.pop()
             if original is None:
@@ -153,6 +167,8 @@ def guarded_methods(cls: type[Any]) -> Mapping[str, Guarded]:
 
 def _resolved(patch: Patch) -> type[Any] | None:
     module, _, name = patch.target.partition(":")
+    if not (patch.loads or module in sys.modules):
+        return None
     try:
         return cast("type[Any]", getattr(import_module(module), name))
     except (ImportError, AttributeError):
@@ -160,12 +176,11 @@ def _resolved(patch: Patch) -> type[Any] | None:
 
 
 def _install() -> None:
-    if _originals:
-        return
     for patch in TABLE:
-        cls = _resolved(patch)
+        cls = _resolved(patch) if patch.target not in _patched else None
         if cls is None:
             continue
+        _patched.add(patch.target)
         _patch(cls, patch.methods)
         if patch.subclasses:
             _patch_below(cls, patch.methods)

@@ -22,13 +22,15 @@ from langchain_core.runnables.config import var_child_runnable_config
 from lg_prod_nodes.content.clean import clean_messages
 from lg_prod_nodes.content.config import with_settings
 from lg_prod_nodes.content.functions import Arguments, filtered_function
+from lg_prod_nodes.content.location import OUTSIDE
 from lg_prod_nodes.content.payload_stream import PayloadStream
 from lg_prod_nodes.content.walk import rewrite
-from lg_prod_nodes.core.call import Call
+from lg_prod_nodes.core.call import Call, Uncaught
 from lg_prod_nodes.core.engine import Wrap
 from lg_prod_nodes.core.errors import LostContextWarning
 from lg_prod_nodes.core.filters import NO_TEXTS, Texts
 from lg_prod_nodes.core.report import Kind
+from lg_prod_nodes.core.tracebacks import raise_again
 from lg_prod_nodes.runtime.langgraph import does_nothing, note_progress, runtime_in, with_parts
 from lg_prod_nodes.runtime.retry import task_retries
 from lg_prod_nodes.runtime.stores import FilteredStore
@@ -96,8 +98,8 @@ class Scope:
         self.call = call
         self.policies = policies
         self.outer = outer
-        self.texts = Texts(outer.filters) if outer.filters else NO_TEXTS
-        if policies.content and not outer.filters:
+        self.texts = Texts(outer.filters, outer.reveal) if outer.filters else NO_TEXTS
+        if policies.content and not outer.filters and call.texts.reveal is None:
             # Taken before the node runs, because it may change a message in place.
             self.texts = Texts(clean=clean_messages(call.input))
         self._config, self._calls_tasks = config, calls_tasks
@@ -124,7 +126,7 @@ class Scope:
             OPEN.setdefault(self._place, []).append(self)
         return config
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if self._place:
             open_there = OPEN[self._place]
             open_there.remove(self)
@@ -137,6 +139,8 @@ class Scope:
         finally:
             if self._ambient is not None:
                 var_child_runnable_config.reset(self._ambient)
+        if isinstance(error, Uncaught):
+            raise_again(error.error)
 
     def _changed(self, config: RunnableConfig, call: Call) -> RunnableConfig:
         """The config with filters on what leaves through it: custom stream, store and tasks."""
@@ -150,7 +154,7 @@ class Scope:
             self._writer = PayloadStream(runtime.stream_writer, filters, held)
             changes["stream_writer"] = self._writer
         if runtime.store is not None:
-            changes["store"] = FilteredStore(runtime.store, call.texts.filtered)
+            changes["store"] = FilteredStore(runtime.store, call.texts.filtered.at((OUTSIDE,)))
         changed = with_parts(
             config,
             runtime=runtime.override(**changes) if changes else None,

@@ -5,16 +5,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from copy import copy
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from langchain_core.documents import Document
 from langchain_core.messages import ToolMessage
 from langchain_core.tools import BaseTool
+from pydantic import ValidationError
 
-from lg_prod_nodes.content.functions import Arguments
 from lg_prod_nodes.content.payload_stream import PayloadStream
-from lg_prod_nodes.content.walk import rewrite
+from lg_prod_nodes.content.walk import Rewrite, cleaned_errors, rewrite
 from lg_prod_nodes.core.call import Call
 from lg_prod_nodes.core.engine import send
 from lg_prod_nodes.runtime.langgraph import TOOL_OUTPUT
@@ -34,13 +35,9 @@ def _run(
         return ToolMessage(reply, tool_call_id=asked["id"], name=tool.name)
 
     async def handler(call: Call) -> Any:
-        guarded = filtered_copy(
-            tool,
-            call,
-            ("_run", "_arun"),
-            inside=lambda: _output(call),
-            before=lambda args, kwargs: _revealed(args, kwargs, call),
-        )
+        guarded = filtered_copy(tool, call, ("_run", "_arun"), inside=lambda: _output(call))
+        if call.texts.reveal is not None:
+            vars(guarded)["_to_args_and_kwargs"] = partial(_with_originals, tool, call)
         ran = native(guarded, _with_args(input, call), *args, **kwargs)
         return ran if call.blocking else await ran
 
@@ -53,13 +50,52 @@ def _with_args(input: Any, call: Call) -> Any:
     return {**input, **args} if isinstance(input, dict) else args
 
 
-def _revealed(args: tuple[Any, ...], kwargs: dict[str, Any], call: Call) -> Arguments:
-    """The arguments for a tool's own method, with tokens replaced by originals that no callback has seen."""
-    if not call.texts.originals:
-        return args, kwargs
-    asked, revealed = call.input["args"], call.texts.revealed
-    shown = {n: rewrite(v, revealed) if n in asked else v for n, v in kwargs.items()}
-    return rewrite(args, revealed), shown
+def _with_originals(tool: BaseTool, call: Call, given: Any, *args: Any) -> Any:
+    """The arguments for a tool's own method, validated with originals in place of tokens; no callback sees them."""
+    asked, reveal = call.input["args"], cast(Rewrite, call.texts.reveal)
+    if isinstance(given, dict):
+        given = {n: rewrite(v, reveal) if n in asked else v for n, v in given.items()}
+    else:
+        given = rewrite(given, reveal)
+    with cleaned_errors(call.texts.filtered):
+        try:
+            return tool._to_args_and_kwargs(given, *args)
+        except ValidationError as error:
+            numbers = _numbers(error, asked)
+            if not numbers:
+                raise
+            for path, number in numbers.items():
+                given = _put(given, path, number)
+            return tool._to_args_and_kwargs(given, *args)
+
+
+def _numbers(error: ValidationError, asked: Any) -> dict[tuple[Any, ...], int]:
+    """The originals that a schema wants as numbers, such as `+1 415-555-2671`, as numbers, by their place."""
+    found: dict[tuple[Any, ...], int] = {}
+    for line in error.errors(include_url=False):
+        token, original = _at(asked, line["loc"]), line["input"]
+        if line["type"] not in ("int_parsing", "float_parsing") or token == original:
+            continue
+        if digits := "".join(filter(str.isdecimal, original)):
+            found[line["loc"]] = int(digits)
+    return found
+
+
+def _at(value: Any, path: tuple[Any, ...]) -> Any:
+    for key in path:
+        try:
+            value = value[key]
+        except (LookupError, TypeError):
+            return None
+    return value
+
+
+def _put(value: Any, path: tuple[Any, ...], new: Any) -> Any:
+    if not path:
+        return new
+    changed = copy(value)
+    changed[path[0]] = _put(value[path[0]], path[1:], new)
+    return changed
 
 
 @contextmanager

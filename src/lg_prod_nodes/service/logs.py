@@ -92,7 +92,7 @@ def _formatter(redact: Redact, renderers: Sequence[Processor]) -> ProcessorForma
             structlog.stdlib.add_log_level,
             structlog.processors.format_exc_info,
             ProcessorFormatter.remove_processors_meta,
-            LogValues(redact.replacer().change),
+            LogValues(redact.replacer()),
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *renderers,
         ],
