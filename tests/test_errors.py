@@ -25,14 +25,15 @@ from lg_prod_nodes import (
     UntrustedType,
     VaultTampered,
 )
-from lg_prod_nodes.core import errors
+from lg_prod_nodes.core import cautions, errors
 from lg_prod_nodes.core.errors import duration
 
 PAGE = Path(__file__).parents[1] / errors.PAGE
 CLASSES = [
     cls
-    for _, cls in inspect.getmembers(errors, inspect.isclass)
-    if issubclass(cls, (Exception, Warning)) and cls.__module__ == errors.__name__
+    for module in (errors, cautions)
+    for _, cls in inspect.getmembers(module, inspect.isclass)
+    if issubclass(cls, (Exception, Warning)) and cls.__module__ == module.__name__
 ]
 
 

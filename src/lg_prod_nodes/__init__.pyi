@@ -8,6 +8,18 @@ from .attach.reported import reported as reported
 from .content.location import At as At
 from .core.call import Call as Call
 from .core.call import Handler as Handler
+from .core.cautions import (
+    ClaimedUserWarning as ClaimedUserWarning,
+)
+from .core.cautions import (
+    LostContextWarning as LostContextWarning,
+)
+from .core.cautions import (
+    MemoryStoreWarning as MemoryStoreWarning,
+)
+from .core.cautions import (
+    RetriesWarning as RetriesWarning,
+)
 from .core.clock import Clock as Clock
 from .core.error_class import class_of as class_of
 from .core.error_class import is_transient as is_transient
@@ -28,9 +40,6 @@ from .core.errors import (
     CircuitOpen as CircuitOpen,
 )
 from .core.errors import (
-    ClaimedUserWarning as ClaimedUserWarning,
-)
-from .core.errors import (
     ConfigurationError as ConfigurationError,
 )
 from .core.errors import (
@@ -46,19 +55,10 @@ from .core.errors import (
     LeaseLost as LeaseLost,
 )
 from .core.errors import (
-    LostContextWarning as LostContextWarning,
-)
-from .core.errors import (
-    MemoryStoreWarning as MemoryStoreWarning,
-)
-from .core.errors import (
     ProductionError as ProductionError,
 )
 from .core.errors import (
     RateLimitExceeded as RateLimitExceeded,
-)
-from .core.errors import (
-    RetriesWarning as RetriesWarning,
 )
 from .core.errors import (
     RunInterrupted as RunInterrupted,

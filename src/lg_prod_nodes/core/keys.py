@@ -8,7 +8,8 @@ from functools import cache
 from typing import Literal
 
 from lg_prod_nodes.core.call import Call
-from lg_prod_nodes.core.errors import AnonymousCall, ClaimedUserWarning
+from lg_prod_nodes.core.cautions import ClaimedUserWarning
+from lg_prod_nodes.core.errors import AnonymousCall
 
 Key = Callable[[Call], str | None]
 """Returns the key that a call counts under, or `None` if it has none, see `Anonymous`."""

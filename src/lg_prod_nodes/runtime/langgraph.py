@@ -65,11 +65,11 @@ __all__ = [
     "is_sent",
     "is_served",
     "note_progress",
+    "open_interrupts",
     "raises_past_handler",
     "runtime_in",
     "saver_of",
     "should_retry_on",
-    "unanswered",
     "unless_command",
     "was_run",
     "with_guarded_branches",
@@ -224,7 +224,7 @@ def saver_of(graph: Any, config: RunnableConfig) -> BaseCheckpointSaver[Any] | N
     return saver if isinstance(saver, BaseCheckpointSaver) else None
 
 
-def unanswered(saved: CheckpointTuple) -> set[str]:
+def open_interrupts(saved: CheckpointTuple) -> set[str]:
     """The ids of the interrupts of a checkpoint that nobody has answered."""
     writes = saved.pending_writes or []
     answered = {task for task, channel, _ in writes if channel == RESUME}

@@ -14,7 +14,7 @@ from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.retry import RunnableRetry
 from langgraph.pregel import Pregel
 
-from lg_prod_nodes.core.errors import RetriesWarning
+from lg_prod_nodes.core.cautions import RetriesWarning
 from lg_prod_nodes.runtime.langgraph import RunnableCallable
 
 _MIDDLEWARE = {"ModelRetryMiddleware", "ToolRetryMiddleware"}

@@ -26,8 +26,8 @@ from lg_prod_nodes.content.location import OUTSIDE
 from lg_prod_nodes.content.payload_stream import PayloadStream
 from lg_prod_nodes.content.walk import rewrite
 from lg_prod_nodes.core.call import Call, Uncaught
+from lg_prod_nodes.core.cautions import LostContextWarning
 from lg_prod_nodes.core.engine import Wrap
-from lg_prod_nodes.core.errors import LostContextWarning
 from lg_prod_nodes.core.filters import NO_TEXTS, Texts
 from lg_prod_nodes.core.report import Kind
 from lg_prod_nodes.core.tracebacks import raise_again

@@ -14,7 +14,7 @@ from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.types import Command
 
 from lg_prod_nodes.core.run import Work
-from lg_prod_nodes.runtime.langgraph import answers_given, saver_of, unanswered, was_run
+from lg_prod_nodes.runtime.langgraph import answers_given, open_interrupts, saver_of, was_run
 
 _ELSEWHERE = ("checkpoint_id", "checkpoint_ns", "checkpoint_map")
 """Settings by which a caller chooses another checkpoint than the latest of the thread."""
@@ -49,7 +49,7 @@ def _continues(input: Any, run_id: Any, saved: CheckpointTuple) -> bool:
 
 def _left(saved: CheckpointTuple, input: Any, thread: str) -> Work:
     """Return the work that an earlier run left in a checkpoint."""
-    asked = unanswered(saved)
+    asked = open_interrupts(saved)
     if asked and not _answers(input, asked):
         return Work("repeated")
     place = f"{thread}:{saved.checkpoint['id']}"

@@ -40,7 +40,7 @@ from lg_prod_nodes.databases.cursors import (
 from lg_prod_nodes.databases.pools import AsyncPool, Pool
 from lg_prod_nodes.databases.timings import timed
 from lg_prod_nodes.service.checkpoint_rows import (
-    Rows,
+    CheckpointRows,
     channels_over,
     checkpoint_rows,
     statement_of,
@@ -122,7 +122,7 @@ class BlockingSaver(FencedCursors, PostgresSaver):
         self,
         pool: Pool,
         serde: SerializerProtocol | None = None,
-        batches: Batches[Rows] | None = None,
+        batches: Batches[CheckpointRows] | None = None,
     ) -> None:
         super().__init__(cast(Any, pool), serde=serde)
         self.lock = cast(Any, _NoLock())
@@ -150,7 +150,7 @@ class BlockingSaver(FencedCursors, PostgresSaver):
         """Save the writes of a task, together with what other threads save meanwhile."""
         self._save(write_rows(self.serde.dumps_typed, config, writes, task_id, task_path))
 
-    def _save(self, rows: Rows) -> None:
+    def _save(self, rows: CheckpointRows) -> None:
         if not rows.is_empty:
             leases = leases_in(cast(Any, self.conn).conninfo)
             with fenced(leases), translated(cast(Any, self.conn)):
@@ -234,8 +234,8 @@ class AsyncSaver(AsyncFencedCursors, AsyncPostgresSaver):
         await self._save(await self._rows(channels, write_rows, config, writes, task_id, task_path))
 
     async def _rows(
-        self, channels: Collection[str], make: Callable[..., Rows], *given: Any
-    ) -> Rows:
+        self, channels: Collection[str], make: Callable[..., CheckpointRows], *given: Any
+    ) -> CheckpointRows:
         """Serialize, in a thread if that may take long: then a hop to another thread is the lesser evil."""
         if self._is_quick(channels):
             rows = make(self.serde.dumps_typed, *given)
@@ -248,7 +248,7 @@ class AsyncSaver(AsyncFencedCursors, AsyncPostgresSaver):
     def _is_quick(self, channels: Collection[str]) -> bool:
         return isinstance(self.serde, JsonPlusSerializer) and self._large.isdisjoint(channels)
 
-    async def _save(self, rows: Rows) -> None:
+    async def _save(self, rows: CheckpointRows) -> None:
         if not rows.is_empty:
             leases = leases_in(cast(Any, self.conn).conninfo)
             with fenced(leases), translated(cast(Any, self.conn)):
@@ -355,11 +355,11 @@ def _check_thread(loop: asyncio.AbstractEventLoop, instead: str) -> None:
         )
 
 
-def _batches(pool: Pool) -> Batches[Rows]:
+def _batches(pool: Pool) -> Batches[CheckpointRows]:
     return Batches(lambda batch: execute(pool, *statement_of(batch)))
 
 
-def _abatches(pool: AsyncPool) -> AsyncBatches[Rows]:
+def _abatches(pool: AsyncPool) -> AsyncBatches[CheckpointRows]:
     return AsyncBatches(lambda batch: aexecute(pool, *statement_of(batch)))
 
 

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import PurePath
 from typing import Any
 
-from lg_prod_nodes.core.errors import MemoryStoreWarning
+from lg_prod_nodes.core.cautions import MemoryStoreWarning
 
 _SERVERS = frozenset({"gunicorn", "uvicorn", "hypercorn", "granian", "fastapi"})
 _OPTIONS = ("--workers", "-w")

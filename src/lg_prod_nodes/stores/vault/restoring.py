@@ -52,9 +52,9 @@ class Restorer:
             self._known.update(self._resolve(new))
             self._asked |= new
 
-    def stream(self) -> _Pieces:
+    def stream(self) -> _RestoredPieces:
         """A text that leaves piece by piece."""
-        return _Pieces(self)
+        return _RestoredPieces(self)
 
     def settled(self, text: str) -> int:
         """How many characters of a text belong to no token that what follows may complete."""
@@ -65,7 +65,7 @@ class Restorer:
         return whole_tokens(text) < len(text)
 
 
-class _Pieces:
+class _RestoredPieces:
     def __init__(self, restorer: Restorer) -> None:
         self._restorer = restorer
         self._pending = ""
