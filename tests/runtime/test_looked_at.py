@@ -114,6 +114,13 @@ def test_a_graph_as_a_node_is_a_graph() -> None:
     assert bound.get_graph().nodes.keys() == builder().compile().get_graph().nodes.keys()
 
 
+async def test_a_graph_that_is_a_node_runs_by_itself_and_so_does_its_copy() -> None:
+    bound = harden(builder(builder().compile()), [Redact()]).compile().nodes["node"].bound
+    for graph in (bound, bound.with_config(tags=["mine"]), bound.copy()):  # type: ignore[attr-defined]
+        assert said(graph.invoke(HI))[-1] == "[EMAIL_ADDRESS]"
+        assert said(await graph.ainvoke(HI))[-1] == "[EMAIL_ADDRESS]"
+
+
 async def test_the_policies_of_a_node_stand_around_its_graph() -> None:
     def fails(state: Any) -> Any:
         raise ConnectionError

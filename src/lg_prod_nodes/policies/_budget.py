@@ -52,7 +52,10 @@ class Budget(Admission):
     def problems(self) -> Iterator[str]:
         """Yield a message for each invalid setting."""
         if not 0 < self._limit <= _MOST:
-            yield f"the budget {self.budget!r} cannot be counted; give from 1 to {_MOST} {self.unit}"
+            least, most = Decimal(1) / self.scale, _MOST // self.scale
+            yield (
+                f"the budget {self.budget!r} cannot be counted; give from {least:f} to {most:,} {self.unit}"
+            )
         if self.max_output is not None and self.max_output < 0:
             yield f"max_output is {self.max_output}; give tokens, 0 or more"
         yield from wrong_choice("counting", self.counting, ("once", "each"))

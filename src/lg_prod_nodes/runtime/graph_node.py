@@ -36,6 +36,9 @@ _DRIVEN = ("invoke", "ainvoke", "stream", "astream")
 
 def _guarded(name: str, native: Any) -> Any:
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return getattr(vars(self)[_GUARDED], name)(*args, **kwargs)
+        node = vars(self).get(_GUARDED)
+        if node is None:  # a copy, which is a graph by itself
+            return native(self, *args, **kwargs)
+        return getattr(node, name)(*args, **kwargs)
 
     return update_wrapper(method, native)
