@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Annotated, Any, get_args
 
+import anyio
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
@@ -563,6 +564,41 @@ async def test_cancels_a_run_by_its_thread(way: Way) -> None:
     with pytest.raises(RunInterrupted, match="run cancelled"):
         await way.end(running)
     assert said(await way.end(await way.begin(stage, "next"))) == ["stand", "next", "re next"]
+
+
+async def test_a_client_that_leaves_stops_all_nodes_of_its_run() -> None:
+    ended: list[str] = []
+    all_run, all_ended = asyncio.Event(), asyncio.Event()
+    running = 0
+
+    async def node(state: Any) -> None:
+        nonlocal running
+        running += 1
+        if running == 2:
+            all_run.set()
+        try:
+            await asyncio.sleep(SECONDS)
+        except asyncio.CancelledError:
+            ended.append("cancelled")
+            raise
+        finally:
+            if len(ended) == 2:
+                all_ended.set()
+
+    builder = one(node, "one").add_node("two", node).add_edge(START, "two")
+    graph = harden(builder, [DoubleTexting("reject")]).compile(checkpointer=InMemorySaver())
+    with anyio.CancelScope() as scope:  # as Starlette does when a client is gone
+
+        async def leave() -> None:
+            await all_run.wait()
+            scope.cancel()
+
+        leaving = asyncio.create_task(leave())
+        async for _ in graph.astream(message("hi"), THREAD):
+            pass
+    await asyncio.wait_for(all_ended.wait(), SECONDS / 2)
+    await leaving
+    assert ended == ["cancelled", "cancelled"]
 
 
 def test_a_fake_clock_bounds_the_wait(clock: FakeClock) -> None:

@@ -19,10 +19,11 @@ class SavedThread:
     Args:
         graph: The graph.
         config: The run's config.
+        thread_id: The thread in it.
     """
 
-    def __init__(self, graph: Any, config: RunnableConfig) -> None:
-        self._graph, self._config = graph, config
+    def __init__(self, graph: Any, config: RunnableConfig, thread_id: str) -> None:
+        self._graph, self._config, self._thread_id = graph, config, thread_id
         self._saver: BaseCheckpointSaver[Any] = graph.checkpointer
 
     @classmethod
@@ -30,7 +31,8 @@ class SavedThread:
         """Return a run's thread, `None` if the run has none or its graph no checkpointer of its own."""
         if not isinstance(graph.checkpointer, BaseCheckpointSaver):
             return None
-        return cls(graph, config) if config.get("configurable", {}).get("thread_id") else None
+        thread_id = config.get("configurable", {}).get("thread_id")
+        return cls(graph, config, thread_id) if thread_id else None
 
     async def state(self, *, blocking: bool) -> StateSnapshot:
         """Return the state that the run continues from."""
@@ -58,7 +60,7 @@ class SavedThread:
     async def forget(self, run_ids: Sequence[str], *, blocking: bool) -> None:
         """Remove the checkpoints and writes of runs, by the `run_id` in their metadata."""
         if isinstance(self._saver, InMemorySaver):
-            _forget_in_memory(self._saver, self._config["configurable"]["thread_id"], run_ids)
+            _forget_in_memory(self._saver, self._thread_id, run_ids)
         elif blocking:
             self._saver.delete_for_runs(run_ids)
         else:

@@ -218,6 +218,11 @@ class DoubleTexting(Admission):
         except Exception:
             finished = True
             raise
+        except (
+            BaseException
+        ):  # LangGraph leaves nodes behind if its caller is cancelled again and again, as by anyio
+            lease.stop.pull(RunInterrupted("cancel", started=True))
+            raise
         finally:
             unlisten()
             HELD.reset(token)
