@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import time
 from collections.abc import Iterator
+from random import Random
 from typing import Any
+from uuid import UUID
 
+import psycopg
 import pytest
 import time_machine
 from hypothesis import HealthCheck, given, settings
@@ -17,11 +21,12 @@ from limits.errors import StorageError
 from limits.storage import storage_from_string
 from limits.strategies import STRATEGIES as LIMITERS
 from tests.stores.conftest import START, Later
+from tests.test_persistence import eventually
 
 from lg_prod_nodes import ConfigurationError, StoreUnavailable
 from lg_prod_nodes.stores.limits.limits_storage import AsyncPostgresStorage, PostgresStorage
 from lg_prod_nodes.stores.limits.memory import MemoryLimits
-from lg_prod_nodes.stores.limits.postgres import PostgresLimits
+from lg_prod_nodes.stores.limits.postgres import PostgresLimits, PostgresWindows, _Request
 from lg_prod_nodes.stores.limits.store import STRATEGIES, Strategy, parse_limits
 
 EVERY_STRATEGY = pytest.mark.parametrize("strategy", STRATEGIES)
@@ -161,3 +166,91 @@ async def test_a_database_that_is_down_raises_what_was_chosen(wrap: bool, error:
 def test_a_url_that_cannot_be_read_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="percent-encoded"):
         PostgresStorage("postgresql://ann:hunt@er2@/:x")
+
+
+async def test_what_threads_ask_while_a_decision_is_made_is_decided_together(dsn: str) -> None:
+    limits = PostgresLimits(dsn, "moving-window", 20.0)
+    items = parse_limits("3/hour;100/day")
+    waiting = """SELECT count(*) FROM pg_stat_activity
+                 WHERE datname = current_database() AND wait_event_type = 'Lock'"""
+    try:
+        limits.decide(items, "first")
+        with psycopg.connect(dsn) as other, psycopg.connect(dsn, autocommit=True) as observer:
+            other.execute("LOCK TABLE lg_prod_nodes_limits")
+            calls = [asyncio.to_thread(limits.decide, items, "first")]
+            calls += [asyncio.to_thread(limits.decide, items, "ada") for _ in range(4)]
+            tasks = [asyncio.create_task(call) for call in calls]
+            await eventually(lambda: observer.execute(waiting).fetchone() == (1,))
+            await eventually(lambda: len(limits._windows._batches._queue) == 4)
+        await asyncio.gather(*tasks)
+        assert sorted(task.result().admitted for task in tasks[1:]) == [False, True, True, True]
+        with psycopg.connect(dsn) as observer:
+            written = observer.execute(
+                "SELECT count(DISTINCT xmin::text) FROM lg_prod_nodes_limits"
+            )
+            assert written.fetchone() == (2,)
+    finally:
+        limits.close()
+
+
+@EVERY_STRATEGY
+def test_a_batch_is_decided_as_its_calls_one_after_the_other(
+    frozen_dsn: Any, strategy: Strategy
+) -> None:
+    dsn, clock = frozen_dsn
+    clock.reset()
+    random = Random(strategy)
+    windows = PostgresWindows(dsn, 5.0)
+    asked: list[_Request] = []
+    try:
+        for first in (0, 1 << 64):
+            random.seed(1)
+            requests = [a_request(random, strategy, first) for _ in range(60)]
+            if first:
+                windows._answer(requests)
+            else:
+                for request in requests:
+                    windows._answer([request])
+            asked += requests
+    finally:
+        windows.close()
+    answers = [request.answer for request in asked]
+    assert answers[:60] == answers[60:]
+    assert len({admitted for admitted, *_ in answers}) == 2
+
+
+def a_request(random: Random, strategy: Strategy, first: int) -> _Request:
+    keys = sorted(random.sample(range(6), random.randrange(1, 4)))
+    cost = random.choice((-1, 0, 1, 1, 1, 2))
+    return _Request(
+        strategy,
+        [UUID(int=first + key) for key in keys],
+        [2] * len(keys),
+        [60] * len(keys),
+        cost,
+        cost < 0,
+        START,
+        UUID(int=first + random.randrange(9, 12)) if cost > 1 else None,
+        60.0,
+    )
+
+
+async def test_workers_that_ask_for_the_same_windows_in_another_order_do_not_block_each_other(
+    dsn: str,
+) -> None:
+    workers = [PostgresWindows(dsn, 20.0) for _ in range(2)]
+
+    def decide(number: int) -> None:
+        random = Random(number)
+        for _ in range(20):
+            keys = random.sample("abcdefgh", 3)
+            worker = workers[number % 2]
+            worker.decide("fixed-window", dict.fromkeys(keys, (1_000_000, 60)), 1)
+
+    try:
+        await asyncio.gather(*(asyncio.to_thread(decide, number) for number in range(6)))
+        seen = workers[0].decide("fixed-window", dict.fromkeys("abcdefgh", (1_000_000, 60)), 0)
+        assert sum(numbers[0] for numbers in seen.readings.values()) == 6 * 20 * 3
+    finally:
+        for worker in workers:
+            worker.close()

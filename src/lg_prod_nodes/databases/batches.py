@@ -114,10 +114,15 @@ class Batches(Generic[T]):
 
     Args:
         write: Writes items in one transaction; safe to repeat.
+        is_of_one_item: Whether an error of a batch may be due to one of its items.
     """
 
-    def __init__(self, write: Callable[[Sequence[T]], None]) -> None:
-        self._write = write
+    def __init__(
+        self,
+        write: Callable[[Sequence[T]], None],
+        is_of_one_item: Callable[[Exception], bool] | None = None,
+    ) -> None:
+        self._write, self._is_of_one_item = write, is_of_one_item or _is_of_one_item
         self.begin()
         _OPEN.add(self)
 
@@ -167,7 +172,7 @@ class Batches(Generic[T]):
         try:
             self._write([caller.item for caller in batch])
         except Exception as error:
-            if len(batch) == 1 or not _is_of_one_item(error):
+            if len(batch) == 1 or not self._is_of_one_item(error):
                 for caller in batch:
                     caller.failure = error
         else:

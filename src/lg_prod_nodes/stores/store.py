@@ -23,7 +23,6 @@ from lg_prod_nodes.stores.blocking import BlockingStep
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_THREADS = 8
 _SCHEME = re.compile(r"[a-z][a-z0-9.-]{0,30}(\+[a-z0-9.-]{1,30})?")
 _SERVERS: dict[str, Literal["memory", "postgresql", "redis"]] = {
     "memory": "memory",
@@ -61,12 +60,14 @@ class Store(Resource, ABC, Generic[B]):
     Attributes:
         schemes: The backends that it has.
         variants: Schemes such as `redis+sentinel` that it knows besides, by what follows the `+`.
+        threads: How many operations of asynchronous callers are under way at once, at most.
         stays: Whether it stays in the database of the latest `Production`, so that it can be read afterwards.
         is_in_memory: Whether it is in the memory of this process now, where no operation waits.
     """
 
     schemes: ClassVar[tuple[str, ...]] = ("memory", "postgresql", "redis", "valkey")
     variants: ClassVar[tuple[str, ...]] = ()
+    threads: ClassVar[int] = 8
     stays: ClassVar[bool] = False
     is_in_memory: bool
 
@@ -189,6 +190,7 @@ class Store(Resource, ABC, Generic[B]):
     ) -> T:
         with self._lock:
             if self._threads is None or self._process != os.getpid():  # no thread survives a fork
-                self._threads, self._process = ThreadPoolExecutor(_THREADS, self.label), os.getpid()
+                self._threads = ThreadPoolExecutor(self.threads, self.label)
+                self._process = os.getpid()
             threads = self._threads
         return await BlockingStep(step, undo).answer(threads)

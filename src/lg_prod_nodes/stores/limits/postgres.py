@@ -1,14 +1,23 @@
-"""Windows in Postgres, for all processes that share a database."""
+"""Windows in Postgres, for all processes that share a database.
+
+What the threads of a process ask while a statement is under way is decided by the next one, together.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import count
-from typing import LiteralString, NamedTuple
+from typing import Any, LiteralString, NamedTuple
 from uuid import UUID
 
+from psycopg import DataError
+
+from lg_prod_nodes.core.errors import StoreUnavailable
 from lg_prod_nodes.core.secret import Secret
+from lg_prod_nodes.databases.batches import Batches
 from lg_prod_nodes.databases.postgres import Postgres
 from lg_prod_nodes.stores.limits.sql import TABLES
 from lg_prod_nodes.stores.limits.windows import Decision, Limits, Strategy, read_window
@@ -16,6 +25,8 @@ from lg_prod_nodes.stores.limits.windows import Decision, Limits, Strategy, read
 _DECIDE: LiteralString = """
     SELECT admitted, at, readings FROM lg_prod_nodes_limit_decide_1(
         %(strategy)s, %(ids)s, %(quotas)s, %(spans)s, %(cost)s, %(forced)s, %(since)s, %(charge)s, %(remember)s)"""
+_DECIDE_ALL: LiteralString = """
+    SELECT admitted, at, readings FROM lg_prod_nodes_limit_decide_all_1(%(requests)s::jsonb)"""
 _SWEEP: LiteralString = "SELECT lg_prod_nodes_limit_sweep_1(%(block)s, %(blocks)s)"
 _CLEAR: LiteralString = """
     WITH gone AS (DELETE FROM lg_prod_nodes_limit_entries WHERE id = ANY(%(ids)s))
@@ -43,6 +54,42 @@ class PostgresDecision(NamedTuple):
     readings: Mapping[str, list[float]]
 
 
+@dataclass(slots=True)
+class _Request:
+    """A decision to make, and its answer."""
+
+    strategy: Strategy
+    ids: list[UUID]
+    quotas: list[int]
+    spans: list[int]
+    cost: int
+    forced: bool
+    since: float
+    charge: UUID | None
+    remember: float
+    answer: tuple[bool, float, list[float]] = (False, 0.0, [])
+    keys: tuple[()] = ()
+    size: int = 0
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The parameters of its statement."""
+        return {name: getattr(self, name) for name in _PARAMETERS}
+
+
+_PARAMETERS = (
+    "strategy",
+    "ids",
+    "quotas",
+    "spans",
+    "cost",
+    "forced",
+    "since",
+    "charge",
+    "remember",
+)
+
+
 class PostgresWindows:
     """Windows by strategy and key, decided by one function of the database, on its clock.
 
@@ -57,6 +104,7 @@ class PostgresWindows:
 
     def __init__(self, dsn: Secret, timeout: float) -> None:
         self._postgres = Postgres(dsn, tables=TABLES, timeout=timeout)
+        self._batches = Batches(self._answer, _is_of_one)
         self._decisions = count(1)
         self._block = 0
 
@@ -85,18 +133,19 @@ class PostgresWindows:
         ids = {_id(strategy, key): key for key in windows}
         order = sorted(ids)
         quotas, spans = zip(*(windows[ids[id]] for id in order), strict=True)
-        ((admitted, at, numbers),) = self._postgres.rows(
-            _DECIDE,
-            strategy=strategy,
-            ids=order,
-            quotas=list(quotas),
-            spans=list(spans),
-            cost=cost,
-            forced=forced,
-            since=since,
-            charge=_id("charge", once) if once is not None else None,
-            remember=remember,
+        request = _Request(
+            strategy,
+            order,
+            list(quotas),
+            list(spans),
+            cost,
+            forced,
+            since,
+            _id("charge", once) if once is not None else None,
+            remember,
         )
+        self._ask(request)
+        admitted, at, numbers = request.answer
         self._sweep()
         width = len(numbers) // len(order)
         readings = {ids[id]: numbers[i * width : (i + 1) * width] for i, id in enumerate(order)}
@@ -113,6 +162,21 @@ class PostgresWindows:
     def close(self) -> None:
         """Close the connections; the next use opens new ones."""
         self._postgres.close()
+
+    def _ask(self, request: _Request) -> None:
+        try:
+            self._batches.put(request)
+        except StoreUnavailable as error:  # which others of the batch may raise too
+            raise StoreUnavailable(*error.args) from error.__cause__
+
+    def _answer(self, batch: Sequence[_Request]) -> None:
+        if len(batch) == 1:
+            found = self._postgres.rows(_DECIDE, **batch[0].values)
+        else:
+            requests = json.dumps([request.values for request in batch], default=str)
+            found = self._postgres.rows(_DECIDE_ALL, requests=requests)
+        for request, answer in zip(batch, found, strict=True):
+            request.answer = answer
 
     def _sweep(self) -> None:
         """Now and then delete what is over, a few blocks of each table at a time."""
@@ -158,6 +222,10 @@ class PostgresLimits:
     def close(self) -> None:
         """Close the connections; the next use opens new ones."""
         self._windows.close()
+
+
+def _is_of_one(error: Exception) -> bool:
+    return isinstance(error.__cause__, DataError)
 
 
 def _id(kind: str, key: str) -> UUID:

@@ -133,6 +133,31 @@ TABLES: dict[str, LiteralString] = {
                 ON CONFLICT (id) DO UPDATE SET until = excluded.until;
             END IF;
         END $$""",
+    "lg_prod_nodes_limit_decide_all_1": """
+        CREATE OR REPLACE FUNCTION lg_prod_nodes_limit_decide_all_1(requests jsonb)
+        RETURNS TABLE (admitted boolean, at float8, readings float8[]) LANGUAGE plpgsql AS $$
+        DECLARE
+            wanted uuid[]; locked bigint; r record;
+        BEGIN
+            SELECT array_agg(DISTINCT found.id) INTO wanted
+            FROM jsonb_to_recordset(requests) AS given (ids uuid[]), unnest(given.ids) AS found (id);
+            LOOP  -- all at once and in the order of their ids: nobody waits in a circle
+                INSERT INTO lg_prod_nodes_limits (id) SELECT id FROM unnest(wanted) AS missing (id)
+                WHERE NOT EXISTS (SELECT FROM lg_prod_nodes_limits l WHERE l.id = missing.id)
+                ORDER BY id ON CONFLICT DO NOTHING;
+                PERFORM FROM lg_prod_nodes_limits l WHERE l.id = ANY(wanted) ORDER BY l.id FOR UPDATE;
+                GET DIAGNOSTICS locked = ROW_COUNT;
+                EXIT WHEN locked = cardinality(wanted);
+            END LOOP;
+            FOR r IN SELECT * FROM jsonb_to_recordset(requests) AS given (
+                strategy text, ids uuid[], quotas bigint[], spans float8[], cost bigint,
+                forced boolean, since float8, charge uuid, remember float8)
+            LOOP
+                SELECT * INTO admitted, at, readings FROM lg_prod_nodes_limit_decide_1(
+                    r.strategy, r.ids, r.quotas, r.spans, r.cost, r.forced, r.since, r.charge, r.remember);
+                RETURN NEXT;
+            END LOOP;
+        END $$""",
     "lg_prod_nodes_limit_sweep_1": """
         CREATE OR REPLACE FUNCTION lg_prod_nodes_limit_sweep_1(block bigint, blocks bigint)
         RETURNS bigint LANGUAGE plpgsql AS $$

@@ -73,6 +73,7 @@ class LimitStore(Store[LimitBackend]):
 
     label = "limits"
     variants = ("unix", "sentinel")
+    threads = 32  # Postgres decides together what they ask at the same time
 
     def __init__(
         self,
