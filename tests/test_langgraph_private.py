@@ -90,8 +90,8 @@ def test_a_copied_node_runs_its_new_runnable() -> None:
 
 def test_the_start_node_does_nothing_and_a_node_does_something() -> None:
     nodes = built().compile().nodes
-    assert _langgraph.does_nothing(nodes[START])
-    assert not _langgraph.does_nothing(nodes["a"])
+    assert _langgraph.has_no_function(nodes[START])
+    assert not _langgraph.has_no_function(nodes["a"])
 
 
 def test_the_runtime_travels_in_the_config() -> None:

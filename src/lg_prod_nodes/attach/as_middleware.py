@@ -19,7 +19,7 @@ from lg_prod_nodes.core.usage import CallRequest, most_output
 from lg_prod_nodes.runtime.callbacks import metering
 from lg_prod_nodes.runtime.patches import install_once
 from lg_prod_nodes.runtime.placement import Stack
-from lg_prod_nodes.runtime.scope import InnerPolicies, current_scope, scope
+from lg_prod_nodes.runtime.scope import InnerPolicies, Scope, current_scope
 
 try:
     from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
@@ -86,13 +86,13 @@ class _CallMiddleware(AgentMiddleware[Any, Any, Any]):
 
     def _scope(
         self, call: Call, models: tuple[Wrap, ...], retrievers: tuple[Wrap, ...] = ()
-    ) -> scope:
+    ) -> Scope:
         """Return the scope of inner calls. Its policies are inside those of the graph, if that is hardened."""
         graph = current_scope()
         around = InnerPolicies() if graph is None else graph.policies
         own = InnerPolicies(models, retriever=retrievers, changing=len(models))
         inner = around.around(own)
-        return scope(call, inner, call.config, call.texts)
+        return Scope(call, inner, call.config, call.texts)
 
     def __repr__(self) -> str:
         return f"<middleware {self._stack!r}>"

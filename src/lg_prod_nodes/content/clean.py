@@ -78,10 +78,11 @@ def _thread_of(call: Call) -> str | None:
 def _is_guarded(call: Call, policy: object) -> bool:
     """Return whether everything that enters the state of a node's graph, or of an enclosing one, passes the policy."""
     node = call.node or ""
-    return any(
-        guard == policy and (not path or node.startswith(f"{path}/"))
-        for guard, path in call.run.content.guards
-    )
+    for guard, path in call.run.content.guards:
+        is_around = not path or node.startswith(f"{path}/")
+        if is_around and (guard is policy or guard == policy):
+            return True
+    return False
 
 
 def clean_messages(state: Any) -> dict[int, Any]:

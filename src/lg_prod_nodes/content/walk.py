@@ -6,8 +6,7 @@ Input is never mutated, except for exceptions, which are already propagating.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from json import dumps, loads
 from typing import Any, TypeVar
 
@@ -117,16 +116,21 @@ def walked(value: Any, change: Rewrite, rules: Rules) -> Any:
     return Walker(rules, _in_context(change)).value(value)
 
 
-@contextmanager
-def cleaned_errors(change: Rewrite) -> Generator[None]:
+class cleaned_errors:  # noqa: N801 - a context manager that reads as a verb
     """Clean exceptions raised inside the block, in place: they are already propagating."""
-    try:
-        yield
-    except Exception as error:
-        cleaned = Walker(ERRORS, _in_context(change)).error(error)
-        if cleaned is error:
-            raise
-        raise_again(cleaned)
+
+    __slots__ = ("_change",)
+
+    def __init__(self, change: Rewrite) -> None:
+        self._change = change
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, Exception):
+            cleaned = Walker(ERRORS, _in_context(self._change)).error(error)
+            if cleaned is not error:
+                raise_again(cleaned)
 
 
 def _in_context(change: Rewrite) -> Visit:

@@ -57,6 +57,8 @@ def _named(
 
 
 def _member(value: Any, name: str) -> Any:
+    if value is None:
+        return None
     if isinstance(value, Mapping):
         return value.get(name)
     with suppress(KeyError):  # users of LangGraph Server look up attributes in a mapping
@@ -65,8 +67,10 @@ def _member(value: Any, name: str) -> Any:
 
 
 def _first_text(candidates: Iterable[Any]) -> str | None:
-    named = (str(candidate) for candidate in candidates if candidate is not None)
-    return next((text for text in named if text), None)
+    for candidate in candidates:
+        if candidate is not None and (text := str(candidate)):
+            return text
+    return None
 
 
 def text_or_none(value: object) -> str | None:

@@ -30,7 +30,7 @@ class Bell:
     """Ends waits early, across threads and event loops."""
 
     def __init__(self) -> None:
-        self._rung = threading.Event()
+        self._has_rung = False
         self._lock = threading.Lock()
         self._waiting: dict[asyncio.Future[None], asyncio.AbstractEventLoop] = {}
         self._listeners: list[Callable[[], None]] = []
@@ -38,7 +38,7 @@ class Bell:
     def ring(self) -> None:
         """End all current and future waits, and call the listeners."""
         with self._lock:
-            self._rung.set()
+            self._has_rung = True
             waiting, self._waiting = self._waiting, {}
             listeners, self._listeners = self._listeners, []
         for listener in listeners:
@@ -50,26 +50,35 @@ class Bell:
     def listen(self, listener: Callable[[], None]) -> None:
         """Call a function when the bell rings, in the thread that rings it; at once if it has rung."""
         with self._lock:
-            if not self._rung.is_set():
+            if not self._has_rung:
                 self._listeners.append(listener)
                 return
         listener()
 
+    def _ignore(self, listener: Callable[[], None]) -> None:
+        with self._lock:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+
     def wait(self, seconds: float) -> bool:
         """Block for some seconds or until the bell rings; return whether it rang."""
         # In slices: a signal that arrives just before the main thread blocks is not handled until it wakes.
-        ends = time.monotonic() + seconds
-        while (left := ends - time.monotonic()) > _SLICE:
-            if self._rung.wait(_SLICE):
-                return True
-        return self._rung.wait(max(left, 0.0))
+        ends, rung = time.monotonic() + seconds, threading.Event()
+        self.listen(rung.set)
+        try:
+            while (left := ends - time.monotonic()) > _SLICE:
+                if rung.wait(_SLICE):
+                    return True
+            return rung.wait(max(left, 0.0))
+        finally:
+            self._ignore(rung.set)
 
     async def await_(self, seconds: float) -> bool:
         """Like `wait`, on the event loop."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
         with self._lock:
-            if self._rung.is_set():
+            if self._has_rung:
                 return True
             self._waiting[future] = loop
         try:

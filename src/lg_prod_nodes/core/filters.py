@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 
@@ -67,11 +67,11 @@ class Texts:
 
     def passing(self, filter: TextFilter) -> Texts:
         """Return a copy with one more filter, inside the others."""
-        return replace(self, filters=(*self.filters, filter))
+        return Texts((*self.filters, filter), self.originals, self.clean)
 
     def revealing(self, originals: Mapping[str, str]) -> Texts:
         """Return a copy with the originals of more tokens."""
-        return replace(self, originals=(*self.originals, *originals.items()))
+        return Texts(self.filters, (*self.originals, *originals.items()), self.clean)
 
     def filtered(self, text: str) -> str:
         """Return a text, filtered to leave the call."""

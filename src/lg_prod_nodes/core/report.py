@@ -130,6 +130,10 @@ class LimitState:
     remaining: int
     reset: float
 
+    def names(self) -> dict[str, Any]:
+        """Return the fields by name, as the event `limit_checked` has them."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
 
 class Limits(list[LimitState]):
     """The states of rate limits, in the order in which they were first checked, also by name.

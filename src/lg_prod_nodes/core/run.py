@@ -106,11 +106,9 @@ class Run(RunControl):
     def start(self, graph: str, config: RunnableConfig, *, context: Any = None) -> None:
         """Start the run on a graph, with the caller's identity from the config."""
         configurable = config.get("configurable", {})
+        if self.is_started:
+            self._restart()
         self.is_started = True
-        self.interrupted = self.answered = False
-        self.deadline = None
-        self.charges, self.content = Charges(), RunContent()
-        self.attempts, self.watch = {}, None
         self.graph = graph
         given = config.get("run_id") or configurable.get("run_id")
         self.is_named = given is not None
@@ -131,6 +129,13 @@ class Run(RunControl):
         inner._control, inner._outer, inner.bell = control, self, Bell()
         self.bell.listen(inner.bell.ring)
         return inner
+
+    def _restart(self) -> None:
+        """Forget what belongs to the run before, except its report."""
+        self.interrupted = self.answered = False
+        self.deadline = None
+        self.charges, self.content = Charges(), RunContent()
+        self.attempts, self.watch = {}, None
 
     @property
     def report(self) -> RunReport:
@@ -233,4 +238,7 @@ def node_path(metadata: dict[str, Any]) -> str | None:
 def task_ids(metadata: Mapping[str, Any]) -> list[str]:
     """Return LangGraph's ids of a node's task and the tasks around it, innermost first, from a config's metadata."""
     namespace = metadata.get("langgraph_checkpoint_ns") or metadata.get("checkpoint_ns") or ""
+    if "|" not in namespace:
+        _, _, task = namespace.partition(":")
+        return [task] if task else []
     return [part.partition(":")[2] for part in reversed(namespace.split("|")) if ":" in part]

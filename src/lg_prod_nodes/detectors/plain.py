@@ -24,6 +24,10 @@ _ANNOUNCES = re.compile(
 )
 """Words that may announce a password."""
 _UNFINISHED = len("secret") - 1
+_UNPLAIN = re.compile(
+    rf"[^\sa-z0-9,.;:!?'\"]|[.:](?=[^\s\"'])|[a-z0-9]{{16}}|(?:\d\D*){{7}}|{_ANNOUNCES.pattern}"
+)
+"""What a short text of lower case has if it holds an entity; the shortest without a mark is a number of 7 digits."""
 
 
 class PlainText:
@@ -31,6 +35,10 @@ class PlainText:
 
     def __init__(self, entities: Iterable[str]) -> None:
         self._can_be_judged = _MARKED.issuperset(entities)
+
+    def is_plain(self, text: str) -> bool:
+        """Whether a short text can hold no finding."""
+        return self._can_be_judged and not _UNPLAIN.search(text.lower())
 
     def stream(self) -> IsPlain | None:
         """A check for the pieces of one stream; `None` if these entities allow no such check."""

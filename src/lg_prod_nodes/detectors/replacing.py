@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 
 from lg_prod_nodes.content.finality import Reach, SettledStream
@@ -44,11 +43,11 @@ class Replacer:
         blocks: Callable[[str], bool],
         plain: PlainText | None = None,
     ) -> None:
-        self.found: Counter[str] = Counter()
-        self.blocked: Counter[str] = Counter()
+        self.found: dict[str, int] = {}
+        self.blocked: dict[str, int] = {}
         self._find = find
         self._stand_in = stand_in
-        self._reach = ReadReach(reach)
+        self._reach = reach
         self._blocks = blocks
         self._plain = plain
 
@@ -75,19 +74,19 @@ class Replacer:
         def stays(text: str) -> bool:
             return is_plain is not None and is_plain(text) and not self.blocked
 
-        return SettledStream(self._reach, self._piece, stays, as_read)
+        return SettledStream(ReadReach(self._reach), self._piece, stays, as_read)
 
     def settled(self, text: str) -> int:
         """How many characters of a text are final, whatever follows."""
-        return self._reach.settled(text)
+        return ReadReach(self._reach).settled(text)
 
     def opens(self, text: str) -> bool:
         """Whether the end of a text looks like the start of an entity."""
-        return self._reach.opens(text)
+        return ReadReach(self._reach).opens(text)
 
     def take(self) -> dict[str, int]:
         """The counts since the last call."""
-        found, self.found = dict(self.found), Counter()
+        found, self.found = self.found, {}
         return found
 
     def _piece(self, text: str, before: str, became: str) -> str:
@@ -95,10 +94,10 @@ class Replacer:
         return "" if self.blocked else changed
 
     def _count(self, findings: Sequence[Finding]) -> None:
-        for finding in findings:
-            self.found[finding.entity] += 1
-            if self._blocks(finding.entity):
-                self.blocked[finding.entity] += 1
+        for entity in (finding.entity for finding in findings):
+            self.found[entity] = self.found.get(entity, 0) + 1
+            if self._blocks(entity):
+                self.blocked[entity] = self.blocked.get(entity, 0) + 1
 
     def _after(self, context: str, text: str) -> Sequence[Finding]:
         if not context:

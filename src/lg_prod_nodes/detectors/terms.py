@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from lg_prod_nodes.detectors.reading.folding import folded
+from lg_prod_nodes.detectors.reading.quick import has_escapes
 from lg_prod_nodes.detectors.scan.presidio_import import load_presidio
 
 if TYPE_CHECKING:
@@ -31,6 +32,18 @@ _HEBREW_BEFORE = "[\u05d5\u05d4\u05d1\u05dc\u05de\u05e9\u05db]{0,3}"
 """Articles, conjunctions and prepositions that are written as part of the next word."""
 _NOT_AFTER_A_WORD = rf"(?<![^\W{UNSPACED}])"
 _NOT_BEFORE_A_WORD = rf"(?![^\W{UNSPACED}])"
+
+
+class PlainOfTerms:
+    """Recognizes short ASCII texts without any of the terms."""
+
+    def __init__(self, terms: Iterable[str]) -> None:
+        ways = "|".join(map(_bounded, _spellings(terms)))
+        self._found = re.compile(ways, re.IGNORECASE).search
+
+    def is_plain(self, text: str) -> bool:
+        """Whether a text, as written and as read, holds none of the terms."""
+        return text.isascii() and not has_escapes(text) and self._found(text) is None
 
 
 def term_recognizers(terms: Mapping[str, Iterable[str]]) -> list[EntityRecognizer]:

@@ -14,6 +14,7 @@ from langchain_core.messages import SystemMessage
 from lg_prod_nodes.content.clean import Trust
 from lg_prod_nodes.content.finality import Reach, TermReach
 from lg_prod_nodes.content.history import latest
+from lg_prod_nodes.content.ordinary import is_ordinary
 from lg_prod_nodes.content.walk import (
     QUICK,
     Rewrite,
@@ -30,6 +31,7 @@ from lg_prod_nodes.core.report import Kind
 from lg_prod_nodes.core.resource import Resource
 from lg_prod_nodes.detectors import Detector, term_recognizers
 from lg_prod_nodes.detectors.replacing import Replacer
+from lg_prod_nodes.detectors.terms import PlainOfTerms
 
 T = TypeVar("T")
 
@@ -101,8 +103,10 @@ class ContentFilter(Policy):
 
     async def wrap(self, call: Call, handler: Handler) -> Any:
         """Check the input, the result, and everything streamed or stored in between."""
-        found = await self._found(call, call.input if self._takes_all(call) else _news(call))
-        call = await self._without_history(call)
+        found: Mapping[str, int] | None = None
+        if not self._trust.holds(call, self):
+            found = await self._found(call, call.input if self._takes_all(call) else _news(call))
+            call = await self._without_history(call)
         if not found:
             leaving = self._replacer()
             with cleaned_errors(leaving.change):
@@ -118,9 +122,9 @@ class ContentFilter(Policy):
 
     async def _without_history(self, call: Call) -> Call:
         """Return the call with blocked terms replaced in its history, which is no reason to refuse it."""
-        if self._trust.holds(call, self):
-            return call
-        cleaned = await _walked(call, partial(self._rewritten, call))
+        cleaned = call.input
+        if not is_ordinary(cleaned, self._plain.is_plain):
+            cleaned = await _walked(call, partial(self._rewritten, call))
         self._trust.note(call, self, cleaned)
         return call.replace(input=cleaned)
 
@@ -131,7 +135,9 @@ class ContentFilter(Policy):
     def _takes_all(self, call: Call) -> bool:
         return call.node is None or call.kind == "tool"
 
-    async def _found(self, call: Call, value: Any) -> Counter[str]:
+    async def _found(self, call: Call, value: Any) -> Counter[str] | None:
+        if is_ordinary(value, self._plain.is_plain):
+            return None
         said = await _walked(call, partial(texts, value))
         return await _walked(call, partial(self._count, said))
 
@@ -156,7 +162,15 @@ class ContentFilter(Policy):
 
     @cached_property
     def _reach(self) -> Reach:
-        return TermReach(term for _, terms in self.blocked for term in terms)
+        return TermReach(self._terms)
+
+    @cached_property
+    def _plain(self) -> PlainOfTerms:
+        return PlainOfTerms(self._terms)
+
+    @property
+    def _terms(self) -> tuple[str, ...]:
+        return tuple(term for _, terms in self.blocked for term in terms)
 
     def _stand_in(self, category: str, term: str) -> str:
         name = f"[{category}]"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from math import inf
 from typing import Any, ClassVar, Literal
 
@@ -203,7 +203,7 @@ class _Asking:
     def _tell(self, decision: Decision) -> None:
         of = hash(self._who)
         for state in self._states(decision):
-            self._call.emit("limit_checked", of=of, **asdict(state))
+            self._call.emit("limit_checked", of=of, **state.names())
 
     def _states(self, decision: Decision) -> list[LimitState]:
         return [

@@ -12,6 +12,7 @@ from pydantic import SecretBytes
 
 from lg_prod_nodes.content.clean import Trust
 from lg_prod_nodes.content.finality import Reach, reach_of
+from lg_prod_nodes.content.ordinary import is_ordinary
 from lg_prod_nodes.content.walk import (
     QUICK,
     TakesLong,
@@ -212,17 +213,23 @@ class Redact(Policy):
 
     async def wrap(self, call: Call, handler: Handler) -> Any:
         """Clean the input, the result, exceptions, and everything streamed or stored in between."""
-        tokens = await self._session(call)
+        tokens = None if self.vault is None else await self._session(self.vault, call)
         replacer = self.replacer(call, tokens)
         try:
             with cleaned_errors(replacer.change):
-                cleaned = await self._cleaned_input(call, replacer, tokens)
-                inner = call.replace(input=cleaned, texts=call.texts.passing(replacer))
-                result = await handler(await self._revealing(inner))
-                return await self._clean(call, replacer, tokens, result)
+                given = call.input
+                if not self._trust.holds(call, self):
+                    given = await self._clean(call, replacer, tokens, given)
+                    self._trust.note(call, self, given)
+                inner = call.replace(input=given, texts=call.texts.passing(replacer))
+                if self.vault is not None:
+                    inner = await self._revealing(self.vault, inner)
+                return await self._clean(call, replacer, tokens, await handler(inner))
         finally:
-            self._tell(call, replacer)
-            await self._keep(call, tokens)
+            if replacer.found:
+                self._tell(call, replacer)
+            if tokens is not None:
+                await self._keep(call, tokens)
 
     def replacer(self, call: Call | None = None, tokens: Session | None = None) -> Replacer:
         """Return a replacer of findings in texts, whole or piece by piece; it emits to the call, if one is given."""
@@ -256,16 +263,11 @@ class Redact(Policy):
         """Like `restore`, off the event loop."""
         return await asyncio.to_thread(self.restore, value, subject)
 
-    async def _cleaned_input(self, call: Call, replacer: Replacer, tokens: Session | None) -> Any:
-        if self._trust.holds(call, self):
-            return call.input
-        cleaned = await self._clean(call, replacer, tokens, call.input)
-        self._trust.note(call, self, cleaned)
-        return cleaned
-
     async def _clean(
         self, call: Call, replacer: Replacer, tokens: Session | None, value: Any
     ) -> Any:
+        if not replacer.blocked and is_ordinary(value, self._plain.is_plain):
+            return value
         self._tell(call, replacer)
         cleaned = await self._walk(call, replacer, value)
         while not await self._keep(call, tokens):
@@ -300,12 +302,12 @@ class Redact(Policy):
         if found := replacer.take():
             call.emit("content_found", policy=type(self).__name__, found=found)
 
-    async def _session(self, call: Call) -> Session | None:
-        if self.vault is None or "tokenize" not in self._stand_ins.used:
+    async def _session(self, vault: Vault, call: Call) -> Session | None:
+        if "tokenize" not in self._stand_ins.used:
             return None
-        session = self.vault.session(self._subject(call))
+        session = vault.session(self._subject(call))
         if session.key is None:
-            await call.run_blocking(self.vault.load, session)
+            await call.run_blocking(vault.load, session)
         return session
 
     def _subject(self, call: Call) -> str:
@@ -318,12 +320,12 @@ class Redact(Policy):
             return True
         return await call.run_blocking(self.vault.keep, tokens)
 
-    async def _revealing(self, call: Call) -> Call:
+    async def _revealing(self, vault: Vault, call: Call) -> Call:
         """Return the call with the originals of the tokens in its input, if it is a tool in `reveal_to`."""
-        if self.vault is None or call.kind != "tool" or call.name not in self.reveal_to:
+        if call.kind != "tool" or call.name not in self.reveal_to:
             return call
         found = {token for text in texts(call.input) for token in tokens_in(text)}
-        originals = await call.run_blocking(self.vault.resolve, self._subject(call), found)
+        originals = await call.run_blocking(vault.resolve, self._subject(call), found)
         return call.replace(texts=call.texts.revealing(originals))
 
 

@@ -78,8 +78,8 @@ class TokenUsage(Policy):
             return await handler(call)
         if call.kind == "model":
             return await self._model(call, handler)
-        if call.kind == "node" and call.task is not None:
-            return await self._attempt(call, handler)
+        if call.kind == "node" and (execution := Execution.begin(call)) is not None:
+            return await self._attempt(execution, call, handler)
         try:
             return await handler(call)
         finally:
@@ -141,8 +141,8 @@ class TokenUsage(Policy):
             call.emit("price_failed", error=type(error).__name__)
             return None
 
-    async def _attempt(self, call: Call, handler: Handler) -> Any:
-        execution, error = Execution.begin(call), None
+    async def _attempt(self, execution: Execution, call: Call, handler: Handler) -> Any:
+        error = None
         try:
             return await handler(call)
         except BaseException as raised:

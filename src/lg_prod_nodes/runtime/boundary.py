@@ -157,7 +157,7 @@ class Passage:
         given = kwargs.get("control")
         self._is_root = outer is None or (isinstance(given, Run) and given is not outer)
         self._run = self._run_inside(outer, given) or self._begin(full, **kwargs)
-        self._call = Call(
+        self._call = Call.made(
             kind="run",
             name=graph.get_name(),
             input=input,

@@ -30,9 +30,7 @@ from lg_prod_nodes.core.usage import (
     estimated_tokens,
     schemas_in,
 )
-
-CALLER: ContextVar[Call | None] = ContextVar("guarded_call", default=None)
-"""The guarded call that is running: of a node, a tool or an agent's model."""
+from lg_prod_nodes.runtime.scope import SCOPE
 
 OF_TEXTS: ContextVar[bool] = ContextVar("model_of_texts", default=False)
 """Whether the model being called takes texts rather than messages."""
@@ -107,8 +105,9 @@ class RunWatch(GraphCallbackHandler):
         self._begin(run_id, prompts, kwargs)
 
     def _begin(self, run_id: UUID, input: Any, kwargs: Mapping[str, Any]) -> None:
-        caller = CALLER.get()
-        around = caller if caller is not None and caller.run is self._call.run else self._call
+        scope = SCOPE.get()
+        is_inside = scope is not None and scope.call.run is self._call.run
+        around = scope.call if scope is not None and is_inside else self._call
         metadata = kwargs.get("metadata") or {}
         call = around.replace(
             kind="model",

@@ -30,8 +30,9 @@ from lg_prod_nodes.runtime.langgraph import (
     RunnableCallable,
     StateNodeSpec,
     copy_builder,
-    does_nothing,
+    has_no_function,
     runtime_in,
+    unheard,
     unless_command,
     with_guarded_branches,
     write_again,
@@ -155,7 +156,7 @@ def _guarded(
     )
     if not stack.inner.is_empty:
         node = with_guarded_branches(node, lambda branch: guarded_branch(branch, name, path, stack))
-    if does_nothing(node) or is_guarded(node.bound):
+    if has_no_function(node) or is_guarded(node.bound):
         return node
     inner, subgraphs = node.bound, node.subgraphs
     if isinstance(inner, Pregel):
@@ -169,12 +170,14 @@ def _guarded(
         inner = guarded_graph(guarded) if isinstance(inner, Pregel) else guarded
     if inner is node.bound:
         return node
-    return node.copy(
-        {
-            "bound": inner,
-            "subgraphs": subgraphs,
-            "retry_policy": node.retry_policy if asked is None else asked,
-        }
+    return unheard(
+        node.copy(
+            {
+                "bound": inner,
+                "subgraphs": subgraphs,
+                "retry_policy": node.retry_policy if asked is None else asked,
+            }
+        )
     )
 
 

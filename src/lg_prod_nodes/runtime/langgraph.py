@@ -14,11 +14,15 @@ import sys
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextvars import Context, copy_context
 from copy import copy
 from functools import partial
 from typing import Any, cast
 
+from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import var_child_runnable_config
+from langchain_core.utils.uuid import uuid7
 from langgraph._internal._config import ensure_config
 from langgraph._internal._constants import (
     CONF,
@@ -34,7 +38,7 @@ from langgraph._internal._constants import (
     NS_SEP,
     RESUME,
 )
-from langgraph._internal._runnable import RunnableCallable
+from langgraph._internal._runnable import RunnableCallable, RunnableSeq
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph._node import StateNodeSpec
 from langgraph.graph.state import StateGraph, _NodeDefaults
@@ -44,7 +48,9 @@ from langgraph.pregel._tools import _tool_call_writer
 from langgraph.pregel._utils import _runnable_has_native_async
 from langgraph.pregel._write import ChannelWrite
 from langgraph.runtime import Runtime
-from langgraph.types import Command, RetryPolicy
+from langgraph.types import Command, RetryPolicy, TracePolicy
+
+from lg_prod_nodes.core.engine import InContext
 
 __all__ = [
     "TOOL_OUTPUT",
@@ -55,11 +61,13 @@ __all__ = [
     "does_nothing",
     "ensure_config",
     "has_native_async",
+    "has_no_function",
     "is_served",
     "note_progress",
     "raises_past_handler",
     "runtime_in",
     "should_retry_on",
+    "unheard",
     "unless_command",
     "with_guarded_branches",
     "with_parts",
@@ -201,9 +209,97 @@ def _new_future(loop: asyncio.AbstractEventLoop | None) -> Any:
     return concurrent.futures.Future[None]() if loop is None else loop.create_future()
 
 
-def does_nothing(node: PregelNode) -> bool:
+def unheard(node: PregelNode) -> PregelNode:
+    """The node, changed in place so that it tells no one of its chain when no callback handler listens to chains."""
+    sequence = node.node
+    if type(sequence) is RunnableSeq and not _is_recorded(sequence):
+        vars(node)["node"] = _Unheard(*sequence.steps, name=sequence.name)
+    return node
+
+
+def _is_recorded(sequence: RunnableSeq) -> bool:
+    return sequence.trace_inputs is not None or sequence.trace_policy != TracePolicy()
+
+
+class _Unheard(RunnableSeq):
+    """A node and its writers, without the callback managers and the task that only a listener to chains needs."""
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        """Run the node and its writers."""
+        inner = _inner_config(config)
+        if inner is None:
+            return super().invoke(input, config, **kwargs)
+        node, *writers = self.steps
+        value = _context_of(inner).run(node.invoke, input, inner, **kwargs)
+        for writer in writers:
+            value = writer.invoke(value, inner)
+        return value
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        """Run the node and its writers."""
+        inner = _inner_config(config)
+        if inner is None:
+            return await super().ainvoke(input, config, **kwargs)
+        node, *writers = self.steps
+        context = _context_of(inner)
+        value = await InContext(context, context.run(node.ainvoke, input, inner, **kwargs))
+        for writer in writers:
+            value = await writer.ainvoke(value, inner)
+        return value
+
+
+def _context_of(config: RunnableConfig) -> Context:
+    context = copy_context()
+    context.run(var_child_runnable_config.set, config)
+    return context
+
+
+def _inner_config(config: RunnableConfig | None) -> RunnableConfig | None:
+    """The config for what a sequence runs; `None` if a callback handler listens to chains.
+
+    It holds the callback manager that LangGraph would make: a child of a run whose start nobody hears.
+    """
+    manager = config.get("callbacks") if config is not None else None
+    if config is None or not isinstance(manager, BaseCallbackManager):
+        return None
+    for handler in manager.handlers:
+        if not handler.ignore_chain:
+            return None
+    handlers, tags = manager.inheritable_handlers, manager.inheritable_tags
+    child = type(manager)(
+        [*handlers],
+        [*handlers],
+        uuid7(),
+        tags=[*tags],
+        inheritable_tags=[*tags],
+        inheritable_metadata=manager.inheritable_metadata,
+    )
+    child.add_tags(config.get("tags") or [])
+    child.tags.append("seq:step:1")
+    child.add_metadata(config.get("metadata") or {})
+    child.metadata = {**child.inheritable_metadata}
+    inner = config.copy()
+    inner["callbacks"] = child
+    inner.pop("run_name", None)
+    inner.pop("run_id", None)
+    return inner
+
+
+def has_no_function(node: PregelNode) -> bool:
     """Whether a node has no runnable of its own, like the start node."""
     return node.bound is DEFAULT_BOUND
+
+
+def does_nothing(writer: Any) -> bool:
+    """Whether a stream writer is LangGraph's for a run whose custom stream nobody reads."""
+    code = getattr(writer, "__code__", None)
+    return code is not None and code.co_code == _EMPTY.co_code
+
+
+def _nothing(_: Any) -> None: ...
+
+
+_EMPTY = _nothing.__code__
 
 
 def with_guarded_branches(

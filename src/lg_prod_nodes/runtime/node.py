@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from copy import copy
-from typing import Any, cast
+from functools import cached_property, partial
+from typing import Any, NoReturn, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.errors import NodeCancelledError
@@ -19,18 +20,24 @@ from lg_prod_nodes.core.engine import (
     Chunk,
     Flow,
     act,
+    chained,
     drive,
     drive_astream,
     drive_stream,
     shortened,
 )
 from lg_prod_nodes.core.policy import Policy
-from lg_prod_nodes.core.tracebacks import raise_again
+from lg_prod_nodes.core.tracebacks import raise_again, shorten
 from lg_prod_nodes.runtime.chain import flattened
-from lg_prod_nodes.runtime.langgraph import RunnableCallable, has_native_async, runtime_in
+from lg_prod_nodes.runtime.langgraph import (
+    RunnableCallable,
+    ensure_config,
+    has_native_async,
+    runtime_in,
+)
 from lg_prod_nodes.runtime.placement import Stack
 from lg_prod_nodes.runtime.retry import Attempts, guarded_retries
-from lg_prod_nodes.runtime.scope import scope
+from lg_prod_nodes.runtime.scope import Scope
 
 
 class GuardedNode(RunnableCallable):
@@ -99,21 +106,28 @@ class GuardedNode(RunnableCallable):
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         """Run one attempt."""
-
-        async def handler(call: Call) -> Any:
-            with self._scope(call, config) as inner:
-                return self._runs.invoke(call.input, inner, **kwargs)
-
-        return drive(self._act(input, config, handler, blocking=True))
+        call = self._begin(input, config, blocking=True)
+        chain = self._chained(partial(self._invoked, **kwargs)) if kwargs else self._chain
+        try:
+            return drive(chain(call))
+        except Unrecoverable as carried:
+            raise_again(carried.error)
+        except asyncio.CancelledError as error:
+            self._cancelled(call, error)
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         """Run one attempt."""
-
-        async def handler(call: Call) -> Any:
-            with self._scope(call, config) as inner:
-                return await self._runs.ainvoke(call.input, inner, **kwargs)
-
-        return await shortened(self._act(input, config, handler, blocking=False))
+        call = self._begin(input, config, blocking=False)
+        chain = self._chained(partial(self._ainvoked, **kwargs)) if kwargs else self._achain
+        try:
+            return await chain(call)
+        except Unrecoverable as carried:
+            raise_again(carried.error)
+        except asyncio.CancelledError as error:
+            self._cancelled(call, error)
+        except Exception as error:
+            shorten(error)
+            raise
 
     def stream(
         self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
@@ -122,7 +136,7 @@ class GuardedNode(RunnableCallable):
         passed = _Passed()
 
         async def handler(call: Call) -> Any:
-            with self._scope(call, config) as inner:
+            with self._scope(call) as inner:
                 chunks = self._runs.stream(call.input, inner, **kwargs)
                 if not self._buffers:
                     await Flow(map(passed.note, chunks))
@@ -138,7 +152,7 @@ class GuardedNode(RunnableCallable):
         passed = _Passed()
 
         async def handler(call: Call) -> Any:
-            with self._scope(call, config) as inner:
+            with self._scope(call) as inner:
                 chunks = self._runs.astream(call.input, inner, **kwargs)
                 if not self._buffers:
                     await Flow(passed.note(chunk) async for chunk in chunks)
@@ -150,12 +164,29 @@ class GuardedNode(RunnableCallable):
             async for chunk in chunks:
                 yield chunk
 
-    def _scope(
-        self, call: Call, config: RunnableConfig | None
-    ) -> AbstractContextManager[RunnableConfig | None]:
+    @cached_property
+    def _chain(self) -> Handler:
+        return self._chained(self._invoked)
+
+    @cached_property
+    def _achain(self) -> Handler:
+        return self._chained(self._ainvoked)
+
+    def _chained(self, handler: Handler) -> Handler:
+        return chained(self._wraps, handler)
+
+    async def _invoked(self, call: Call, **kwargs: Any) -> Any:
+        with self._scope(call) as config:
+            return self._runs.invoke(call.input, config, **kwargs)
+
+    async def _ainvoked(self, call: Call, **kwargs: Any) -> Any:
+        with self._scope(call) as config:
+            return await self._runs.ainvoke(call.input, config, **kwargs)
+
+    def _scope(self, call: Call) -> AbstractContextManager[RunnableConfig | None]:
         if self._is_graph:
-            return nullcontext(config)
-        return scope(call, self._stack.inner, config, calls_tasks=self._calls_tasks)
+            return nullcontext(call.config)
+        return Scope(call, self._stack.inner, call.config, calls_tasks=self._calls_tasks)
 
     async def _flow(
         self,
@@ -166,14 +197,18 @@ class GuardedNode(RunnableCallable):
         *,
         blocking: bool,
     ) -> None:
-        result = await self._act(input, config, handler, blocking=blocking)
+        call = self._begin(input, config, blocking=blocking)
+        try:
+            result = await self._chained(handler)(call)
+        except Unrecoverable as carried:
+            raise_again(carried.error)
+        except asyncio.CancelledError as error:
+            self._cancelled(call, error)
         if not (passed.any and passed.last is result):
             await Chunk(result)  # held back, changed, or answered instead of the node
 
-    async def _act(
-        self, input: Any, config: RunnableConfig | None, handler: Handler, *, blocking: bool
-    ) -> Any:
-        config = config if config is not None else RunnableConfig()
+    def _begin(self, input: Any, config: RunnableConfig | None, *, blocking: bool) -> Call:
+        config = ensure_config() if config is None else config
         call = self._stack.node_call(
             self._node_name, self._path, input, config, runtime_in(config), blocking=blocking
         )
@@ -181,17 +216,14 @@ class GuardedNode(RunnableCallable):
             raise call.run.drained()
         if self._attempts is not None:
             self._attempts.begin(call)
-        try:
-            return await act(self._wraps, call, handler)
-        except Unrecoverable as carried:
-            # From a subgraph's node: the policies around this one get their turn.
-            raise_again(carried.error)
-        except asyncio.CancelledError as error:
-            if self._attempts is None or not _is_of_the_node(call):
-                raise
-            # As LangGraph does outside of this runnable, but in time for the recovering policies.
-            self._attempts.cancelled_itself(call)
-            raise NodeCancelledError(self._node_name) from error
+        return call
+
+    def _cancelled(self, call: Call, error: asyncio.CancelledError) -> NoReturn:
+        """Raise a `CancelledError` of the node's own as LangGraph does, but in time for the recovering policies."""
+        if self._attempts is None or not _is_of_the_node(call):
+            raise error
+        self._attempts.cancelled_itself(call)
+        raise NodeCancelledError(self._node_name) from error
 
     def retries(self, given: Sequence[RetryPolicy]) -> list[RetryPolicy] | None:
         """The node's retry policies, guarded; `None` if nothing affects how its attempts end."""
@@ -271,7 +303,7 @@ def guarded_branch(
         chosen: list[Any] = []
 
         async def handler(call: Call) -> None:
-            with scope(call, stack.inner, config) as inner:
+            with Scope(call, stack.inner, config) as inner:
                 chosen.append(
                     cast(Any, branch.func)(input, inner, reader=reader, writer=sends(call, writer))
                 )
@@ -283,7 +315,7 @@ def guarded_branch(
         chosen: list[Any] = []
 
         async def handler(call: Call) -> None:
-            with scope(call, stack.inner, config) as inner:
+            with Scope(call, stack.inner, config) as inner:
                 route = cast(Any, branch.afunc)(
                     input, inner, reader=reader, writer=sends(call, writer)
                 )

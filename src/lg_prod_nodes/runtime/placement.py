@@ -30,7 +30,7 @@ from lg_prod_nodes.core.run import (
 )
 from lg_prod_nodes.runtime.callbacks import watching
 from lg_prod_nodes.runtime.contract import wrap_of
-from lg_prod_nodes.runtime.scope import InnerPolicies, scope
+from lg_prod_nodes.runtime.scope import InnerPolicies, Scope
 
 
 @dataclass(frozen=True)
@@ -139,6 +139,7 @@ class Stack:
     ) -> None:
         self.placed = tuple(placed)
         self.clock = clock
+        self._wraps: dict[tuple[Kind, Role | None], tuple[Wrap, ...]] = {}
         self.observers: tuple[Observer, ...] = tuple(
             p for p, _ in self.placed if _overrides(p, "observe")
         )
@@ -168,11 +169,13 @@ class Stack:
 
     def wraps(self, kind: Kind, *, role: Role | None = None) -> tuple[Wrap, ...]:
         """The policies' `wrap` methods for a kind of call, outermost first; only those of the role, if given."""
-        return tuple(
-            wrap_of(p)
-            for p, kinds in self.placed
-            if kind in kinds and role in (None, p.role) and _overrides(p, "wrap")
-        )
+        if (found := self._wraps.get((kind, role))) is None:
+            found = self._wraps[kind, role] = tuple(
+                wrap_of(p)
+                for p, kinds in self.placed
+                if kind in kinds and role in (None, p.role) and _overrides(p, "wrap")
+            )
+        return found
 
     def changes(self, kind: Kind) -> bool:
         """Whether a policy may change the result of such a call."""
@@ -212,7 +215,7 @@ class Stack:
     @contextmanager
     def around(self, call: Call) -> Generator[RunnableConfig]:
         """Put the policies around what a function calls and emits, through the ambient config."""
-        with scope(call, self.inner, call.config) as config:
+        with Scope(call, self.inner, call.config) as config:
             if self.inner.model and run_of(call.runtime) is None:  # no boundary watches the run
                 with watching(call.replace(config=config or call.config)) as watched:
                     yield watched

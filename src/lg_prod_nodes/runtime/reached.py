@@ -81,4 +81,4 @@ def _scope(instance: Any, args: Any, kwargs: Any, *, blocking: bool) -> Scope:
         return Scope(call, stack.inner)
     own = tuple(observer for observer in stack.observers if observer not in scope.call.observers)
     call = scope.call.replace(observers=(*scope.call.observers, *own))
-    return Scope(call, scope.policies.around(stack.inner), scope.outer)
+    return Scope(call, scope.policies.around(stack.inner), outer=scope.outer)

@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from types import MappingProxyType
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
-from langgraph.runtime import Runtime
 
 from lg_prod_nodes.content.clean import clean_messages
 from lg_prod_nodes.content.config import with_settings
@@ -27,15 +26,12 @@ from lg_prod_nodes.core.call import Call
 from lg_prod_nodes.core.engine import Wrap
 from lg_prod_nodes.core.filters import NO_TEXTS, Texts
 from lg_prod_nodes.core.report import Kind
-from lg_prod_nodes.runtime.callbacks import CALLER
-from lg_prod_nodes.runtime.langgraph import note_progress, runtime_in, with_parts
+from lg_prod_nodes.runtime.langgraph import does_nothing, note_progress, runtime_in, with_parts
 from lg_prod_nodes.runtime.retry import task_retries
 from lg_prod_nodes.runtime.stores import FilteredStore
 
-_NO_WRITER = Runtime.__dataclass_fields__["stream_writer"].default
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class InnerPolicies:
     """The policies of a node, or of an agent's middleware, for what is called inside it.
 
@@ -63,24 +59,47 @@ class InnerPolicies:
             self.content + inner.content,
         )
 
-    @property
+    @cached_property
     def is_empty(self) -> bool:
         """Whether no inner call meets a policy."""
         return not (self.model or self.tool or self.retriever or self.content)
 
 
 class Scope:
-    """A running guarded call, and the policies for what it calls."""
+    """A running guarded call, and the policies for what it calls; opened for a block, which gets the config to use.
 
-    __slots__ = ("call", "outer", "policies", "texts")
+    Args:
+        call: The call.
+        policies: The policies for what it calls.
+        config: The config meant for the call's own function.
+        outer: The filters of the policies around the agent, for a model that middleware calls.
+        calls_tasks: Whether the call is a workflow of the functional API, which calls tasks.
+    """
 
-    def __init__(self, call: Call, policies: InnerPolicies, outer: Texts = NO_TEXTS) -> None:
+    __slots__ = (
+        *("call", "outer", "policies", "texts"),
+        *("_ambient", "_calls_tasks", "_config", "_place", "_token", "_writer"),
+    )
+
+    def __init__(
+        self,
+        call: Call,
+        policies: InnerPolicies,
+        config: RunnableConfig | None = None,
+        outer: Texts = NO_TEXTS,
+        *,
+        calls_tasks: bool = False,
+    ) -> None:
         self.call = call
         self.policies = policies
         self.outer = outer
-        # Taken before the node runs, because it may change a message in place.
-        seen = clean_messages(call.input) if policies.content and not outer.filters else None
-        self.texts = Texts(outer.filters, clean=seen)
+        self.texts = Texts(outer.filters) if outer.filters else NO_TEXTS
+        if policies.content and not outer.filters:
+            # Taken before the node runs, because it may change a message in place.
+            self.texts = Texts(clean=clean_messages(call.input))
+        self._config, self._calls_tasks = config, calls_tasks
+        self._writer: PayloadStream | None = None
+        self._ambient: Token[RunnableConfig | None] | None = None
 
     def inner(self, kind: Kind, name: str, **changes: Any) -> Call:
         """A call made inside this one."""
@@ -89,6 +108,53 @@ class Scope:
     def buffers(self, call: Call) -> bool:
         """Whether a policy may change a model's output but cannot do so piece by piece."""
         return len(call.texts.filters) - len(self.outer.filters) < self.policies.changing
+
+    def __enter__(self) -> RunnableConfig | None:
+        call, config = self.call, self._config
+        if config is not None and (call.texts.filters or self._calls_tasks):
+            config = self._changed(config, call)
+            self._ambient = var_child_runnable_config.set(config)
+        self._token = SCOPE.set(self)
+        # Threads that lack the context look the scope up here, if there is a policy to find.
+        self._place = "" if self.policies.is_empty else _namespace(call.config.get("metadata"))
+        if self._place:
+            OPEN.setdefault(self._place, []).append(self)
+        return config
+
+    def __exit__(self, *_: object) -> None:
+        if self._place:
+            open_there = OPEN[self._place]
+            open_there.remove(self)
+            if not open_there:
+                del OPEN[self._place]
+        SCOPE.reset(self._token)
+        try:
+            if self._writer is not None:
+                self._writer.flush()  # LangGraph's own writer reads the ambient config
+        finally:
+            if self._ambient is not None:
+                var_child_runnable_config.reset(self._ambient)
+
+    def _changed(self, config: RunnableConfig, call: Call) -> RunnableConfig:
+        """The config with filters on what leaves through it: custom stream, store and tasks."""
+        runtime, filters = runtime_in(config), call.texts.filters
+        retries = partial(task_retries, call=call)
+        if runtime is None or not filters:
+            return with_parts(config, retries=retries)
+        changes: dict[str, Any] = {}
+        if not does_nothing(runtime.stream_writer):
+            held = partial(note_progress, runtime)
+            self._writer = PayloadStream(runtime.stream_writer, filters, held)
+            changes["stream_writer"] = self._writer
+        if runtime.store is not None:
+            changes["store"] = FilteredStore(runtime.store, call.texts.filtered)
+        changed = with_parts(
+            config,
+            runtime=runtime.override(**changes) if changes else None,
+            guard=partial(_guarded_task, call=call),
+            retries=retries,
+        )
+        return with_settings(changed, config)
 
 
 SCOPE: ContextVar[Scope | None] = ContextVar("scope", default=None)
@@ -121,86 +187,6 @@ def current_scope(args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] = _NOTHI
 def _namespace(metadata: Any) -> str:
     first = metadata[0] if isinstance(metadata, list) and metadata else metadata
     return first.get("langgraph_checkpoint_ns") or "" if isinstance(first, Mapping) else ""
-
-
-class scope:  # noqa: N801 - a context manager that reads as a verb
-    """Open the scope of a guarded call for the block; yields the config for what runs there.
-
-    Args:
-        call: The call.
-        policies: The policies for what it calls.
-        config: The config meant for the call's own function.
-        outer: The filters of the policies around the agent, for a model that middleware calls.
-        calls_tasks: Whether the call is a workflow of the functional API, which calls tasks.
-    """
-
-    __slots__ = (
-        *("_ambient", "_caller", "_calls_tasks", "_config"),
-        *("_place", "_scope", "_token", "_writer"),
-    )
-
-    def __init__(
-        self,
-        call: Call,
-        policies: InnerPolicies,
-        config: RunnableConfig | None,
-        outer: Texts = NO_TEXTS,
-        *,
-        calls_tasks: bool = False,
-    ) -> None:
-        self._scope = Scope(call, policies, outer)
-        self._config, self._calls_tasks = config, calls_tasks
-        # Threads that lack the context look the scope up here, if there is a policy to find.
-        self._place = "" if policies.is_empty else _namespace(call.config.get("metadata"))
-        self._writer: PayloadStream | None = None
-        self._ambient: Token[RunnableConfig | None] | None = None
-
-    def __enter__(self) -> RunnableConfig | None:
-        call, config = self._scope.call, self._config
-        if config is not None and (call.texts.filters or self._calls_tasks):
-            config = self._changed(config, call)
-            self._ambient = var_child_runnable_config.set(config)
-        self._token = SCOPE.set(self._scope)
-        self._caller = CALLER.set(call)
-        if self._place:
-            OPEN.setdefault(self._place, []).append(self._scope)
-        return config
-
-    def __exit__(self, *_: object) -> None:
-        if self._place:
-            open_there = OPEN[self._place]
-            open_there.remove(self._scope)
-            if not open_there:
-                del OPEN[self._place]
-        CALLER.reset(self._caller)
-        SCOPE.reset(self._token)
-        try:
-            if self._writer is not None:
-                self._writer.flush()  # LangGraph's own writer reads the ambient config
-        finally:
-            if self._ambient is not None:
-                var_child_runnable_config.reset(self._ambient)
-
-    def _changed(self, config: RunnableConfig, call: Call) -> RunnableConfig:
-        """The config with filters on what leaves through it: custom stream, store and tasks."""
-        runtime, filters = runtime_in(config), call.texts.filters
-        retries = partial(task_retries, call=call)
-        if runtime is None or not filters:
-            return with_parts(config, retries=retries)
-        changes: dict[str, Any] = {}
-        if runtime.stream_writer is not _NO_WRITER:
-            held = partial(note_progress, runtime)
-            self._writer = PayloadStream(runtime.stream_writer, filters, held)
-            changes["stream_writer"] = self._writer
-        if runtime.store is not None:
-            changes["store"] = FilteredStore(runtime.store, call.texts.filtered)
-        changed = with_parts(
-            config,
-            runtime=runtime.override(**changes) if changes else None,
-            guard=partial(_guarded_task, call=call),
-            retries=retries,
-        )
-        return with_settings(changed, config)
 
 
 def _guarded_task(function: Any, given: Arguments, call: Call) -> tuple[Any, Arguments]:
