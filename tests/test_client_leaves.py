@@ -15,7 +15,16 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import START, MessagesState, StateGraph
 
-from lg_prod_nodes import Bulkhead, Production, RateLimit, Redact, Run, TokenUsage, harden
+from lg_prod_nodes import (
+    Bulkhead,
+    Metrics,
+    Production,
+    RateLimit,
+    Redact,
+    Run,
+    TokenUsage,
+    harden,
+)
 
 HI: Any = {"messages": [("user", "Hi.")]}
 
@@ -170,3 +179,19 @@ async def test_postgres_is_as_usable_as_before_wherever_the_client_leaves(dsn: s
             assert going == 0
         result = await asyncio.wait_for(app.ainvoke(HI, thread("2")), 30)
         assert len(result["messages"]) == 3
+
+
+async def test_a_node_s_own_scope_bounds_its_clean_up(model: Endless) -> None:
+    ended: list[str] = []
+
+    async def node(state: Any) -> Any:
+        try:
+            return await asks(model)(state)
+        finally:
+            with anyio.move_on_after(0.01, shield=True):
+                await asyncio.Event().wait()
+            ended.append("node")
+
+    graph = harden(built(node), [Metrics()]).compile()  # runs the node in its caller's task
+    await asyncio.wait_for(left(graph.ainvoke(HI), model.started.wait), 30)
+    assert ended == ["node"]

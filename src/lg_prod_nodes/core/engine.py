@@ -9,6 +9,8 @@ So a policy that wraps a run or node as one awaitable also wraps it as a stream.
 from __future__ import annotations
 
 import asyncio
+import math
+import sys
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -254,7 +256,10 @@ async def drive_astream(  # noqa: C901 - one branch for each way a step ends
                 yield signal.item
             elif isinstance(signal, Flow):
                 items = aiter(cast("AsyncIterable[Any]", signal.items))
-                while (item := await InContext(context, anext(items, _END))) is not _END:
+                while True:
+                    item = await InContext(context, anext(items, _END), cancelled_once=True)
+                    if item is _END:
+                        break
                     yield item
             elif is_cancelled:
                 with _shielded():
@@ -274,29 +279,34 @@ async def drive_astream(  # noqa: C901 - one branch for each way a step ends
 _END: Any = object()
 
 
-def _shielded() -> AbstractContextManager[Any]:
-    """Keep a task that is being cancelled from being cancelled again at an await inside the block.
+def _shielded() -> AbstractContextManager[object]:
+    """Keep a cancelled scope of anyio from cancelling its task again at an await inside the block.
 
-    anyio's cancel scopes do so, as Starlette uses them when a client leaves. LangGraph could then end neither its nodes
-    nor their models, and they would go on after their run.
+    Starlette has such a scope, which a client that leaves cancels. LangGraph could then end neither its nodes nor their
+    models, and they would go on after their run. Scopes that the awaited code has opened for itself keep their effect.
     """
-    task = asyncio.current_task()
-    if task is None or not task.cancelling():  # a timeout inside of the chain has passed
+    anyio = sys.modules.get("anyio")  # no dependency; whoever has a scope has loaded it
+    if anyio is None or anyio.current_effective_deadline() != -math.inf:
         return nullcontext()
-    try:
-        from anyio import CancelScope
-    except ImportError:
-        return nullcontext()
-    return CancelScope(shield=True)
+    return anyio.CancelScope(shield=True)  # type: ignore[no-any-return]
 
 
 class InContext:
-    """An awaitable that runs each of its steps in a given context, and is cancelled once only."""
+    """An awaitable that runs each of its steps in a given context.
 
-    __slots__ = ("_context", "_steps")
+    Args:
+        context: The context.
+        awaitable: What to await in it.
+        cancelled_once: Whether it is cancelled once only, however often a scope of anyio cancels its task.
+    """
 
-    def __init__(self, context: Context, awaitable: Awaitable[Any]) -> None:
+    __slots__ = ("_context", "_once", "_steps")
+
+    def __init__(
+        self, context: Context, awaitable: Awaitable[Any], *, cancelled_once: bool = False
+    ) -> None:
         self._context, self._steps = context, awaitable.__await__()
+        self._once = cancelled_once
 
     def __await__(self) -> Generator[Any, Any, Any]:
         run, step, argument = self._context.run, self._steps.send, cast(Any, None)
@@ -315,7 +325,9 @@ class InContext:
                 else:
                     argument = yield signal
             except BaseException as error:
-                is_cancelled = is_cancelled or isinstance(error, asyncio.CancelledError)
+                is_cancelled = is_cancelled or (
+                    self._once and isinstance(error, asyncio.CancelledError)
+                )
                 step, argument = self._steps.throw, error
             else:
                 step = self._steps.send
