@@ -284,6 +284,18 @@ def test_a_worker_that_comes_back_learns_that_its_thread_has_passed_on(workers: 
     assert taken.stop.error is None
 
 
+def test_a_run_whose_thread_has_passed_on_learns_it_at_its_end(workers: Workers) -> None:
+    paused, _ = hold(workers.two, "paused")
+    workers.kill()
+    taken, _ = hold(workers.one, "taken", "rollback")
+    drive(workers.one.leave(taken, blocking=True))
+    assert paused.stop.error is None
+
+    drive(workers.two.leave(paused, blocking=True))
+    assert type(paused.stop.error).__name__ == "LeaseLost"
+    assert taken.stop.error is None
+
+
 def test_a_worker_that_comes_back_in_time_has_lost_nothing(workers: Workers) -> None:
     paused, _ = hold(workers.two, "paused")
     workers.kill()

@@ -33,7 +33,7 @@ App = CompiledStateGraph[Any, Any, Any, Any]
 class Production:
     """Hardens a graph, compiles it, and persists it in Postgres for the duration of a `with` block.
 
-    Rate limits, accounts, circuits, failures, vault and ledger use the same database, unless they were given another
+    Rate limits, accounts, circuits, failures, threads, vault and ledger use the same database, unless given another
     backend.
 
     Entering opens a connection pool and sets up the checkpointer and the store; many processes may do so at once.

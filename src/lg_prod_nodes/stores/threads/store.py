@@ -15,7 +15,7 @@ from uuid import uuid4
 from pydantic import SecretStr
 
 from lg_prod_nodes.core.clock import Bell
-from lg_prod_nodes.core.errors import ConfigurationError, StoreUnavailable
+from lg_prod_nodes.core.errors import ConfigurationError, LeaseLost, StoreUnavailable
 from lg_prod_nodes.core.resource import NOBODY, Ping
 from lg_prod_nodes.core.secret import Secret
 from lg_prod_nodes.stores.store import Store
@@ -114,7 +114,8 @@ class ThreadStore(Store[ThreadBackend]):
             finished: Whether the run reached its end, an error or an interrupt.
 
         Returns:
-            How the run was asked to end, `None` if it was not.
+            How the run was asked to end, `None` if it was not. If the thread has passed on, the lease's `stop`
+            is pulled.
         """
         return await self._run(blocking, self._leave_line, lease, finished)
 
@@ -203,6 +204,8 @@ class ThreadStore(Store[ThreadBackend]):
         def step(line: Line, row: Row) -> tuple[Line, None]:
             mine = line.find(lease.claim.id)
             found[0] = mine.end if mine else None
+            if mine is None and lease.fence:  # what it wrote may be rolled back
+                lease.stop.pull(LeaseLost())
             return release(line, lease.claim.id, cleaned=lease.cleaned, finished=finished), None
 
         try:
