@@ -34,14 +34,14 @@ Call = Callable[..., Coroutine[Any, Any, Any]]
 async def call(request: pytest.FixtureRequest, dsn: str) -> AsyncIterator[Call]:
     """Calls a method of a checkpointer, in a thread of its own or in the event loop."""
     if request.param == "async with":
-        async with aopen_postgres(dsn) as (saver, _):
+        async with aopen_postgres(dsn, pool_size=1) as (saver, _):
 
             async def acall(method: str, *args: Any) -> Any:
                 return await getattr(saver, f"a{method}")(*args)
 
             yield acall
     else:
-        with open_postgres(dsn) as (blocking, _):
+        with open_postgres(dsn, pool_size=1) as (blocking, _):
             yield lambda method, *args: in_a_thread(getattr(blocking, method), *args)
 
 
