@@ -129,7 +129,7 @@ class Batches(Generic[T]):
     def begin(self) -> None:
         """Start without callers, as in a process that was just forked."""
         self._queue: deque[_Caller[T]] = deque()
-        self._is_led = False
+        self._is_writing = False
         self._lock = threading.Lock()
 
     def put(self, item: T) -> None:
@@ -152,8 +152,8 @@ class Batches(Generic[T]):
         """Whether somebody else writes, and the caller only has to wait."""
         with self._lock:
             self._queue.append(caller)
-            caller.leads = not self._is_led
-            self._is_led = True
+            caller.leads = not self._is_writing
+            self._is_writing = True
             return not caller.leads
 
     def _lead(self) -> None:
@@ -182,7 +182,7 @@ class Batches(Generic[T]):
     def _hand_over(self) -> None:
         with self._lock:
             if not self._queue:
-                self._is_led = False
+                self._is_writing = False
                 return
             following = self._queue[0]
             following.leads = True

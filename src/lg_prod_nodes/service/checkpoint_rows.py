@@ -22,7 +22,8 @@ from langgraph.checkpoint.base import (
     CheckpointMetadata,
     get_serializable_checkpoint_metadata,
 )
-from langgraph.checkpoint.serde.types import _DeltaSnapshot
+
+from lg_prod_nodes.runtime.langgraph import is_delta_snapshot
 
 Dump = Callable[[Any], tuple[str, bytes]]
 """A serializer's `dumps_typed`."""
@@ -31,11 +32,11 @@ _ROW_BYTES = 200  # what a row has besides its content
 _CONSTANTS = frozenset({str, int, bool, type(None)})
 
 
-class Rows(NamedTuple):
-    """Rows of one thread, one tuple each.
+class CheckpointRows(NamedTuple):
+    """CheckpointRows of one thread, one tuple each.
 
     Attributes:
-        keys: Two `Rows` with a key in common may write the same row.
+        keys: Two `CheckpointRows` with a key in common may write the same row.
         size: Their bytes, roughly.
         checkpoints: New or changed ones.
         blobs: New ones; those that are there already stay.
@@ -56,14 +57,14 @@ class Rows(NamedTuple):
         return not (self.checkpoints or self.writes or self.special_writes)
 
 
-def channels_over(size: int, rows: Rows) -> set[str]:
+def channels_over(size: int, rows: CheckpointRows) -> set[str]:
     """The channels that have a value of more bytes than `size`."""
     blobs = {row[2] for row in rows.blobs if len(row[-1]) > size}
     return blobs | {row[6] for row in (*rows.writes, *rows.special_writes) if len(row[-1]) > size}
 
 
 class _Table(NamedTuple):
-    """How the rows of one field of `Rows` are inserted."""
+    """How the rows of one field of `CheckpointRows` are inserted."""
 
     name: str
     columns: Mapping[str, str]
@@ -129,7 +130,7 @@ _TABLES = {
 }
 
 
-def statement_of(batch: Sequence[Rows]) -> tuple[str, list[list[Any]]]:
+def statement_of(batch: Sequence[CheckpointRows]) -> tuple[str, list[list[Any]]]:
     """The statement that inserts all rows of a batch, and its parameters; an empty one if there are none."""
     rows = {name: [row for given in batch for row in getattr(given, name)] for name in _TABLES}
     filled = tuple(name for name, found in rows.items() if found)
@@ -152,9 +153,9 @@ def checkpoint_rows(
     checkpoint: Checkpoint,
     metadata: CheckpointMetadata,
     new_versions: ChannelVersions,
-) -> Rows:
+) -> CheckpointRows:
     """The rows of a checkpoint: its plain values are part of its own, each other value that is new has one."""
-    configurable = config["configurable"]
+    configurable = config.get("configurable", {})
     thread, namespace = configurable["thread_id"], configurable["checkpoint_ns"]
     inline, apart = _parted(checkpoint["channel_values"])
     blobs = [
@@ -171,7 +172,7 @@ def checkpoint_rows(
         json.dumps(get_serializable_checkpoint_metadata(config, metadata)),
     )
     size = len(row[4]) + len(row[5]) + _ROW_BYTES + _size_of(blobs)
-    return Rows(((row[0], namespace, row[2]),), size, checkpoints=[row], blobs=blobs)
+    return CheckpointRows(((row[0], namespace, row[2]),), size, checkpoints=[row], blobs=blobs)
 
 
 def write_rows(
@@ -180,9 +181,9 @@ def write_rows(
     writes: Sequence[tuple[str, Any]],
     task_id: str,
     task_path: str,
-) -> Rows:
+) -> CheckpointRows:
     """The rows of a task's writes."""
-    configurable = config["configurable"]
+    configurable = config.get("configurable", {})
     place = (
         _text(configurable["thread_id"]),
         configurable["checkpoint_ns"],
@@ -195,8 +196,8 @@ def write_rows(
     ]
     if all(channel in WRITES_IDX_MAP for channel, _ in writes):
         latest = {row[5]: row for row in rows}
-        return Rows((place,), _size_of(rows), special_writes=list(latest.values()))
-    return Rows((place,), _size_of(rows), writes=rows)
+        return CheckpointRows((place,), _size_of(rows), special_writes=list(latest.values()))
+    return CheckpointRows((place,), _size_of(rows), writes=rows)
 
 
 def _parted(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -204,7 +205,7 @@ def _parted(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     inline: dict[str, Any] = {}
     apart: dict[str, Any] = {}
     for channel, value in values.items():
-        if isinstance(value, _DeltaSnapshot):
+        if is_delta_snapshot(value):
             apart[channel], inline[channel] = value, True
         elif value is None or isinstance(value, (str, int, float)):
             inline[channel] = value

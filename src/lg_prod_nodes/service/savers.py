@@ -32,7 +32,7 @@ from lg_prod_nodes.databases.cursors import (
 from lg_prod_nodes.databases.pools import AsyncPool, Pool
 from lg_prod_nodes.databases.timings import timed
 from lg_prod_nodes.service.checkpoint_rows import (
-    Rows,
+    CheckpointRows,
     channels_over,
     checkpoint_rows,
     statement_of,
@@ -113,7 +113,7 @@ class BlockingSaver(BoundedCursors, PostgresSaver):
         self,
         pool: Pool,
         serde: SerializerProtocol | None = None,
-        batches: Batches[Rows] | None = None,
+        batches: Batches[CheckpointRows] | None = None,
     ) -> None:
         super().__init__(cast(Any, pool), serde=serde)
         self.lock = cast(Any, _NoLock())
@@ -141,9 +141,9 @@ class BlockingSaver(BoundedCursors, PostgresSaver):
         """Save the writes of a task, together with what other threads save meanwhile."""
         self._save(write_rows(self.serde.dumps_typed, config, writes, task_id, task_path))
 
-    def _save(self, rows: Rows) -> None:
+    def _save(self, rows: CheckpointRows) -> None:
         if not rows.is_empty:
-            with translated(cast(Any, self.conn)):
+            with translated(self.conn):
                 self._batches.put(rows)
 
     def takes_writes(self) -> bool:
@@ -224,8 +224,8 @@ class AsyncSaver(AsyncBoundedCursors, AsyncPostgresSaver):
         await self._save(await self._rows(channels, write_rows, config, writes, task_id, task_path))
 
     async def _rows(
-        self, channels: Collection[str], make: Callable[..., Rows], *given: Any
-    ) -> Rows:
+        self, channels: Collection[str], make: Callable[..., CheckpointRows], *given: Any
+    ) -> CheckpointRows:
         """Serialize, in a thread if that may take long: then a hop to another thread is the lesser evil."""
         if self._is_quick(channels):
             rows = make(self.serde.dumps_typed, *given)
@@ -238,18 +238,18 @@ class AsyncSaver(AsyncBoundedCursors, AsyncPostgresSaver):
     def _is_quick(self, channels: Collection[str]) -> bool:
         return isinstance(self.serde, JsonPlusSerializer) and self._large.isdisjoint(channels)
 
-    async def _save(self, rows: Rows) -> None:
+    async def _save(self, rows: CheckpointRows) -> None:
         if not rows.is_empty:
-            with translated(cast(Any, self.conn)):
+            with translated(self.conn):
                 await self._batches.put(rows)
 
     async def _load_checkpoint_tuple(self, value: dict[str, Any]) -> CheckpointTuple:
         """Deserialize, in a thread if that may take long."""
         found = (*(value["channel_values"] or ()), *(value["pending_writes"] or ()))
-        load = PostgresSaver._load_checkpoint_tuple
+        load: Callable[..., CheckpointTuple] = cast(Any, PostgresSaver)._load_checkpoint_tuple
         if isinstance(self.serde, JsonPlusSerializer) and _bytes_of(found) <= _LARGE:
-            return load(cast(Any, self), value)
-        return await asyncio.to_thread(load, cast(Any, self), value)
+            return load(self, value)
+        return await asyncio.to_thread(load, self, value)
 
     def for_threads(self) -> BlockingSaver:
         """Return this checkpointer for synchronous callers; it connects on first use.
@@ -320,17 +320,17 @@ class AsyncStore(AsyncBoundedCursors, AsyncPostgresStore):
         super().__init__(cast(Any, pool))
 
 
-def _batches(pool: Pool) -> Batches[Rows]:
+def _batches(pool: Pool) -> Batches[CheckpointRows]:
     return Batches(lambda batch: execute(pool, *statement_of(batch)))
 
 
-def _abatches(pool: AsyncPool) -> AsyncBatches[Rows]:
+def _abatches(pool: AsyncPool) -> AsyncBatches[CheckpointRows]:
     return AsyncBatches(lambda batch: aexecute(pool, *statement_of(batch)))
 
 
 def _after(config: RunnableConfig, checkpoint: Checkpoint) -> RunnableConfig:
     """The config of the checkpoint that was just saved."""
-    place = config["configurable"]
+    place = config.get("configurable", {})
     return {
         "configurable": {
             "thread_id": place["thread_id"],
