@@ -15,6 +15,7 @@ from lg_prod_nodes import Health, LimitStore, Production, StoreUnavailable, is_t
 from lg_prod_nodes.core.engine import drive
 from lg_prod_nodes.core.secret import hidden
 from lg_prod_nodes.databases import pools
+from lg_prod_nodes.databases.patience import answered_recently
 from lg_prod_nodes.stores.limits.store import parse_limits
 
 DEMOTE = "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"
@@ -108,6 +109,23 @@ async def test_a_connection_that_was_being_opened_meanwhile_is_replaced_too(
         await pool.putconn(refused)
         async with pool.connection() as connection:
             assert connection is not refused
+
+
+def test_a_connection_is_tested_unless_its_server_has_just_answered_and_not_closed_it(
+    dsn: str,
+) -> None:
+    with pools.Pool(hidden(dsn), 1) as pool, psycopg.connect(dsn) as admin:
+        with pool.connection() as connection:
+            connection.execute("SELECT 1")
+            assert answered_recently(connection)
+            connection.answered -= 2
+            assert not answered_recently(connection)
+            connection.execute("SELECT 1")
+            assert answered_recently(connection)
+            admin.execute("SELECT pg_terminate_backend(%s, 5000)", [connection.info.backend_pid])
+            assert not answered_recently(connection)
+        with pool.connection() as replaced:
+            assert replaced is not connection
 
 
 async def test_readiness_says_so_and_recovers(dsn: str) -> None:

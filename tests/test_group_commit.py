@@ -19,6 +19,7 @@ import pytest
 from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from langgraph.checkpoint.serde.types import _DeltaSnapshot
 from tests.conftest import fresh_database
 from tests.test_failover import DEMOTE
 from tests.test_persistence import backends, eventually
@@ -34,14 +35,14 @@ Call = Callable[..., Coroutine[Any, Any, Any]]
 async def call(request: pytest.FixtureRequest, dsn: str) -> AsyncIterator[Call]:
     """Calls a method of a checkpointer, in a thread of its own or in the event loop."""
     if request.param == "async with":
-        async with aopen_postgres(dsn) as (saver, _):
+        async with aopen_postgres(dsn, pool_size=1) as (saver, _):
 
             async def acall(method: str, *args: Any) -> Any:
                 return await getattr(saver, f"a{method}")(*args)
 
             yield acall
     else:
-        with open_postgres(dsn) as (blocking, _):
+        with open_postgres(dsn, pool_size=1) as (blocking, _):
             yield lambda method, *args: in_a_thread(getattr(blocking, method), *args)
 
 
@@ -348,7 +349,20 @@ async def test_a_serializer_of_one_s_own_stays_out_of_the_event_loop(dsn: str) -
 
 
 CHANNELS = ("a", "b", "__error__", "__interrupt__", "__resume__", "__scheduled__")
-VALUES = (2**70, None, "x", 1, 1.5, True, ["x"], {"x": 1}, 'ü\n"', 1e300, -0.0)
+VALUES = (
+    2**70,
+    _DeltaSnapshot(["x"]),
+    None,
+    "x",
+    1,
+    1.5,
+    True,
+    ["x"],
+    {"x": 1},
+    'ü\n"',
+    1e300,
+    -0.0,
+)
 
 
 def anything(random: Random) -> tuple[Any, ...]:
@@ -356,7 +370,7 @@ def anything(random: Random) -> tuple[Any, ...]:
     at = place(random.choice("12"), random.choice("cd"))
     channels = random.choices(CHANNELS, k=random.randrange(4))
     if random.random() < 0.6:
-        given = [(channel, random.choice(VALUES[1:])) for channel in channels]
+        given = [(channel, random.choice(VALUES[2:])) for channel in channels]
         return "aput_writes", at, given, random.choice("tu"), random.choice(("", "~x"))
     values = {channel: random.choice(VALUES) for channel in channels}
     checkpoint = empty_checkpoint() | {"id": random.choice("cde"), "channel_values": values}

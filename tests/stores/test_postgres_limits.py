@@ -26,7 +26,13 @@ from tests.test_persistence import eventually
 from lg_prod_nodes import ConfigurationError, StoreUnavailable
 from lg_prod_nodes.stores.limits.limits_storage import AsyncPostgresStorage, PostgresStorage
 from lg_prod_nodes.stores.limits.memory import MemoryLimits
-from lg_prod_nodes.stores.limits.postgres import PostgresLimits, PostgresWindows, _Request
+from lg_prod_nodes.stores.limits.postgres import (
+    _DECIDE_ALL,
+    PostgresLimits,
+    PostgresWindows,
+    _as_json,
+    _Request,
+)
 from lg_prod_nodes.stores.limits.store import STRATEGIES, Strategy, parse_limits
 
 EVERY_STRATEGY = pytest.mark.parametrize("strategy", STRATEGIES)
@@ -235,22 +241,25 @@ def a_request(random: Random, strategy: Strategy, first: int) -> _Request:
     )
 
 
-async def test_workers_that_ask_for_the_same_windows_in_another_order_do_not_block_each_other(
+async def test_workers_that_ask_for_the_same_windows_in_another_order_never_wait_in_a_circle(
     dsn: str,
 ) -> None:
-    workers = [PostgresWindows(dsn, 20.0) for _ in range(2)]
+    limits = PostgresLimits(dsn, "fixed-window", 20.0)
+    limits.decide(parse_limits("1/hour"), "ada")
+    limits.close()
+    requests = [
+        _Request("fixed-window", [UUID(int=key)], [1_000_000], [60], 1, False, 0.0, None, 0.0)
+        for key in range(30)
+    ]
 
-    def decide(number: int) -> None:
-        random = Random(number)
-        for _ in range(20):
-            keys = random.sample("abcdefgh", 3)
-            worker = workers[number % 2]
-            worker.decide("fixed-window", dict.fromkeys(keys, (1_000_000, 60)), 1)
+    def decide(batch: list[_Request]) -> None:
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            for _ in range(30):
+                connection.execute(_DECIDE_ALL, {"requests": _as_json(batch)})
 
-    try:
-        await asyncio.gather(*(asyncio.to_thread(decide, number) for number in range(6)))
-        seen = workers[0].decide("fixed-window", dict.fromkeys("abcdefgh", (1_000_000, 60)), 0)
-        assert sum(numbers[0] for numbers in seen.readings.values()) == 6 * 20 * 3
-    finally:
-        for worker in workers:
-            worker.close()
+    await asyncio.gather(
+        *(asyncio.to_thread(decide, batch) for batch in (requests, requests[::-1]))
+    )
+    with psycopg.connect(dsn) as connection:
+        query = "SELECT min(taken), max(taken) FROM lg_prod_nodes_limits WHERE id < %s"
+        assert connection.execute(query, [UUID(int=30)]).fetchone() == (60, 60)

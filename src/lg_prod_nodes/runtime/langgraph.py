@@ -39,6 +39,7 @@ from langgraph._internal._constants import (
 )
 from langgraph._internal._runnable import RunnableCallable, RunnableSeq
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
+from langgraph.checkpoint.serde.types import _DeltaSnapshot
 from langgraph.graph._node import StateNodeSpec
 from langgraph.graph.state import StateGraph, _NodeDefaults
 from langgraph.pregel._read import DEFAULT_BOUND, PregelNode
@@ -62,6 +63,7 @@ __all__ = [
     "ensure_config",
     "has_native_async",
     "has_no_function",
+    "is_delta_snapshot",
     "is_sent",
     "is_served",
     "note_progress",
@@ -83,6 +85,11 @@ TOOL_OUTPUT = _tool_call_writer
 """The running tool's output writer, set if anyone reads that output."""
 
 AnyBuilder = StateGraph[Any, Any, Any, Any]
+
+
+def is_delta_snapshot(value: Any) -> bool:
+    """Whether a value is that of a delta channel as a whole, which a checkpoint stores apart even if it is plain."""
+    return isinstance(value, _DeltaSnapshot)
 
 
 def runtime_in(config: RunnableConfig) -> Runtime[Any] | None:

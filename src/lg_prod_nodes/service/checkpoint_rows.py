@@ -22,8 +22,8 @@ from langgraph.checkpoint.base import (
     CheckpointMetadata,
     get_serializable_checkpoint_metadata,
 )
-from langgraph.checkpoint.serde.types import _DeltaSnapshot
 
+from lg_prod_nodes.runtime.langgraph import is_delta_snapshot
 from lg_prod_nodes.service.fencing import CHECK, values_of
 from lg_prod_nodes.stores.threads.lease import Lease
 
@@ -167,7 +167,7 @@ def checkpoint_rows(
     new_versions: ChannelVersions,
 ) -> CheckpointRows:
     """The rows of a checkpoint: its plain values are part of its own, each other value that is new has one."""
-    configurable = config["configurable"]
+    configurable = config.get("configurable", {})
     thread, namespace = configurable["thread_id"], configurable["checkpoint_ns"]
     inline, apart = _parted(checkpoint["channel_values"])
     blobs = [
@@ -195,7 +195,7 @@ def write_rows(
     task_path: str,
 ) -> CheckpointRows:
     """The rows of a task's writes."""
-    configurable = config["configurable"]
+    configurable = config.get("configurable", {})
     place = (
         _text(configurable["thread_id"]),
         configurable["checkpoint_ns"],
@@ -217,7 +217,7 @@ def _parted(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     inline: dict[str, Any] = {}
     apart: dict[str, Any] = {}
     for channel, value in values.items():
-        if isinstance(value, _DeltaSnapshot):
+        if is_delta_snapshot(value):
             apart[channel], inline[channel] = value, True
         elif value is None or isinstance(value, (str, int, float)):
             inline[channel] = value

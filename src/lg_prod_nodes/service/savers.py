@@ -152,8 +152,8 @@ class BlockingSaver(FencedCursors, PostgresSaver):
 
     def _save(self, rows: CheckpointRows) -> None:
         if not rows.is_empty:
-            leases = leases_in(cast(Any, self.conn).conninfo)
-            with fenced(leases), translated(cast(Any, self.conn)):
+            leases = leases_in(self.conn.conninfo)
+            with fenced(leases), translated(self.conn):
                 self._batches.put(rows._replace(leases=leases))
 
     def takes_writes(self) -> bool:
@@ -250,17 +250,17 @@ class AsyncSaver(AsyncFencedCursors, AsyncPostgresSaver):
 
     async def _save(self, rows: CheckpointRows) -> None:
         if not rows.is_empty:
-            leases = leases_in(cast(Any, self.conn).conninfo)
-            with fenced(leases), translated(cast(Any, self.conn)):
+            leases = leases_in(self.conn.conninfo)
+            with fenced(leases), translated(self.conn):
                 await self._batches.put(rows._replace(leases=leases))
 
     async def _load_checkpoint_tuple(self, value: dict[str, Any]) -> CheckpointTuple:
         """Deserialize, in a thread if that may take long."""
         found = (*(value["channel_values"] or ()), *(value["pending_writes"] or ()))
-        load = PostgresSaver._load_checkpoint_tuple
+        load: Callable[..., CheckpointTuple] = cast(Any, PostgresSaver)._load_checkpoint_tuple
         if isinstance(self.serde, JsonPlusSerializer) and _bytes_of(found) <= _LARGE:
-            return load(cast(Any, self), value)
-        return await asyncio.to_thread(load, cast(Any, self), value)
+            return load(self, value)
+        return await asyncio.to_thread(load, self, value)
 
     def for_threads(self) -> BlockingSaver:
         """Return this checkpointer for synchronous callers; it connects on first use.
@@ -365,7 +365,7 @@ def _abatches(pool: AsyncPool) -> AsyncBatches[CheckpointRows]:
 
 def _after(config: RunnableConfig, checkpoint: Checkpoint) -> RunnableConfig:
     """The config of the checkpoint that was just saved."""
-    place = config["configurable"]
+    place = config.get("configurable", {})
     return {
         "configurable": {
             "thread_id": place["thread_id"],

@@ -173,8 +173,7 @@ class PostgresWindows:
         if len(batch) == 1:
             found = self._postgres.rows(_DECIDE, **batch[0].values)
         else:
-            requests = json.dumps([request.values for request in batch], default=str)
-            found = self._postgres.rows(_DECIDE_ALL, requests=requests)
+            found = self._postgres.rows(_DECIDE_ALL, requests=_as_json(batch))
         for request, answer in zip(batch, found, strict=True):
             request.answer = answer
 
@@ -222,6 +221,10 @@ class PostgresLimits:
     def close(self) -> None:
         """Close the connections; the next use opens new ones."""
         self._windows.close()
+
+
+def _as_json(batch: Sequence[_Request]) -> str:
+    return json.dumps([request.values for request in batch], default=str)
 
 
 def _is_of_one(error: Exception) -> bool:
