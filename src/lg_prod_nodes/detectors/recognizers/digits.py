@@ -33,7 +33,7 @@ class Digits:
         self._text = text
         self._found: tuple[list[tuple[int, int, str]], set[str]] | None = None
 
-    def judged(self, judge: Callable[[str], _T]) -> list[tuple[int, int, _T]]:
+    def judged(self, judge: Callable[[str], _T | None]) -> list[tuple[int, int, _T]]:
         """Where the runs are and what is known of their shapes, without those of which it is nothing."""
         if self._found is None:
             self._found = _runs(self._text)
