@@ -4,7 +4,10 @@ Nothing is remembered between texts. AnalyzerEngine runs the same recognizers, a
 of the scan before both are timed; beside the default entities it also runs Presidio's own recognizers for them.
 Times are the least processor time of some rounds, taken in turn; the ratios are what counts.
 
-    python benchmarks/bench_detection.py [speed | hostile | start]...
+Chats that others wrote are read from optional packages (see `others.py`), and hyperscan is compared where it is
+installed.
+
+    python benchmarks/bench_detection.py [speed | chat | hostile | start]...
 """
 
 from __future__ import annotations
@@ -16,9 +19,13 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from importlib import import_module
+from importlib.util import find_spec
+from itertools import cycle
 
 from langchain.agents.middleware import _redaction as langchain_pii
+from others import clean, conversations
 from presidio_analyzer import AnalyzerEngine, EntityRecognizer, RecognizerRegistry
 from presidio_analyzer import predefined_recognizers as presidio
 
@@ -108,6 +115,25 @@ FIVE = (
     langchain_pii.detect_mac_address,
     langchain_pii.detect_url,
 )
+LANGCHAINS = ("CREDIT_CARD", "EMAIL_ADDRESS", "IP_ADDRESS", "MAC_ADDRESS", "URL")
+"""The entities of these five."""
+LANGUAGES = (
+    "english",
+    "german",
+    "french",
+    "spanish",
+    "japanese",
+    "korean",
+    "chinese",
+    "ukrainian",
+    "persian",
+)
+EVERYDAY = (
+    "I forgot my password, can you help me to reset it?",
+    "Where is the key to the front door?",
+    "Do I need a new token for the laundry machine?",
+    "The secret is: patience.",
+)
 HOSTILE = {
     "dots": ".",
     "a.a.a.": "a.",
@@ -185,26 +211,115 @@ def speed() -> None:
         [recognizer(entity) for entity in DEFAULT_ENTITIES],
         *(getattr(presidio, name)() for name in PRESIDIO_DEFAULTS),
     )
-    print("\nDetector: both views, nothing remembered; and the peers")
     print(
-        f"{'':24}{'Detector':>12}{'remembered':>12}{'LangChain, 5':>14}{'9 expressions':>15}"
-        f"{'LangChain/Detector':>20}"
+        "\nDetector: both views, nothing remembered; the entities of LangChain's five; and the peers"
     )
+    print(
+        f"{'':24}{'Detector':>12}{'five':>12}{'remembered':>12}{'LangChain, 5':>14}{'9 expressions':>15}"
+        f"{'hyperscan':>12}{'LangChain/Detector':>20}"
+    )
+    five, hyperscan = Detector(LANGCHAINS), hyperscan_of(detector)
     for name, text in TEXTS.items():
         detector.find(text)
         times = best(
             {
                 "detector": lambda text=text: detector._analyze(text),  # type: ignore[misc]
+                "five": lambda text=text: five._analyze(text),  # type: ignore[misc]
                 "remembered": lambda text=text: detector.find(text),  # type: ignore[misc]
+                "hyperscan": lambda text=text: hyperscan(text) if hyperscan else None,  # type: ignore[misc]
                 "langchain": lambda text=text: [find(text) for find in FIVE],  # type: ignore[misc]
                 "nine": lambda text=text: [list(p.finditer(text)) for p in NINE],  # type: ignore[misc]
             }
         )
         us = {key: value * 1e6 for key, value in times.items()}
         print(
-            f"{name:24}{us['detector']:9.1f} us{us['remembered']:9.1f} us{us['langchain']:11.1f} us"
-            f"{us['nine']:12.1f} us{us['langchain'] / us['detector']:19.1f}x"
+            f"{name:24}{us['detector']:9.1f} us{us['five']:9.1f} us{us['remembered']:9.1f} us"
+            f"{us['langchain']:11.1f} us{us['nine']:12.1f} us"
+            + (f"{us['hyperscan']:9.1f} us" if hyperscan else f"{'-':>12}")
+            + f"{us['langchain'] / us['detector']:19.1f}x"
         )
+
+
+def chats() -> dict[str, list[str]]:
+    """Messages that others wrote, of about 1 kB each."""
+    sentences = _joined(clean(400))
+    made = {
+        "sentences": sentences,
+        "with smart quotes": [_with_smart_quotes(text) for text in sentences],
+        "about passwords": [f"{text} {said}" for text, said in zip(sentences, cycle(EVERYDAY))],
+    }
+    return made | {language: _joined(conversations(language)) for language in LANGUAGES}
+
+
+def _joined(said: Iterable[str]) -> list[str]:
+    messages = [""]
+    for sentence in said:
+        if len(messages[-1]) > 1000:
+            messages.append("")
+        messages[-1] += f"{sentence}\n"
+    return messages[:25]
+
+
+def _with_smart_quotes(text: str) -> str:
+    return text.replace("'", "\u2019").replace(' "', " \u201c").replace('"', "\u201d")
+
+
+def chat() -> None:
+    """Compare on chats that others wrote, where the detector finds nothing."""
+    logging.getLogger("presidio-analyzer").setLevel(logging.CRITICAL)
+    detector = Detector(DEFAULT_ENTITIES)
+    engine = analyzer([getattr(presidio, name)() for name in PRESIDIO_DEFAULTS])
+    print(
+        f"\nChats that others wrote, about 1 kB each\n{'':24}{'messages':>10}{'Detector':>14}"
+        f"{'Presidio/Detector':>20}{'LangChain/Detector':>20}"
+    )
+    for name, texts in chats().items():
+        texts = [text for text in texts if text.strip() and not detector.find(text)]
+        if not texts:
+            print(f"{name:24}{'SKIPPED: the texts are not installed':>44}")
+            continue
+
+        def by_presidio(texts: list[str] = texts) -> object:
+            return [engine.analyze(t, language="en", score_threshold=0.4) for t in texts]
+
+        times = best(
+            {
+                "detector": lambda texts=texts: [detector._analyze(t) for t in texts],  # type: ignore[misc]
+                "presidio": by_presidio,
+                "langchain": lambda texts=texts: [find(t) for t in texts for find in FIVE],  # type: ignore[misc]
+            }
+        )
+        own = times["detector"]
+        print(
+            f"{name:24}{len(texts):10}{own / len(texts) * 1e6:11.1f} us{times['presidio'] / own:19.0f}x"
+            f"{times['langchain'] / own:19.1f}x"
+        )
+
+
+def hyperscan_of(detector: Detector) -> Callable[[str], object] | None:
+    """A search with hyperscan for what the detector's recognizers need, with all positions."""
+    if not find_spec("hyperscan"):
+        return None
+    hyperscan = import_module("hyperscan")
+    needed = [search.parts[part].needed or () for search, part in detector._scanner._parts]
+    expressions = [way.encode("latin-1") for ways in needed for way in ways]
+    database = hyperscan.Database()
+    database.compile(
+        expressions=expressions,
+        ids=list(range(len(expressions))),
+        flags=[hyperscan.HS_FLAG_SOM_LEFTMOST] * len(expressions),
+    )
+
+    def find(text: str) -> object:
+        found: list[tuple[int, int, int]] = []
+
+        def note(number: int, start: int, end: int, *_: object) -> None:
+            found.append((number, start, end))
+
+        database.scan(text.encode("latin-1", "replace"), match_event_handler=note)
+        return found
+
+    return find
 
 
 def hostile() -> None:
@@ -251,5 +366,5 @@ def start() -> None:
 
 
 if __name__ == "__main__":
-    for part in sys.argv[1:] or ["speed", "hostile", "start"]:
-        {"speed": speed, "hostile": hostile, "start": start}[part]()
+    for part in sys.argv[1:] or ["speed", "chat", "hostile", "start"]:
+        {"speed": speed, "chat": chat, "hostile": hostile, "start": start}[part]()

@@ -4,9 +4,11 @@
 
 - `presidio-evaluator`: the sentences and the telephone formats of Presidio's own data generator,
 - `pii-anon`: the forms, records, logs and files of its evaluation framework,
+- `chatterbot-corpus`: conversations in many languages,
 - `faker`: prose in other languages, and the values of each country.
 
-The packages are optional (`pip install --no-deps presidio-evaluator pii-anon`); nothing of them is imported.
+The packages are optional (`pip install --no-deps presidio-evaluator pii-anon chatterbot-corpus`); nothing of them is
+imported.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+import yaml
 from faker import Faker
 from labelled import Label, Labelled, iban
 
@@ -50,7 +53,8 @@ _FORMATS = re.compile(r"[#%]")
 
 def missing() -> list[str]:
     """The packages of texts that are not installed."""
-    return [name for name in ("presidio-evaluator", "pii-anon") if not _folder(name)]
+    names = ("presidio-evaluator", "pii-anon", "chatterbot-corpus")
+    return [name for name in names if not _folder(name)]
 
 
 def others(number: int, seed: int = 0) -> Iterator[Labelled]:
@@ -70,6 +74,16 @@ def clean(number: int, seed: int = 0) -> Iterator[str]:
     templates = [t for t in _sentences() if not any(_entity(name) for name in _names(t))]
     for _ in range(number if templates else 0):
         yield _filled(rng.choice(templates), "chat", rng).text
+
+
+def conversations(language: str) -> list[str]:
+    """What people said in the conversations of a language."""
+    folder = _folder("chatterbot-corpus")
+    said = list[str]()
+    for path in sorted((folder / "data" / language).glob("*.yml")) if folder else []:
+        for turns in yaml.safe_load(path.read_text(encoding="utf-8"))["conversations"]:
+            said += [str(turn) for turn in ([turns] if isinstance(turns, str) else turns)]
+    return said
 
 
 @cache

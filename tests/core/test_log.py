@@ -130,3 +130,10 @@ def test_what_a_line_says_itself_is_not_replaced_by_what_is_bound(out: io.String
         log.error("error captured", node="inner")
 
     assert out.getvalue() == "ERROR test_log.py error captured node=inner\n"
+
+
+def test_a_line_imports_no_structlog() -> None:
+    program = "import sys; from lg_prod_nodes.core import log; log.info('x'); print('structlog' in sys.modules)"
+    made = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+
+    assert made.stdout == b"False\n"

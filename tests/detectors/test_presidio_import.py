@@ -14,7 +14,8 @@ import json, sys
 from lg_prod_nodes.detectors import Detector
 detector = Detector(["EMAIL_ADDRESS", "US_SSN", "URL", "DATE_TIME"])
 found = [f.entity for f in detector.find("ann@example.com")]
-loaded = [name for name in ("spacy", "thinc", "numpy", "transformers", "langchain") if name in sys.modules]
+heavy = ("spacy", "thinc", "numpy", "transformers", "langchain", "azure.identity", "azure.core", "cryptography")
+loaded = [name for name in heavy if name in sys.modules]
 """
 
 
@@ -37,6 +38,24 @@ def test_finds_without_spacy() -> None:
     assert found == ["EMAIL_ADDRESS"]
     assert loaded == []
     assert "_Finder" not in finders
+
+
+def test_what_is_put_off_is_there_when_it_is_used() -> None:
+    name, is_there, is_missing = run(
+        START
+        + """
+from presidio_analyzer.llm_utils import azure_auth_helper
+from presidio_analyzer.predefined_recognizers.third_party import ahds_recognizer
+made = azure_auth_helper.DefaultAzureCredential()
+print(json.dumps([
+    type(made).__module__.partition(".")[0],
+    azure_auth_helper.AZURE_IDENTITY_AVAILABLE,
+    ahds_recognizer.DeidentificationClient is None,
+]))
+"""
+    )
+
+    assert (name, is_there, is_missing) == ("azure", True, True)
 
 
 def test_presidio_s_own_nlp_engines_still_work() -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from lg_prod_nodes.detectors import DEFAULT_ENTITIES, Detector
 from lg_prod_nodes.detectors.reading.folding import folded, reading_of_character
 from lg_prod_nodes.detectors.reading.quick import reading_of
-from lg_prod_nodes.detectors.reading.usual import ELLIPSIS, usual_characters
+from lg_prod_nodes.detectors.reading.usual import ELLIPSIS, Spans, usual_characters
 from lg_prod_nodes.detectors.scan.deadline import Deadline
 
 DETECTOR = Detector((*DEFAULT_ENTITIES, "URL", "MAC_ADDRESS", "DATE_TIME"))
@@ -86,16 +86,17 @@ def test_most_texts_are_ruled_out_without_being_read() -> None:
 
 def test_each_character_is_read_as_the_search_takes_it() -> None:
     usual = usual_characters()
-    read = {span: chr(code) for code, spans in usual.as_ascii.items() for span in spans}
 
-    for code in range(0x80, 0x110000):
-        if any(first <= code <= last for first, last in usual.others) or code == ord(ELLIPSIS):
-            continue
+    def codes(spans: Spans) -> set[int]:
+        return {code for first, last in spans for code in range(first, last + 1)}
+
+    read = {code: chr(to) for to, spans in usual.as_ascii.items() for code in codes(spans)}
+    invisible = codes(usual.invisible)
+
+    for code in set(range(0x80, 0x110000)) - codes(usual.others) - {ord(ELLIPSIS)}:
         reading = reading_of_character(chr(code))
-        if any(first <= code <= last for first, last in usual.invisible):
-            assert not reading
-        elif own := [to for (first, last), to in read.items() if first <= code <= last]:
-            assert [reading] == own
+        if code in invisible or code in read:
+            assert reading == read.get(code, "")
         else:
             assert len(reading) == 1
             assert not reading.isascii()

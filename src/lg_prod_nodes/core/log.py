@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 from typing import Any
-
-import structlog
 
 LOGGER = logging.getLogger("lg_prod_nodes")
 """The level set here applies to structlog too."""
@@ -38,12 +37,17 @@ def error(event: str, **values: Any) -> None:
 
 
 def _log(level: int, event: str, values: dict[str, Any]) -> None:
-    if structlog.is_configured():
-        if level >= LOGGER.level:
-            method = logging.getLevelName(level).lower()
-            getattr(structlog.get_logger(LOGGER.name), method)(event, **values)
-    elif LOGGER.isEnabledFor(level):
+    ids: dict[str, Any] = {}
+    if "structlog" in sys.modules:  # importing it takes longer than all else here
+        import structlog
+
+        if structlog.is_configured():
+            if level >= LOGGER.level:
+                method = logging.getLevelName(level).lower()
+                getattr(structlog.get_logger(LOGGER.name), method)(event, **values)
+            return
         ids = dict(sorted(structlog.contextvars.get_contextvars().items()))
+    if LOGGER.isEnabledFor(level):
         LOGGER.log(level, _line(event, {**values, **ids, **values}), stacklevel=_CALLER)
 
 

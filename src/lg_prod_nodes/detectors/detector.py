@@ -122,7 +122,7 @@ class Detector(Resource):
         Raises:
             DetectionFailed: A recognizer failed or timed out, so the text may hold more than was found.
         """
-        if not text or text.isspace():
+        if not text or text.isspace() or (len(text) < _QUICK and self._is_ruled_out(text)):
             return ()
         digest = self._digest(text)
         with self._lock:
@@ -139,6 +139,11 @@ class Detector(Resource):
     def open(self, database: Secret | None = None) -> None:
         """Load the recognizers before the first text arrives."""
         _ = self._scanner
+
+    def _is_ruled_out(self, text: str) -> bool:
+        """Whether a single search shows that there is nothing to find; it takes no longer than a digest."""
+        candidates = self._scanner.candidates(text)
+        return not (candidates.numbers or candidates.is_read_otherwise or has_escapes(text))
 
     def _digest(self, text: str) -> bytes:
         encoded = text.encode(errors="surrogatepass")

@@ -21,7 +21,7 @@ from typing import Any, TypeVar, cast
 
 _T = TypeVar("_T")
 
-_LATER = ("spacy", "stanza", "thinc", "transformers")
+_LATER = ("azure", "spacy", "stanza", "thinc", "transformers")
 _OF_EACH_CLASS = ("__dict__", "__weakref__")
 _LOGGERS = ("presidio-analyzer", "decision_process")
 
@@ -69,6 +69,7 @@ class _Finder(MetaPathFinder):
 
     def __init__(self) -> None:
         self.is_importing = True
+        self.later = {package for package in _LATER if package not in sys.modules}
         self.pending: list[Callable[[], object]] = []
 
     def find_spec(
@@ -107,18 +108,22 @@ class _Loader(Loader):
         level: int = 0,
     ) -> ModuleType:
         package = name.partition(".")[0]
-        if not level and self._finder.is_importing and _can_wait(package):
+        can_wait = not level and self._finder.is_importing and package in self._finder.later
+        # A missing library is imported now, because Presidio tests for it by trying.
+        if can_wait and _is_installed(name):
             return cast("ModuleType", _Later(self._finder, name if fromlist else package))
         return builtins.__import__(name, globals, locals, fromlist or (), level)
 
 
-def _can_wait(package: str) -> bool:
-    # A missing library is imported now, because Presidio tests for it by trying.
-    return (
-        package in _LATER
-        and package not in sys.modules
-        and importlib.util.find_spec(package) is not None
-    )
+def _is_installed(module: str) -> bool:
+    """Whether the distribution of a module is installed; only namespaces such as `azure` are shared by several."""
+    name = ""
+    for part in module.split("."):
+        name = f"{name}.{part}" if name else part
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is not None:
+            return spec is not None
+    return True
 
 
 class _Later:
