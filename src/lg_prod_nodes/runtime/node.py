@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from copy import copy
 from typing import Any, cast
@@ -23,11 +23,17 @@ from lg_prod_nodes.core.engine import (
     shortened,
 )
 from lg_prod_nodes.core.policy import Policy
+from lg_prod_nodes.core.run import current_run
 from lg_prod_nodes.core.tracebacks import raise_again
-from lg_prod_nodes.runtime.langgraph import RunnableCallable, has_native_async, runtime_in
+from lg_prod_nodes.runtime.langgraph import (
+    RunnableCallable,
+    has_native_async,
+    runtime_in,
+    with_noted_threads,
+)
 from lg_prod_nodes.runtime.placement import Stack
 from lg_prod_nodes.runtime.retry import Attempts, guarded_retries
-from lg_prod_nodes.runtime.scope import scope
+from lg_prod_nodes.runtime.scope import SCOPE, scope
 
 
 class GuardedNode(RunnableCallable):
@@ -57,6 +63,7 @@ class GuardedNode(RunnableCallable):
     ) -> None:
         if isinstance(inner, RunnableCallable):
             vars(self).update(vars(inner))
+            inner = with_noted_threads(inner, noted)
         else:
             # LangGraph finds a node's subgraphs in the closure of `func`, and takes a missing `afunc` to mean that
             # the node is not async.
@@ -203,6 +210,20 @@ class GuardedNode(RunnableCallable):
 
     def _recovers_from(self, error: Exception) -> bool:
         return any(recovery.covers(error) for recovery in self._recoverers)
+
+
+def noted(func: Callable[..., Any]) -> Callable[..., Any]:
+    """A node's function that notes on its run that it runs in a thread."""
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        scope = SCOPE.get()
+        of = scope.call.run if scope is not None else current_run()
+        if of is None:
+            return func(*args, **kwargs)
+        with of.threads.running(scope.call.task if scope is not None else None):
+            return func(*args, **kwargs)
+
+    return run
 
 
 class _Passed:
