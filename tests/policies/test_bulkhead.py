@@ -25,7 +25,18 @@ from tests.policies.conftest import (
     said,
 )
 
-from lg_prod_nodes import Bulkhead, Busy, ConfigurationError, Run, StoreUnavailable, by_user, harden
+from lg_prod_nodes import (
+    Bulkhead,
+    Busy,
+    Call,
+    ConfigurationError,
+    Handler,
+    Policy,
+    Run,
+    StoreUnavailable,
+    by_user,
+    harden,
+)
 from lg_prod_nodes.core.engine import drive
 from lg_prod_nodes.stores.accounts.store import Account, AccountStore, Balance
 
@@ -184,6 +195,61 @@ async def test_a_client_that_leaves_ends_its_nodes_before_its_place_is_given_bac
     assert ends == [1] * nodes
     assert held(store) == 0
     assert told.report.outcome == "cancelled"
+
+
+@pytest.mark.parametrize("at_node", [True, False])
+async def test_a_synchronous_node_keeps_its_place_until_its_thread_ends(
+    store: AccountStore, at_node: bool
+) -> None:
+    begun, ends, gone, told = asyncio.Event(), Event(), Event(), Run()
+    loop = asyncio.get_running_loop()
+
+    def waits(state: State) -> None:
+        loop.call_soon_threadsafe(begun.set)
+        ends.wait()
+
+    bulkhead = Bulkhead(1, store=store)
+    placed: Any = {"nodes": {"node": [bulkhead]}} if at_node else {"policies": [bulkhead]}
+    graph = harden(one(waits), **placed).compile()
+    key = "Bulkhead|LangGraph/node|*" if at_node else "Bulkhead|LangGraph|*"
+    task = asyncio.create_task(graph.ainvoke({"text": "1"}, control=told))
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert held(store, key) == 1
+    assert told.threads.then(None, gone.set)
+    ends.set()
+    assert await asyncio.to_thread(gone.wait, 20)
+    assert held(store, key) == 0
+
+
+async def test_a_place_of_a_node_does_not_wait_for_the_threads_of_others(
+    store: AccountStore,
+) -> None:
+    """Two nodes side by side: one ends while the other one is still in its thread."""
+    ended = Event()
+
+    def waits(state: State) -> None:
+        assert ended.wait(20)
+
+    def ends(state: State) -> None:
+        pass
+
+    class Notes(Policy):
+        kinds = frozenset({"node"})
+
+        async def wrap(self, call: Call, handler: Handler) -> Any:
+            try:
+                return await handler(call)
+            finally:
+                if held(store, "Bulkhead|LangGraph/ends|*") == 0:
+                    ended.set()
+
+    builder = one(waits, "waits").add_node("ends", ends).add_edge(START, "ends")
+    graph = harden(builder, nodes={"ends": [Notes(), Bulkhead(1, store=store)]}).compile()
+    await graph.ainvoke({"text": "1"})
 
 
 async def test_an_abandoned_asynchronous_stream_gives_its_place_back(store: AccountStore) -> None:

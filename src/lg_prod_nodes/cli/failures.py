@@ -75,7 +75,7 @@ def show_one(given: argparse.Namespace) -> None:
     """Run `failures show`."""
     with _log(given) as log:
         failure = log.show(given.id)
-    shown = asdict(failure) | {"settings": tuple(failure.settings)}
+    shown: dict[str, Any] = asdict(failure) | {"settings": tuple(failure.settings)}
     for name, value in shown.items():
         lines = value if isinstance(value, tuple) else (value,)
         for at, line in enumerate(lines):

@@ -6,7 +6,8 @@ import os
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -67,6 +68,40 @@ class Charges:
             return counted.setdefault(len(counted) if item is None else item, len(counted) + 1)
 
 
+class Threads:
+    """Functions of asynchronous calls in threads. Nobody can stop them, so they may outlast their calls."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: Counter[str | None] = Counter()
+        self._waiting: list[tuple[str | None, Callable[[], object]]] = []
+
+    @contextmanager
+    def running(self, task: str | None) -> Generator[None]:
+        """Note that a function of a task runs in a thread, for the block."""
+        with self._lock:
+            self._running[task] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._running[task] -= 1
+                due = [act for of, act in self._waiting if not self._is_busy(of)]
+                self._waiting = [(of, act) for of, act in self._waiting if self._is_busy(of)]
+            for act in due:
+                act()
+
+    def then(self, task: str | None, act: Callable[[], object]) -> bool:
+        """Do something when the threads of a task end, of all tasks for `None`; return whether any is running."""
+        with self._lock:
+            if is_busy := self._is_busy(task):
+                self._waiting.append((task, act))
+            return is_busy
+
+    def _is_busy(self, task: str | None) -> bool:
+        return bool(self._running[task] if task is not None else self._running.total())
+
+
 class Run(RunControl):
     """A run, as seen by its policies.
 
@@ -90,6 +125,7 @@ class Run(RunControl):
         recorder: Builds the report; its `report` is `run.report`.
         charges: The run's charges and counts.
         content: What the policies do with content that crosses the run's boundary.
+        threads: The functions of the run that are running in threads.
         observers: The policies that listen to the run's events.
         clock: The clock of the run's policies.
         deadline: The run's deadline, `None` if there is none.
@@ -116,6 +152,7 @@ class Run(RunControl):
         self.headers: dict[str, str] = {}
         self.recorder = Recorder()
         self.charges = Charges()
+        self.threads = Threads()
         self.content = RunContent()
         self.observers: tuple[Observer, ...] = ()
         self.clock: Clock = SYSTEM_CLOCK

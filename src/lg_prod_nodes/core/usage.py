@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -56,7 +56,7 @@ class Usage:
     def __add__(self, other: Usage) -> Usage:
         tiers = {usage.service_tier for usage in (self, other) if usage.calls or usage.service_tier}
         tier = tiers.pop() if len(tiers) == 1 else ""
-        numbers = self.__slots__[:-1]
+        numbers = (each.name for each in fields(self) if each.name != "service_tier")
         sums = {name: getattr(self, name) + getattr(other, name) for name in numbers}
         return Usage(**sums, service_tier=tier)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 from lg_prod_nodes.core.call import Call, Handler
+from lg_prod_nodes.core.engine import drive
 from lg_prod_nodes.core.errors import Busy, StoreUnavailable
 from lg_prod_nodes.core.report import Kind
 from lg_prod_nodes.core.secret import Secret
@@ -21,8 +23,9 @@ class Bulkhead(Admission):
     """Caps concurrent calls; refuses, delays or answers those above the cap.
 
     Acts on runs, including resumed ones, or on each call of the node it is attached to. A call frees its slot however
-    it ends: with a result, an error, an interrupt, a cancellation, or a stream that is not read to its end. Slots held
-    by crashed workers are reclaimed.
+    it ends: with a result, an error, an interrupt, a cancellation, or a stream that is not read to its end. If a
+    synchronous node goes on in its thread after that, it keeps the slot until it ends. Slots held by crashed workers
+    are reclaimed.
 
     Args:
         limit: The number of slots.
@@ -89,7 +92,10 @@ class Bulkhead(Admission):
         try:
             return await handler(call)
         finally:
-            await self._leave(call, slot)
+            # A synchronous function in a thread goes on after its call was cancelled or timed out.
+            later = partial(self._leave, call.replace(blocking=True), slot)
+            if not call.run.threads.then(call.task, lambda: drive(later())):
+                await self._leave(call, slot)
 
     async def _enter(self, call: Call) -> Reservation | None:
         """Take a slot, or wait for one behind the calls of this process that already wait."""

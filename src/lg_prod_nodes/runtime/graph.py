@@ -34,9 +34,10 @@ from lg_prod_nodes.runtime.langgraph import (
     runtime_in,
     unless_command,
     with_guarded_branches,
+    with_noted_threads,
     write_again,
 )
-from lg_prod_nodes.runtime.node import GuardedNode, guarded_branch
+from lg_prod_nodes.runtime.node import GuardedNode, guarded_branch, noted
 from lg_prod_nodes.runtime.placement import Hardening
 from lg_prod_nodes.runtime.retry_layers import warn_of_layers
 from lg_prod_nodes.runtime.scope import Scope
@@ -177,6 +178,8 @@ def _guarded(
     meets = bool(stack.wraps("node") or stack.observers) or not stack.inner.is_empty
     if asked is not None or meets or calls_tasks:
         inner = guarded_graph(guarded) if isinstance(inner, Pregel) else guarded
+    elif isinstance(inner, RunnableCallable):
+        inner = with_noted_threads(inner, noted)
     if inner is node.bound:
         return node
     return unheard(

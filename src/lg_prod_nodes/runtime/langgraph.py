@@ -19,6 +19,7 @@ from functools import partial
 from typing import Any, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import run_in_executor
 from langgraph._internal._config import ensure_config
 from langgraph._internal._constants import (
     CONF,
@@ -75,6 +76,7 @@ __all__ = [
     "unless_command",
     "was_run",
     "with_guarded_branches",
+    "with_noted_threads",
     "with_parts",
     "with_stream",
     "without_defaults",
@@ -331,6 +333,17 @@ def is_served() -> bool:
 def has_native_async(runnable: Runnable[Any, Any]) -> bool:
     """Whether a runnable is natively async; LangGraph refuses timeouts for others."""
     return _runnable_has_native_async(runnable)
+
+
+def with_noted_threads(
+    inner: RunnableCallable, noted: Callable[[Callable[..., Any]], Callable[..., Any]]
+) -> RunnableCallable:
+    """A runnable that runs a changed function in a thread for asynchronous callers; the same one if it is native."""
+    if not (isinstance(inner.afunc, partial) and inner.afunc.func is run_in_executor):
+        return inner
+    clone = copy(inner)
+    clone.afunc = partial(run_in_executor, None, noted(cast(Any, inner.func)))
+    return clone
 
 
 def copy_builder(builder: AnyBuilder, cls: type[Any]) -> AnyBuilder:

@@ -27,6 +27,7 @@ from lg_prod_nodes.core.engine import (
     shortened,
 )
 from lg_prod_nodes.core.policy import Policy
+from lg_prod_nodes.core.run import current_run
 from lg_prod_nodes.core.tracebacks import raise_again, shorten
 from lg_prod_nodes.runtime.chain import flattened
 from lg_prod_nodes.runtime.langgraph import (
@@ -35,10 +36,11 @@ from lg_prod_nodes.runtime.langgraph import (
     has_native_async,
     is_sent,
     runtime_in,
+    with_noted_threads,
 )
 from lg_prod_nodes.runtime.placement import Stack
 from lg_prod_nodes.runtime.retry import Attempts, guarded_retries
-from lg_prod_nodes.runtime.scope import Scope
+from lg_prod_nodes.runtime.scope import SCOPE, Scope
 
 
 class GuardedNode(RunnableCallable):
@@ -70,6 +72,7 @@ class GuardedNode(RunnableCallable):
     ) -> None:
         if isinstance(inner, RunnableCallable):
             vars(self).update(vars(inner))
+            inner = with_noted_threads(inner, noted)
         else:
             # LangGraph finds a node's subgraphs in the closure of `func`, and takes a missing `afunc` to mean that
             # the node is not async.
@@ -263,6 +266,20 @@ def _after(mapper: Callable[[Any], Any], handler: Handler) -> Handler:
         return await handler(call.replace(input=mapper(call.input)))
 
     return coerced
+
+
+def noted(func: Callable[..., Any]) -> Callable[..., Any]:
+    """A node's function that notes on its run that it runs in a thread."""
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        scope = SCOPE.get()
+        of = scope.call.run if scope is not None else current_run()
+        if of is None:
+            return func(*args, **kwargs)
+        with of.threads.running(scope.call.task if scope is not None else None):
+            return func(*args, **kwargs)
+
+    return run
 
 
 class _Passed:

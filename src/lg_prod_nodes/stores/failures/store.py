@@ -210,5 +210,6 @@ def _with_settings(
             f"failure {failure.id} had settings that its checkpoint does not hold: {names}; pass "
             f'config={{"configurable": {{"{missing[0]}": ...}}}}, or None for what the run can do without'
         )
-    configurable = {**found, **named, **place["configurable"]}
-    return RunnableConfig(**{**(given or {}), "configurable": configurable})
+    full = RunnableConfig() if given is None else given.copy()
+    full["configurable"] = {**found, **named, **place.get("configurable", {})}
+    return full
