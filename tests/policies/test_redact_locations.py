@@ -331,6 +331,31 @@ def passes_luhn(number: str) -> bool:
     return sum(digits[::2] + [sum(divmod(2 * digit, 10)) for digit in digits[1::2]]) % 10 == 0
 
 
+def test_the_same_digits_in_another_shape_have_a_surrogate_of_that_shape() -> None:
+    make = Surrogates(KEY).of
+    plain, spaced = make("CREDIT_CARD", "4111111111111111"), make("CREDIT_CARD", CARD)
+    dashed = make("CREDIT_CARD", CARD.replace(" ", "-"))
+    assert plain
+    assert spaced
+    assert dashed
+    assert spaced.replace(" ", "") == dashed.replace("-", "") == plain
+
+
+PIECES = {EMAIL: EMAIL, CARD: "[CREDIT_CARD]", "192.0.2.7": "*****.2.7", "word": "word"}
+
+
+@given(st.lists(st.sampled_from([*PIECES, "cat@example.com"]), max_size=12))
+def test_what_stays_stays_among_what_is_replaced(parts: list[str]) -> None:
+    function = lambda value: value if value == EMAIL else "someone@example.org"  # noqa: E731
+    strategies: Any = {"EMAIL_ADDRESS": function, "IP_ADDRESS": "mask"}
+    text = ", ".join(parts)
+
+    left = cleaned(text, strategies=strategies)
+
+    expected = {**PIECES, "cat@example.com": "someone@example.org"}
+    assert left == ", ".join(expected[part] for part in parts)
+
+
 def test_surrogates_are_valid() -> None:
     import phonenumbers
 

@@ -83,11 +83,6 @@ class StandIns:
         """Whether an entity blocks the call."""
         return self._of(entity, keys) == "block"
 
-    def stays(self, entity: str, keys: Keys = ()) -> bool:
-        """Whether what replaces an entity looks like one, and is not to be replaced again."""
-        strategy = self._of(entity, keys)
-        return callable(strategy) or strategy in ("surrogate", "keep")
-
     def make(self, tokens: Tokens | None, entity: str, value: str, keys: Keys = ()) -> str:
         """The replacement for a value; the value itself if it stays."""
         strategy = self._of(entity, keys)
@@ -126,6 +121,7 @@ class StandIns:
         return re.compile(rf"\[({names or '(?!)'})\]{masked}")
 
     def _of(self, entity: str, keys: Keys) -> Strategy:
+        """The strategy of an entity under some keys."""
         for at, only, strategy in self.located:
             if only in (None, entity) and at.covers(keys):
                 return strategy
@@ -141,7 +137,13 @@ class StandIns:
 
     def _was_made_here(self, value: str) -> bool:
         """Whether a value is a surrogate or the output of a function, which stays wherever it goes on to."""
-        return value in self._outputs or (self._has_surrogates and self._surrogates.has_made(value))
+        if self._has_functions and value in self._outputs:
+            return True
+        return self._has_surrogates and self._surrogates.has_made(value)
+
+    @cached_property
+    def _has_functions(self) -> bool:
+        return any(map(callable, self.used))
 
     @cached_property
     def _has_surrogates(self) -> bool:

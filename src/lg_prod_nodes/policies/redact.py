@@ -276,7 +276,6 @@ class Redact(Policy):
             self._reach,
             self._stand_ins.blocks,
             self._plain,
-            stays=self._stand_ins.stays,
             shared=self._stand_ins.shared,
             is_located=bool(self._located),
         )
