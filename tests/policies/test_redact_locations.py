@@ -201,6 +201,27 @@ def test_streamed_arguments_end_as_whole_ones_do(size: int) -> None:
     }
 
 
+def test_streamed_arguments_in_content_blocks_are_those_of_their_tool() -> None:
+    text = json.dumps({"to": EMAIL, "cc": EMAIL})
+    stream = MessageStream([Redact(strategies={At("to", tool="send"): "keep"}).replacer()])
+    called = {"type": "tool_use", "id": "1", "name": "send", "input": {}, "index": 1}
+    pieces = [
+        {"type": "input_json_delta", "partial_json": text[at : at + 5], "index": 1}
+        for at in range(0, len(text), 5)
+    ]
+    chunks = [AIMessageChunk([block]) for block in (called, *pieces)]
+
+    left = [c for chunk in chunks for c in stream.feed(ChatGenerationChunk(message=chunk))]
+    said = "".join(
+        block.get("partial_json", "")
+        for chunk in (*left, *stream.flush())
+        for block in chunk.message.content
+        if isinstance(block, dict)
+    )
+
+    assert json.loads(said) == {"to": EMAIL, "cc": CLEAN}
+
+
 @given(st.text(alphabet='{}[]":,\\ab1 @', max_size=60), st.integers(1, 7))
 def test_a_place_in_json_does_not_depend_on_the_pieces(noise: str, size: int) -> None:
     text = f'{noise}{{"a": "{EMAIL}", "b": "{EMAIL}"}}'
@@ -452,6 +473,10 @@ async def test_typed_tools_work_with_surrogates(run: Runner) -> None:
         ({"strategies": {At("a"): {"CREDIT_CRAD": "keep"}}}, "did you mean 'CREDIT_CARD'?"),
         ({"strategies": {"EMAIL_ADRESS": "mask"}}, "did you mean 'EMAIL_ADDRESS'?"),
         ({"strategies": {At("a"): "surrogate"}}, "'surrogate' needs key="),
+        (
+            {"strategies": {("a", "b"): "keep"}},
+            "is given for a tuple; give an entity's name or At(",
+        ),
         ({"strategies": {At("a"): "tokenize"}}, "needs vault="),
     ],
 )

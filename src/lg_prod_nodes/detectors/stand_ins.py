@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, get_args
 
 from lg_prod_nodes.content.location import At, Keys
 from lg_prod_nodes.core.advice import did_you_mean
@@ -19,7 +19,8 @@ from lg_prod_nodes.detectors.surrogates import Surrogates
 
 Named = Literal["redact", "mask", "hash", "tokenize", "surrogate", "keep", "block"]
 Strategy = Named | Callable[[str], str]
-Strategies = Mapping[str | At, Strategy | Mapping[str, Strategy]]
+Strategies = Mapping[Any, Strategy | Mapping[str, Strategy]]
+"""By `str | At`; type checkers would refuse a `dict[str, ...]` for that."""
 
 _SHOWN = 4
 _DIGEST = 16

@@ -38,20 +38,21 @@ class Surrogates:
 
     def __init__(self, key: bytes) -> None:
         self._key = hashlib.sha256(key).digest()
-        self._drawn: OrderedDict[int, str | None] = OrderedDict()
+        self._drawn: OrderedDict[int, str] = OrderedDict()
 
     def of(self, entity: str, value: str) -> str | None:
         """The surrogate of a value, `None` if its entity has no form."""
         if (draw := _FORMS.get(entity)) is None:
             return None
         name = self._hashed(f"{entity}:{value}")
-        if name not in self._drawn:
+        made = self._drawn.get(name)
+        if made is None:
             drawn = (draw(value, self._number(entity, value, n)) for n in count())
-            found = next(text for text in drawn if not text or self._passes(text))
-            self._drawn[name] = found or None
+            made = next(text for text in drawn if not text or self._passes(text))
+            self._drawn[name] = made
             if len(self._drawn) > _REMEMBERED:
                 self._drawn.popitem(last=False)
-        return self._drawn[name]
+        return made or None
 
     def has_made(self, value: str) -> bool:
         """Whether a value is a surrogate."""
