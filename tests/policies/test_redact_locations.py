@@ -201,6 +201,27 @@ def test_streamed_arguments_end_as_whole_ones_do(size: int) -> None:
     }
 
 
+def test_streamed_arguments_in_content_blocks_are_those_of_their_tool() -> None:
+    text = json.dumps({"to": EMAIL, "cc": EMAIL})
+    stream = MessageStream([Redact(strategies={At("to", tool="send"): "keep"}).replacer()])
+    called = {"type": "tool_use", "id": "1", "name": "send", "input": {}, "index": 1}
+    pieces = [
+        {"type": "input_json_delta", "partial_json": text[at : at + 5], "index": 1}
+        for at in range(0, len(text), 5)
+    ]
+    chunks = [AIMessageChunk([block]) for block in (called, *pieces)]
+
+    left = [c for chunk in chunks for c in stream.feed(ChatGenerationChunk(message=chunk))]
+    said = "".join(
+        block.get("partial_json", "")
+        for chunk in (*left, *stream.flush())
+        for block in chunk.message.content
+        if isinstance(block, dict)
+    )
+
+    assert json.loads(said) == {"to": EMAIL, "cc": CLEAN}
+
+
 @given(st.text(alphabet='{}[]":,\\ab1 @', max_size=60), st.integers(1, 7))
 def test_a_place_in_json_does_not_depend_on_the_pieces(noise: str, size: int) -> None:
     text = f'{noise}{{"a": "{EMAIL}", "b": "{EMAIL}"}}'
@@ -331,6 +352,31 @@ def passes_luhn(number: str) -> bool:
     return sum(digits[::2] + [sum(divmod(2 * digit, 10)) for digit in digits[1::2]]) % 10 == 0
 
 
+def test_the_same_digits_in_another_shape_have_a_surrogate_of_that_shape() -> None:
+    make = Surrogates(KEY).of
+    plain, spaced = make("CREDIT_CARD", "4111111111111111"), make("CREDIT_CARD", CARD)
+    dashed = make("CREDIT_CARD", CARD.replace(" ", "-"))
+    assert plain
+    assert spaced
+    assert dashed
+    assert spaced.replace(" ", "") == dashed.replace("-", "") == plain
+
+
+PIECES = {EMAIL: EMAIL, CARD: "[CREDIT_CARD]", "192.0.2.7": "*****.2.7", "word": "word"}
+
+
+@given(st.lists(st.sampled_from([*PIECES, "cat@example.com"]), max_size=12))
+def test_what_stays_stays_among_what_is_replaced(parts: list[str]) -> None:
+    function = lambda value: value if value == EMAIL else "someone@example.org"  # noqa: E731
+    strategies: Any = {"EMAIL_ADDRESS": function, "IP_ADDRESS": "mask"}
+    text = ", ".join(parts)
+
+    left = cleaned(text, strategies=strategies)
+
+    expected = {**PIECES, "cat@example.com": "someone@example.org"}
+    assert left == ", ".join(expected[part] for part in parts)
+
+
 def test_surrogates_are_valid() -> None:
     import phonenumbers
 
@@ -427,6 +473,10 @@ async def test_typed_tools_work_with_surrogates(run: Runner) -> None:
         ({"strategies": {At("a"): {"CREDIT_CRAD": "keep"}}}, "did you mean 'CREDIT_CARD'?"),
         ({"strategies": {"EMAIL_ADRESS": "mask"}}, "did you mean 'EMAIL_ADDRESS'?"),
         ({"strategies": {At("a"): "surrogate"}}, "'surrogate' needs key="),
+        (
+            {"strategies": {("a", "b"): "keep"}},
+            "is given for a tuple; give an entity's name or At(",
+        ),
         ({"strategies": {At("a"): "tokenize"}}, "needs vault="),
     ],
 )

@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from typing_extensions import TypedDict
 
 from lg_prod_nodes import (
+    At,
     Call,
     CaptureErrors,
     Check,
@@ -72,6 +73,13 @@ builder = StateGraph(State, Context)
 builder.add_node("guarded", guarded)
 builder.add_node("decorated", decorated)
 builder.add_node("redact", as_node(Redact()))
+
+by_entity: dict[str, Any] = {"CREDIT_CARD": "mask"}
+by_location: dict[At, Any] = {At("email"): "keep"}
+Redact(strategies=by_entity)
+Redact(strategies=by_location)
+Redact(strategies={"CREDIT_CARD": str.upper, At(tool="send"): {"EMAIL_ADDRESS": "surrogate"}})
+assert_type(Redact().restore("text", "ada"), str)
 builder.add_edge(START, "guarded")
 
 assert_type(guarded({"text": ""}, Runtime(context={"user_id": "ada"})), State)

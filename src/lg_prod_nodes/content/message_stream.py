@@ -52,6 +52,7 @@ class MessageStream:
         self._filters = filters
         self._filtered = Filters(filters)
         self._seen: dict[Path, dict[str, Any]] = {}
+        self._calls: dict[Path, Any] = {}
         self._unsaid: dict[Path, str] = {}
         self._altered: set[Path] = set()
         self._withdrawn: set[Path] = set()
@@ -173,6 +174,8 @@ class MessageStream:
         match value:
             case dict():
                 self._seen.setdefault(path, {k: v for k, v in value.items() if k in _NAMES})
+                if (name := value.get("name")) and value.get("index") is not None:
+                    self._calls[(*path[:-1], value["index"])] = name
                 return {
                     name: old if name in _NAMES else self._tree((*path, name), old, whole=whole)
                     for name, old in value.items()
@@ -216,9 +219,19 @@ class MessageStream:
         return block
 
     def _keys(self, path: Path) -> Keys:
-        """Return the location of a text: the tool that its block calls, if any."""
-        names = (self._seen.get(path[:end], {}).get("name") for end in range(len(path), 0, -1))
-        return next(((Tool(name),) for name in names if isinstance(name, str)), (ANSWER,))
+        """Return the location of a text: the tool that its block calls, if any.
+
+        The pieces of a call's arguments may come as blocks of another type with the index of the call.
+        """
+        for end in range(len(path), 0, -1):
+            place = path[end - 1]
+            seen = self._seen.get(path[:end], {}).get("name")
+            of_call = (
+                self._calls.get((*path[: end - 1], place[0])) if isinstance(place, tuple) else None
+            )
+            if isinstance(name := seen or of_call, str):
+                return (Tool(name),)
+        return (ANSWER,)
 
 
 def _joined(message: AIMessageChunk, rest: AIMessageChunk) -> AIMessageChunk:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from bisect import bisect_right
-from collections import deque
 from collections.abc import Callable, Sequence
 from copy import copy
 from typing import Self
@@ -37,7 +34,6 @@ class Replacer:
         reach: How far the entities may extend.
         blocks: Whether an entity blocks the call.
         plain: Recognizes pieces of a stream that can hold no finding.
-        stays: Whether what replaces an entity under some keys is not searched again.
         shared: Tells what a name stands for, if it stands for several values.
         is_located: Whether it matters where a text is.
 
@@ -54,7 +50,6 @@ class Replacer:
         blocks: Decides,
         plain: PlainText | None = None,
         *,
-        stays: Decides = lambda entity, keys: False,
         shared: Callable[[str], str | None] = lambda name: None,
         is_located: bool = False,
     ) -> None:
@@ -66,7 +61,6 @@ class Replacer:
         self._reach = reach
         self._blocks = blocks
         self._plain = plain
-        self._stays = stays
         self.shared = shared
         self._keys: Keys = ()
 
@@ -83,15 +77,15 @@ class Replacer:
     ) -> str:
         """The text with findings replaced, given the text before it, what that became, and its place in JSON.
 
-        The text is searched again, since a replacement may have exposed something, but for what is to stay.
+        It is searched again, since a replacement may have exposed something.
         """
-        context, final = before, list[_Span]()
+        context = before
         for round in range(_ROUNDS):
-            findings = [f for f in self._after(context, text) if not _is_within(f, final)]
-            if not findings and context == became:
+            findings = self._after(context, text)
+            changed = self._replaced(text, findings, json, by_name=round > 0) if findings else text
+            if changed == text and context == became:
                 break
-            text, final = self._replaced(text, findings, final, json, by_name=round > 0)
-            context = became
+            text, context = changed, became
         return text
 
     def __call__(self, text: str) -> str:
@@ -141,29 +135,22 @@ class Replacer:
         ]
 
     def _replaced(
-        self,
-        text: str,
-        findings: Sequence[Finding],
-        final: Sequence[_Span],
-        json: JsonKeys | None,
-        *,
-        by_name: bool,
-    ) -> tuple[str, list[_Span]]:
-        """The text with findings replaced, and the parts of it that are not searched again."""
-        new, reader = _Text(text, final), self._reader(json)
+        self, text: str, findings: Sequence[Finding], json: JsonKeys | None, *, by_name: bool
+    ) -> str:
+        at, parts, reader = 0, list[str](), self._reader(json)
         for finding in findings:
             value, keys = text[finding.start : finding.end], self._keys
             if reader is not None:
-                reader.feed(text[new.at : finding.start])
+                reader.feed(text[at : finding.start])
                 keys += reader.keys
                 reader.feed(value)
             stand_in = self._stand_in(finding.entity, value, keys)
-            stays = stand_in == value or self._stays(finding.entity, keys)
             if stand_in != value:
                 self._count(finding.entity, keys)
                 stand_in = f"[{finding.entity}]" if by_name else stand_in
-            new.replace(finding, stand_in, is_final=stays)
-        return new.ended()
+            parts += (text[at : finding.start], stand_in)
+            at = finding.end
+        return "".join((*parts, text[at:]))
 
     def _reader(self, json: JsonKeys | None) -> JsonKeys | None:
         if not (self.is_located and may_be_json(self._keys)):
@@ -188,52 +175,3 @@ class _Located:
         changed = self._replacer.piece(text, before, became, self._json)
         self._json.feed(text)
         return changed
-
-
-_Span = tuple[int, int]
-
-
-class _Text:
-    """A text while its findings are replaced, in order, with the parts of it that are final."""
-
-    def __init__(self, text: str, final: Sequence[_Span]) -> None:
-        self.at = 0
-        self._text = text
-        self._before = deque(final)
-        self._parts: list[str] = []
-        self._length = 0
-        self._final: list[_Span] = []
-
-    def replace(self, finding: Finding, stand_in: str, *, is_final: bool) -> None:
-        """Replace the next finding."""
-        self._copy(finding.start)
-        while self._before and self._before[0][0] < finding.end:
-            self._before.popleft()
-        if is_final:
-            self._final.append((self._length, self._length + len(stand_in)))
-        self._add(stand_in)
-        self.at = finding.end
-
-    def ended(self) -> tuple[str, list[_Span]]:
-        """The new text, and where it is final."""
-        self._copy(len(self._text))
-        return "".join(self._parts), self._final
-
-    def _copy(self, end: int) -> None:
-        """Copy the text up to a position, with its final parts."""
-        moved = self._length - self.at
-        while self._before and self._before[0][1] <= end:
-            start, stop = self._before.popleft()
-            self._final.append((start + moved, stop + moved))
-        self._add(self._text[self.at : end])
-
-    def _add(self, part: str) -> None:
-        self._parts.append(part)
-        self._length += len(part)
-
-
-def _is_within(finding: Finding, spans: Sequence[_Span]) -> bool:
-    if not spans:
-        return False
-    start, end = spans[bisect_right(spans, (finding.start, sys.maxsize)) - 1]
-    return start <= finding.start and finding.end <= end

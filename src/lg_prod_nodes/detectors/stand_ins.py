@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, get_args
 
 from lg_prod_nodes.content.location import At, Keys
 from lg_prod_nodes.core.advice import did_you_mean
@@ -19,7 +19,8 @@ from lg_prod_nodes.detectors.surrogates import Surrogates
 
 Named = Literal["redact", "mask", "hash", "tokenize", "surrogate", "keep", "block"]
 Strategy = Named | Callable[[str], str]
-Strategies = Mapping[str | At, Strategy | Mapping[str, Strategy]]
+Strategies = Mapping[Any, Strategy | Mapping[str, Strategy]]
+"""By `str | At`; type checkers would refuse a `dict[str, ...]` for that."""
 
 _SHOWN = 4
 _DIGEST = 16
@@ -83,11 +84,6 @@ class StandIns:
         """Whether an entity blocks the call."""
         return self._of(entity, keys) == "block"
 
-    def stays(self, entity: str, keys: Keys = ()) -> bool:
-        """Whether what replaces an entity looks like one, and is not to be replaced again."""
-        strategy = self._of(entity, keys)
-        return callable(strategy) or strategy in ("surrogate", "keep")
-
     def make(self, tokens: Tokens | None, entity: str, value: str, keys: Keys = ()) -> str:
         """The replacement for a value; the value itself if it stays."""
         strategy = self._of(entity, keys)
@@ -126,6 +122,7 @@ class StandIns:
         return re.compile(rf"\[({names or '(?!)'})\]{masked}")
 
     def _of(self, entity: str, keys: Keys) -> Strategy:
+        """The strategy of an entity under some keys."""
         for at, only, strategy in self.located:
             if only in (None, entity) and at.covers(keys):
                 return strategy
@@ -141,7 +138,13 @@ class StandIns:
 
     def _was_made_here(self, value: str) -> bool:
         """Whether a value is a surrogate or the output of a function, which stays wherever it goes on to."""
-        return value in self._outputs or (self._has_surrogates and self._surrogates.has_made(value))
+        if self._has_functions and value in self._outputs:
+            return True
+        return self._has_surrogates and self._surrogates.has_made(value)
+
+    @cached_property
+    def _has_functions(self) -> bool:
+        return any(map(callable, self.used))
 
     @cached_property
     def _has_surrogates(self) -> bool:

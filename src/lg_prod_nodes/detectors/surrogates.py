@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from base64 import b32encode
+from collections import OrderedDict
 from collections.abc import Callable
 from functools import cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -17,6 +18,7 @@ from itertools import count
 from string import ascii_uppercase
 
 _DOMAIN = "redacted.example.com"
+_REMEMBERED = 65_536
 _CHECKS = 16
 """One in so many values of a reserved range passes the check."""
 
@@ -36,12 +38,21 @@ class Surrogates:
 
     def __init__(self, key: bytes) -> None:
         self._key = hashlib.sha256(key).digest()
+        self._drawn: OrderedDict[int, str] = OrderedDict()
 
     def of(self, entity: str, value: str) -> str | None:
         """The surrogate of a value, `None` if its entity has no form."""
-        draw = _FORMS.get(entity)
-        drawn = (draw(value, self._number(entity, value, n)) for n in count()) if draw else ()
-        return next((text for text in drawn if not text or self._passes(text)), None) or None
+        if (draw := _FORMS.get(entity)) is None:
+            return None
+        name = self._hashed(f"{entity}:{value}")
+        made = self._drawn.get(name)
+        if made is None:
+            drawn = (draw(value, self._number(entity, value, n)) for n in count())
+            made = next(text for text in drawn if not text or self._passes(text))
+            self._drawn[name] = made
+            if len(self._drawn) > _REMEMBERED:
+                self._drawn.popitem(last=False)
+        return made or None
 
     def has_made(self, value: str) -> bool:
         """Whether a value is a surrogate."""
@@ -57,8 +68,11 @@ class Surrogates:
 
     def _number(self, what: str, value: str, n: int) -> int:
         characters = "".join(filter(str.isalnum, value.casefold()))
-        named = f"{what}:{n}:{characters}".encode(errors="surrogatepass")
-        return int.from_bytes(hashlib.blake2b(named, key=self._key, digest_size=32).digest())
+        return self._hashed(f"{what}:{n}:{characters}")
+
+    def _hashed(self, text: str) -> int:
+        encoded = text.encode(errors="surrogatepass")
+        return int.from_bytes(hashlib.blake2b(encoded, key=self._key, digest_size=32).digest())
 
 
 def _filled(shape: str, characters: str) -> str:

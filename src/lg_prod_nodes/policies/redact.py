@@ -276,7 +276,6 @@ class Redact(Policy):
             self._reach,
             self._stand_ins.blocks,
             self._plain,
-            stays=self._stand_ins.stays,
             shared=self._stand_ins.shared,
             is_located=bool(self._located),
         )
@@ -380,7 +379,11 @@ class Redact(Policy):
         )
 
 
-def _place(name: str | At, named: Callable[[str], str]) -> str | At:
+def _place(name: Any, named: Callable[[str], str]) -> str | At:
+    if not isinstance(name, str | At):
+        raise ConfigurationError(
+            f"a strategy is given for a {type(name).__name__}; give an entity's name or At(...)"
+        )
     return name if isinstance(name, At) else named(name)
 
 
