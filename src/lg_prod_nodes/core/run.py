@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from langchain_core.runnables import RunnableConfig
@@ -125,7 +126,6 @@ class Run(RunControl):
         recorder: Builds the report; its `report` is `run.report`.
         charges: The run's charges and counts.
         content: What the policies do with content that crosses the run's boundary.
-        threads: The functions of the run that are running in threads.
         observers: The policies that listen to the run's events.
         clock: The clock of the run's policies.
         deadline: The run's deadline, `None` if there is none.
@@ -152,7 +152,6 @@ class Run(RunControl):
         self.headers: dict[str, str] = {}
         self.recorder = Recorder()
         self.charges = Charges()
-        self.threads = Threads()
         self.content = RunContent()
         self.observers: tuple[Observer, ...] = ()
         self.clock: Clock = SYSTEM_CLOCK
@@ -177,6 +176,11 @@ class Run(RunControl):
         self.user_id = user_of(config, context=context)
         self.tenant_id = tenant_of(config, context=context)
         self.assistant_id = text_or_none(configurable.get("assistant_id"))
+
+    @cached_property
+    def threads(self) -> Threads:
+        """The functions of the run that are running in threads."""
+        return Threads()
 
     def _restart(self) -> None:
         """Forget what belongs to the run before, except its report."""
