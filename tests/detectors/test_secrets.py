@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from lg_prod_nodes.detectors import Detector
 from lg_prod_nodes.detectors.recognizers.assigned import names_secret
+from lg_prod_nodes.detectors.recognizers.digits import Digits
 from lg_prod_nodes.detectors.recognizers.issuers import FORMATS, Format
 from lg_prod_nodes.detectors.recognizers.secrets import Secrets
 from lg_prod_nodes.detectors.scan.patterns import Expression
@@ -273,7 +274,7 @@ def test_keys_are_found_in_any_surroundings(issuer: str, before: str, after: str
 )
 def test_each_gate_opens_where_something_stands_behind_it(text: str) -> None:
     for number, gate in enumerate(SECRETS.GATES):
-        if list(SECRETS.find_behind([number], text)):
+        if list(SECRETS.find_behind([number], text, Digits(text))):
             assert 0 in Prefilter([Expression(gate, re.DOTALL).ways]).among(text).numbers, gate
 
 
