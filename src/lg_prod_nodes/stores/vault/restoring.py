@@ -50,11 +50,11 @@ class Restorer:
     def _ask(self, tokens: set[str]) -> None:
         if new := tokens - self._asked:
             self._known.update(self._resolve(new))
-            self._asked |= new
+            self._asked |= new & self._known.keys()  # others may be stored later in a stream
 
-    def stream(self) -> _Pieces:
+    def stream(self) -> _Restoring:
         """A text that leaves piece by piece."""
-        return _Pieces(self)
+        return _Restoring(self)
 
     def settled(self, text: str) -> int:
         """How many characters of a text belong to no token that what follows may complete."""
@@ -65,7 +65,7 @@ class Restorer:
         return whole_tokens(text) < len(text)
 
 
-class _Pieces:
+class _Restoring:
     def __init__(self, restorer: Restorer) -> None:
         self._restorer = restorer
         self._pending = ""
