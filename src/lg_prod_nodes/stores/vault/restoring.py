@@ -38,9 +38,10 @@ class Restorer:
     def shared(self, name: str, /) -> None:
         """Nothing: an original stands for itself."""
 
-    def learn(self, value: Any) -> None:
-        """Resolve all tokens in a value, in one round trip."""
+    def learn(self, value: Any) -> Mapping[str, str]:
+        """Resolve all tokens in a value, in one round trip; returns the originals."""
         self._ask({token for text in texts(value) for token in tokens_in(text)})
+        return self._known
 
     def __call__(self, text: str) -> str:
         """The text with originals."""
