@@ -226,12 +226,14 @@ async def test_a_run_waits_no_longer_than_it_may(way: Way) -> None:
 
 
 async def test_a_run_waits_no_longer_than_its_deadline(way: Way) -> None:
-    stage = Stage(Deadline(2.0), strategy="enqueue")
+    stage = Stage(strategy="enqueue")
+    late = Stage(Deadline(0.5), strategy="enqueue", store=stage.store)
     running = await way.stand(stage)
     with pytest.raises(DeadlineExceeded):
-        await way.end(await way.begin(stage, "late"))
+        await way.end(await way.begin(late, "late"))
+    await waiting(stage, 1)
     way.go_on(stage)
-    await asyncio.gather(asyncio.ensure_future(way.end(running)), return_exceptions=True)
+    await way.end(running)
 
 
 async def test_a_cancelled_run_leaves_the_line() -> None:

@@ -269,7 +269,7 @@ async def test_events_are_restored_for_their_reader() -> None:
     policy = tokenizing()
     model = FakeModel(says=f"writing to {EMAIL} now")
     graph = harden(one(asks(model)), [policy]).compile(InMemorySaver())
-    events = graph.astream_events({"messages": [("user", "hi")]}, THREAD, version="v2")
+    events = graph.astream_events({"messages": [("user", EMAIL)]}, THREAD, version="v2")
 
     restored = [event async for event in policy.restore(events, "thread-1")]
 

@@ -37,7 +37,7 @@ from lg_prod_nodes.detectors.recognizers.names import NAME_ENTITIES, load_nlp_en
 from lg_prod_nodes.detectors.replacing import Replacer
 from lg_prod_nodes.detectors.stand_ins import StandIns, Strategies, Strategy
 from lg_prod_nodes.stores.vault.restoring import RestoredStream, Restorer
-from lg_prod_nodes.stores.vault.store import Session, Vault
+from lg_prod_nodes.stores.vault.store import Session, Vault, restored
 
 if TYPE_CHECKING:
     from lg_prod_nodes.detectors.detector import EntityRecognizer, NlpEngine
@@ -371,8 +371,9 @@ class Redact(Policy):
         """Return the call with the originals of the tokens in its input, if it is a tool or node in `reveal_to`."""
         if call.kind not in ("tool", "node") or call.name not in self.reveal_to:
             return call
-        reveal = Restorer(partial(vault.resolve, self._subject(call)))
-        await call.run_blocking(reveal.learn, call.input)
+        restorer = Restorer(partial(vault.resolve, self._subject(call)))
+        originals = await call.run_blocking(restorer.learn, call.input)
+        reveal = partial(restored, originals=originals)
         revealed = call.replace(texts=call.texts.revealing(reveal))
         return (
             revealed if call.kind == "tool" else revealed.replace(input=rewrite(call.input, reveal))

@@ -38,9 +38,10 @@ class Restorer:
     def shared(self, name: str, /) -> None:
         """Nothing: an original stands for itself."""
 
-    def learn(self, value: Any) -> None:
-        """Resolve all tokens in a value, in one round trip."""
+    def learn(self, value: Any) -> Mapping[str, str]:
+        """Resolve all tokens in a value, in one round trip; returns the originals."""
         self._ask({token for text in texts(value) for token in tokens_in(text)})
+        return self._known
 
     def __call__(self, text: str) -> str:
         """The text with originals."""
@@ -50,11 +51,11 @@ class Restorer:
     def _ask(self, tokens: set[str]) -> None:
         if new := tokens - self._asked:
             self._known.update(self._resolve(new))
-            self._asked |= new
+            self._asked |= new & self._known.keys()  # others may be stored later in a stream
 
-    def stream(self) -> _RestoredPieces:
+    def stream(self) -> _Restoring:
         """A text that leaves piece by piece."""
-        return _RestoredPieces(self)
+        return _Restoring(self)
 
     def settled(self, text: str) -> int:
         """How many characters of a text belong to no token that what follows may complete."""
@@ -65,7 +66,7 @@ class Restorer:
         return whole_tokens(text) < len(text)
 
 
-class _RestoredPieces:
+class _Restoring:
     def __init__(self, restorer: Restorer) -> None:
         self._restorer = restorer
         self._pending = ""
