@@ -13,6 +13,8 @@
     │   ├── ShuttingDown        the worker is stopping and accepts no new runs
     │   └── ContentBlocked      blocked content was found; `categories` names it, never the text
     ├── RunInterrupted          another run took over the thread, or the run was cancelled; `action` says which
+    ├── AlreadyRun              a run with this idempotency key ended, and newer ones followed on its thread
+    ├── EventsExpired           a stream cannot be resumed: the events that the client missed are no longer kept
     ├── LeaseLost               the run's worker fell silent, and its thread passed on; nothing more was written
     ├── DetectionFailed         a text could not be scanned, so it was not admitted
     ├── UnknownToken            a vault does not know a token (also a LookupError)
@@ -314,6 +316,46 @@ class RunInterrupted(ProductionError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(type(self), started=self.started), (self.action,)
+
+
+class AlreadyRun(ProductionError):
+    """A run with the same idempotency key ended, and newer runs followed on its thread. Nothing was run or written.
+
+    Attributes:
+        checkpoint_id: The last checkpoint of that run.
+    """
+
+    code = "already-run"
+
+    def __init__(self, checkpoint_id: str) -> None:
+        super().__init__(
+            "a run with this idempotency key has ended, and newer runs followed on its thread; read its result at "
+            f"checkpoint {checkpoint_id}, or use a new key for a new message"
+        )
+        self.checkpoint_id = checkpoint_id
+
+    def __reduce__(self) -> tuple[type[AlreadyRun], tuple[str]]:
+        return type(self), (self.checkpoint_id,)
+
+
+class EventsExpired(ProductionError):
+    """A stream cannot be resumed: the events that the client missed are no longer kept.
+
+    Attributes:
+        after: The number of the last event that the client has.
+    """
+
+    code = "events-expired"
+
+    def __init__(self, after: int) -> None:
+        super().__init__(
+            f"the events after number {after} of this run are no longer kept; read the thread's state, or "
+            "repeat the request without Last-Event-ID to get its result"
+        )
+        self.after = after
+
+    def __reduce__(self) -> tuple[type[EventsExpired], tuple[int]]:
+        return type(self), (self.after,)
 
 
 class LeaseLost(ProductionError):
