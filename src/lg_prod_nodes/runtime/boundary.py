@@ -33,7 +33,7 @@ from lg_prod_nodes.runtime.events import filtered_events, tell_of
 from lg_prod_nodes.runtime.in_flight import IN_FLIGHT
 from lg_prod_nodes.runtime.langgraph import ensure_config, is_served, runtime_in, without_defaults
 from lg_prod_nodes.runtime.placement import Hardening
-from lg_prod_nodes.runtime.work import is_repeated, key_of, with_key, work_of
+from lg_prod_nodes.runtime.work import digest_of_key, is_repeated, with_key, work_of
 
 _REPLY_NODE = "__reply__"
 _REPLY: ContextVar[Any] = ContextVar("reply")
@@ -85,14 +85,14 @@ class _Boundary:
     def stream(
         self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Iterator[Any]:
-        if not (self._hardening.guards_runs or key_of(config)):
+        if not (self._hardening.guards_runs or digest_of_key(config)):
             return cast(Iterator[Any], self._native.stream(self, input, config, **kwargs))
         return drive_stream(lambda: Passage(self, input, config, kwargs, blocking=True).run())
 
     def astream(
         self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[Any]:
-        if not (self._hardening.guards_runs or key_of(config)):
+        if not (self._hardening.guards_runs or digest_of_key(config)):
             return cast(AsyncIterator[Any], self._native.astream(self, input, config, **kwargs))
         return drive_astream(lambda: Passage(self, input, config, kwargs, blocking=False).run())
 
@@ -160,7 +160,7 @@ class Passage:
         self._is_root = outer is None or (isinstance(given, Run) and given is not outer)
         self._run = self._run_inside(outer, given) or self._begin(full, **kwargs)
         self._had_no_thread = self._run.saved is None
-        self._key = key_of(full) if self._is_root else None
+        self._key = digest_of_key(full) if self._is_root else None
         self._call = Call.made(
             kind="run",
             name=graph.get_name(),

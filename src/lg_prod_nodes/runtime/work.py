@@ -27,7 +27,7 @@ _KEY = "idempotency_key"
 _KEYS = UUID("5f0f2a43-6b0e-4b9c-9d35-0c7f6f1f8c11")
 
 
-def key_of(config: RunnableConfig | None) -> str | None:
+def digest_of_key(config: RunnableConfig | None) -> str | None:
     """Return a digest of a run's idempotency key within its thread, `None` if it has no key or no thread."""
     configurable = (config or {}).get("configurable", {})
     key, thread = configurable.get(_KEY), configurable.get("thread_id")
@@ -86,7 +86,7 @@ async def work_of(graph: Any, input: Any, config: RunnableConfig, *, blocking: b
     thread = configurable.get("thread_id")
     is_elsewhere = any(configurable.get(name) for name in _ELSEWHERE)
     run_id = (config.get("metadata") or {}).get("run_id")
-    key = key_of(config)
+    key = digest_of_key(config)
     may_resume = input is None or isinstance(input, Command) or bool(run_id or key)
     saver = saver_of(graph, config) if may_resume and thread is not None else None
     if saver is None or is_elsewhere or _brings_more(input):
