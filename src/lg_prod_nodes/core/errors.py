@@ -38,7 +38,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lg_prod_nodes.core.durations import duration
+from lg_prod_nodes.core.advice import duration
 
 if TYPE_CHECKING:
     from lg_prod_nodes.core.report import LimitState
