@@ -26,7 +26,7 @@ from lg_prod_nodes import (
     VaultTampered,
 )
 from lg_prod_nodes.core import cautions, errors
-from lg_prod_nodes.core.errors import duration
+from lg_prod_nodes.core.advice import duration
 
 PAGE = Path(__file__).parents[1] / errors.PAGE
 CLASSES = [

@@ -25,6 +25,9 @@ from .core.error_class import class_of as class_of
 from .core.error_class import is_transient as is_transient
 from .core.error_class import retry_after_of as retry_after_of
 from .core.errors import (
+    AlreadyRun as AlreadyRun,
+)
+from .core.errors import (
     AnonymousCall as AnonymousCall,
 )
 from .core.errors import (
@@ -50,6 +53,9 @@ from .core.errors import (
 )
 from .core.errors import (
     DetectionFailed as DetectionFailed,
+)
+from .core.errors import (
+    EventsExpired as EventsExpired,
 )
 from .core.errors import (
     LeaseLost as LeaseLost,
@@ -145,6 +151,9 @@ from .service.persistence import store as store
 from .service.production import Production as Production
 from .service.settings import Settings as Settings
 from .service.shutdown import GracefulShutdown as GracefulShutdown
+from .service.web import RunStreams as RunStreams
+from .service.web import problem_handlers as problem_handlers
+from .service.web import problem_of as problem_of
 from .service.web import rate_limit_headers as rate_limit_headers
 from .stores.accounts.store import Account as Account
 from .stores.accounts.store import AccountStore as AccountStore
@@ -161,6 +170,7 @@ __version__: str
 __all__ = [
     "Account",
     "AccountStore",
+    "AlreadyRun",
     "AnonymousCall",
     "BudgetExceeded",
     "Bulkhead",
@@ -185,6 +195,7 @@ __all__ = [
     "DetectionFailed",
     "ErrorClass",
     "Event",
+    "EventsExpired",
     "Failure",
     "FailureLog",
     "Fallback",
@@ -209,6 +220,7 @@ __all__ = [
     "Run",
     "RunBudget",
     "RunReport",
+    "RunStreams",
     "Settings",
     "ShuttingDown",
     "StoreUnavailable",
@@ -242,6 +254,8 @@ __all__ = [
     "is_transient",
     "list_price",
     "metrics_text",
+    "problem_handlers",
+    "problem_of",
     "rate_limit_headers",
     "reported",
     "retry_after_of",

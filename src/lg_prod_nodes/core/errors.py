@@ -13,6 +13,8 @@
     │   ├── ShuttingDown        the worker is stopping and accepts no new runs
     │   └── ContentBlocked      blocked content was found; `categories` names it, never the text
     ├── RunInterrupted          another run took over the thread, or the run was cancelled; `action` says which
+    ├── AlreadyRun              a run with this idempotency key ended, and newer ones followed on its thread
+    ├── EventsExpired           a stream cannot be resumed: the events that the client missed are no longer kept
     ├── LeaseLost               the run's worker fell silent, and its thread passed on; nothing more was written
     ├── DetectionFailed         a text could not be scanned, so it was not admitted
     ├── UnknownToken            a vault does not know a token (also a LookupError)
@@ -36,9 +38,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from functools import partial
-from math import ceil
 from typing import TYPE_CHECKING, Any, ClassVar
+
+from lg_prod_nodes.core.advice import duration
 
 if TYPE_CHECKING:
     from lg_prod_nodes.core.report import LimitState
@@ -62,6 +64,9 @@ class ProductionError(Exception):
     def __init__(self, *args: object) -> None:
         super().__init__(*args)
         self.add_note(f"[{self.code}] see {self.help}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (type(self), self.args, vars(self))
 
     @property
     def help(self) -> str:
@@ -90,10 +95,6 @@ class AnonymousCall(ConfigurationError):
             f"or let such calls share one key: {policy}(..., anonymous='share')"
         )
         self.policy = policy
-        self._given = (policy, by, cure)
-
-    def __reduce__(self) -> tuple[type[AnonymousCall], tuple[str, str, str]]:
-        return type(self), self._given
 
 
 class CallRejected(ProductionError, RuntimeError):
@@ -113,9 +114,6 @@ class CallRejected(ProductionError, RuntimeError):
         super().__init__(message)
         self.policy = policy
         self.retry_after = retry_after
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _restored, (type(self), self.args, vars(self))
 
 
 class RateLimitExceeded(CallRejected):
@@ -289,9 +287,9 @@ class ContentBlocked(CallRejected):
 
 
 def _restored(
-    kind: type[CallRejected], args: tuple[Any, ...], names: dict[str, Any]
-) -> CallRejected:
-    """Rebuild a pickled rejection without `__init__`, whose arguments are not in `args`."""
+    kind: type[ProductionError], args: tuple[Any, ...], names: dict[str, Any]
+) -> ProductionError:
+    """Rebuild a pickled error without `__init__`, whose arguments are not in `args`."""
     error = kind.__new__(kind, *args)
     error.args = args
     vars(error).update(names)
@@ -314,8 +312,39 @@ class RunInterrupted(ProductionError):
         super().__init__(f"run {why}; {kept if started else 'it had not begun'}")
         self.action, self.started = action, started
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return partial(type(self), started=self.started), (self.action,)
+
+class AlreadyRun(ProductionError):
+    """A run with the same idempotency key ended, and newer runs followed on its thread. Nothing was run or written.
+
+    Attributes:
+        checkpoint_id: The last checkpoint of that run.
+    """
+
+    code = "already-run"
+
+    def __init__(self, checkpoint_id: str) -> None:
+        super().__init__(
+            "a run with this idempotency key has ended, and newer runs followed on its thread; read its result at "
+            f"checkpoint {checkpoint_id}, or use a new key for a new message"
+        )
+        self.checkpoint_id = checkpoint_id
+
+
+class EventsExpired(ProductionError):
+    """A stream cannot be resumed: the events that the client missed are no longer kept.
+
+    Attributes:
+        after: The number of the last event that the client has.
+    """
+
+    code = "events-expired"
+
+    def __init__(self, after: int) -> None:
+        super().__init__(
+            f"the events after number {after} of this run are no longer kept; read the thread's state, or "
+            "repeat the request without Last-Event-ID to get its result"
+        )
+        self.after = after
 
 
 class LeaseLost(ProductionError):
@@ -328,9 +357,6 @@ class LeaseLost(ProductionError):
             "run no longer has its thread: its worker was silent for longer than its lease; nothing that it wrote "
             "since then is stored. Read the thread, and send the message again if it is not there"
         )
-
-    def __reduce__(self) -> tuple[type[LeaseLost], tuple[()]]:
-        return type(self), ()
 
 
 class StoreUnavailable(ProductionError):
@@ -368,9 +394,6 @@ class UnknownToken(ProductionError, LookupError):
             f"{len(self.tokens)} unknown token(s): never issued to this subject, or the subject was forgotten"
         )
 
-    def __reduce__(self) -> tuple[type[UnknownToken], tuple[tuple[str, ...]]]:
-        return type(self), (self.tokens,)
-
 
 class UnknownFailure(ProductionError, LookupError):
     """A failure log has no entry with this id.
@@ -384,9 +407,6 @@ class UnknownFailure(ProductionError, LookupError):
     def __init__(self, id: str) -> None:
         super().__init__(f"no failure {id!r}; list() shows those in the log")
         self.id = id
-
-    def __reduce__(self) -> tuple[type[UnknownFailure], tuple[str]]:
-        return type(self), (self.id,)
 
 
 class UntrustedType(ProductionError):
@@ -406,9 +426,6 @@ class UntrustedType(ProductionError):
             f"allow it with Production(allowed_types=[{names}]) or LG_PROD_ALLOWED_TYPES"
         )
 
-    def __reduce__(self) -> tuple[type[UntrustedType], tuple[tuple[str, ...]]]:
-        return type(self), (self.types,)
-
 
 class VaultTampered(ProductionError):
     """A vault record cannot be decrypted: it was changed, moved or sealed with another key. It is not used."""
@@ -417,24 +434,3 @@ class VaultTampered(ProductionError):
 
     def __init__(self) -> None:
         super().__init__("a vault record was changed or moved, so it is not used")
-
-    def __reduce__(self) -> tuple[type[VaultTampered], tuple[()]]:
-        return type(self), ()
-
-
-def duration(seconds: float) -> str:
-    """Format seconds for people, rounded up: `"0.2 s"`, `"60 s"`, `"9 h 12 min"`, `"3 d 4 h"`."""
-    if seconds < 10:
-        return f"{ceil(seconds * 10) / 10:g} s"
-    if seconds <= 120:
-        return f"{ceil(seconds)} s"
-    minutes = ceil(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    if minutes < 48 * 60:
-        return _two(*divmod(minutes, 60), "h", "min")
-    return _two(*divmod(ceil(minutes / 60), 24), "d", "h")
-
-
-def _two(large: int, small: int, unit: str, smaller_unit: str) -> str:
-    return f"{large} {unit}" + (f" {small} {smaller_unit}" if small else "")

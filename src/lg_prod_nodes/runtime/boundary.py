@@ -34,7 +34,7 @@ from lg_prod_nodes.runtime.events import filtered_events, tell_of
 from lg_prod_nodes.runtime.in_flight import IN_FLIGHT
 from lg_prod_nodes.runtime.langgraph import ensure_config, is_served, runtime_in, without_defaults
 from lg_prod_nodes.runtime.placement import Hardening
-from lg_prod_nodes.runtime.work import work_of
+from lg_prod_nodes.runtime.work import digest_of_key, is_repeated, with_key, work_of
 
 _REPLY_NODE = "__reply__"
 _REPLY: ContextVar[Any] = ContextVar("reply")
@@ -86,14 +86,14 @@ class _Boundary:
     def stream(
         self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Iterator[Any]:
-        if not self._hardening.guards_runs:
+        if not (self._hardening.guards_runs or digest_of_key(config)):
             return cast(Iterator[Any], self._native.stream(self, input, config, **kwargs))
         return drive_stream(lambda: Passage(self, input, config, kwargs, blocking=True).run())
 
     def astream(
         self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[Any]:
-        if not self._hardening.guards_runs:
+        if not (self._hardening.guards_runs or digest_of_key(config)):
             return cast(AsyncIterator[Any], self._native.astream(self, input, config, **kwargs))
         return drive_astream(lambda: Passage(self, input, config, kwargs, blocking=False).run())
 
@@ -161,6 +161,7 @@ class Passage:
         self._is_root = outer is None or (isinstance(given, Run) and given is not outer)
         self._run = self._run_inside(outer, given) or self._begin(full, **kwargs)
         self._had_no_thread = self._run.saved is None
+        self._key = digest_of_key(full) if self._is_root else None
         self._call = Call.made(
             kind="run",
             name=graph.get_name(),
@@ -257,6 +258,10 @@ class Passage:
             tell_of(self._run)
         if self._is_root and self._run.stamp:
             config = _stamped(config, self._run.stamp)
+        if (key := self._key) is not None:
+            config = with_key(config, key)
+            if await self._is_repeated(call, key):
+                call = call.replace(input=None)
         arguments = (self._server, call.input, config)
         try:
             if call.blocking:
@@ -267,6 +272,12 @@ class Passage:
                     await Flow(chunks)
         except Unrecoverable as carried:
             raise_again(carried.error)
+
+    async def _is_repeated(self, call: Call, key: str) -> bool:
+        """Whether to drop the input: asked here, where a policy may have waited for the thread."""
+        if call.input is None or isinstance(call.input, Command) or self._server is not self._graph:
+            return False
+        return await is_repeated(self._graph, call.config, key, blocking=call.blocking)
 
     async def _answer(self, call: Call, reply: Any) -> None:
         """Answer with the reply instead of the graph, as a run of the same thread: state gets both input and reply."""
