@@ -57,7 +57,9 @@ class FakeChatModel(BaseChatModel):
     _turn: Iterator[int] = PrivateAttr(default_factory=itertools.count)
 
     def __init__(self, *replies: Reply, **options: Any) -> None:
-        super().__init__(**({"replies": replies} if replies else {}), **options)
+        if replies:
+            options["replies"] = replies
+        super().__init__(**options)
 
     @property
     def _llm_type(self) -> str:
@@ -95,15 +97,15 @@ class FakeChatModel(BaseChatModel):
 
     def _pieces(self, messages: list[BaseMessage]) -> Iterator[AIMessageChunk]:
         reply = self._reply(messages)
-        extra = {"additional_kwargs": reply.additional_kwargs, "id": reply.id}
+        extra = reply.additional_kwargs
         for content in _contents(reply):
-            yield AIMessageChunk(content, **extra)
-            extra = {"id": reply.id}
+            yield AIMessageChunk(content=content, id=reply.id, additional_kwargs=extra)
+            extra = {}
         for index, call in enumerate(reply.tool_calls):
             for piece in _pieces_of(call, index):
-                yield AIMessageChunk("", tool_call_chunks=[piece], id=reply.id)
+                yield AIMessageChunk(content="", id=reply.id, tool_call_chunks=[piece])
         yield AIMessageChunk(
-            "",
+            content="",
             id=reply.id,
             usage_metadata=reply.usage_metadata or self._spent(messages, reply),
             response_metadata={"model_name": self.model_name, **reply.response_metadata},
@@ -124,8 +126,11 @@ class FakeChatModel(BaseChatModel):
                 return reply
             case BaseException():
                 raise reply.with_traceback(None)
-        given = f"a reply is of the type {type(reply).__name__}"
-        raise ConfigurationError(f"{given}; give a text, an AIMessage, an error, or a function")
+            case _:
+                given = f"a reply is of the type {type(reply).__name__}"
+                raise ConfigurationError(
+                    f"{given}; give a text, an AIMessage, an error, or a function"
+                )
 
     def _spent(self, messages: list[BaseMessage], reply: AIMessage) -> UsageMetadata | None:
         if not self.usage:

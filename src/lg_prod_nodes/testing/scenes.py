@@ -220,7 +220,7 @@ class _Model(FakeChatModel):
 
 def models(runner: Runner, compile: Compile) -> Any:
     """A model's output arrives, whole or streamed; closing the stream closes the model's stream too."""
-    model = _Model("one two", "three four", "five six")
+    model = _Model(replies=("one two", "three four", "five six"))
 
     def whole(state: State) -> Any:
         return {"log": [str(model.invoke("hi").content)]}
