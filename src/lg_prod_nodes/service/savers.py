@@ -322,6 +322,13 @@ class AsyncStore(AsyncBoundedCursors, AsyncPostgresStore):
     def __init__(self, pool: AsyncPool) -> None:
         super().__init__(cast(Any, pool))
 
+    async def __aexit__(self, *error: Any) -> None:
+        """End the task that batches operations, which the event loop would find pending and log."""
+        await super().__aexit__(*error)
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
 
 def _batches(pool: Pool) -> Batches[Rows]:
     return Batches(lambda batch: execute(pool, *statement_of(batch)))
