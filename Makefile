@@ -23,12 +23,12 @@ export PIP_DEFAULT_TIMEOUT ?= 300
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help test format lint types layers tests examples docs wheel newest demo dashboard conformance bench coverage fix lock clean
+.PHONY: help test format lint prose types layers tests examples docs wheel newest demo dashboard conformance bench coverage fix lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
-test: format lint types layers tests examples docs wheel ## Run the next eight, stop at the first that fails
+test: format lint prose types layers tests examples docs wheel ## Run the next nine, stop at the first that fails
 
 format: .venv/ready ## Check the formatting
 	$(header) 'format'
@@ -36,6 +36,10 @@ format: .venv/ready ## Check the formatting
 lint: .venv/ready ## Lint
 	$(header) 'lint'
 	@$(BIN)/ruff check --quiet
+prose: .venv/ready ## Check the spelling, and in the documents also the choice of words
+	$(header) 'spelling and words'
+	@$(BIN)/codespell src examples notebooks
+	@$(BIN)/codespell -D - -D tests/docs/words.txt *.md docs notebooks
 types: .venv/ready ## Check the types, by mypy and by pyright
 	$(header) 'types: mypy'
 	@$(BIN)/mypy

@@ -465,3 +465,11 @@ async def test_a_pool_is_put_into_pipeline_mode_like_a_single_connection(face: F
             pipeline.sync()
     item = await face.call(face.store, "get", ("users",), "ada")
     assert item.value == {"likes": "engines"}
+
+
+async def test_a_store_leaves_no_task_behind(dsn: str) -> None:
+    before = asyncio.all_tasks()
+    async with aopen_postgres(dsn) as (_, store):
+        await store.aput(("notes",), "1", {"text": "hello"})
+    assert asyncio.all_tasks() == before
+    assert store

@@ -47,6 +47,14 @@ def test_lock_satisfies_the_declared_dependencies() -> None:
         )
 
 
+def test_the_readme_names_each_package_and_each_extra_that_is_installed() -> None:
+    table = _text(ROOT / "README.md").split("## What gets installed")[1].split("\n## ")[0]
+    named = set(re.findall(r"`([^`]+)`", table))
+    extras = PROJECT["project"]["optional-dependencies"].keys() - {"all"}
+    packages = {re.split(r"[<>=,]", entry)[0] for entry in PROJECT["project"]["dependencies"]}
+    assert (extras | packages) - named == set()
+
+
 def _declared() -> Iterator[Requirement]:
     project = PROJECT["project"]
     ours = {name: group for name, group in PROJECT["dependency-groups"].items() if name != "texts"}

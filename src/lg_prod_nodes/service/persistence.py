@@ -74,7 +74,8 @@ async def aopen_postgres(
     """
     async with _open_pools(dsn, pool_size) as (pool, threads):
         written = serializer(serde, await asyncio.to_thread(_allowed, serde, allowed_types))
-        yield AsyncSaver(pool, threads, written), AsyncStore(pool, threads)
+        async with AsyncStore(pool, threads) as store:
+            yield AsyncSaver(pool, threads, written), store
 
 
 @asynccontextmanager
@@ -93,8 +94,11 @@ async def checkpointer() -> AsyncGenerator[AsyncSaver]:
 async def store() -> AsyncGenerator[AsyncPostgresStore]:
     """Open the store for LangGraph Server on `DATABASE_URL`, see `examples/langgraph.json`."""
     settings = await asyncio.to_thread(Settings)
-    async with _open_pools(settings.database_url, settings.pool_size) as (pool, threads):
-        yield AsyncStore(pool, threads)
+    async with (
+        _open_pools(settings.database_url, settings.pool_size) as (pool, threads),
+        AsyncStore(pool, threads) as opened,
+    ):
+        yield opened
 
 
 @asynccontextmanager

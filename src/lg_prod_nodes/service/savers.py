@@ -346,6 +346,13 @@ class AsyncStore(AsyncBoundedCursors, AsyncPostgresStore):
     delete = cast(Any, BaseStore.delete)
     list_namespaces = cast(Any, BaseStore.list_namespaces)
 
+    async def __aexit__(self, *error: Any) -> None:
+        """End the task that batches operations, which the event loop would find pending and log."""
+        await super().__aexit__(*error)
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
 
 def _check_thread(loop: asyncio.AbstractEventLoop, instead: str) -> None:
     if _running_loop() is loop:

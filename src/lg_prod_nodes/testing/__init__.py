@@ -1,4 +1,4 @@
-"""Tests that your own policies and nodes preserve LangGraph's behavior.
+"""Tests that your own policies and nodes preserve LangGraph's behavior, and a chat model that needs no network.
 
     from lg_prod_nodes.testing import check_policy
 
@@ -11,10 +11,12 @@ With pytest, a test that takes `policy_law` or `node_law` runs once for each law
 
 from __future__ import annotations
 
+from lg_prod_nodes.testing.chat_model import FakeChatModel
 from lg_prod_nodes.testing.laws import LawBroken, PolicyLaw, check_policy, policy_laws
 from lg_prod_nodes.testing.nodes import NodeLaw, check_node, node_laws
 
 __all__ = [
+    "FakeChatModel",
     "LawBroken",
     "NodeLaw",
     "PolicyLaw",

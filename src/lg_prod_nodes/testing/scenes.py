@@ -8,17 +8,17 @@ from collections.abc import Callable, Iterator
 from copy import deepcopy
 from typing import Annotated, Any
 
-from langchain_core.language_models import GenericFakeChatModel
-from langchain_core.messages import AIMessage
-from langchain_core.outputs import ChatGenerationChunk
+from langchain_core.messages import AIMessageChunk, BaseMessage
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.config import get_stream_writer
 from langgraph.graph import START, StateGraph
 from langgraph.runtime import RunControl, get_runtime
 from langgraph.types import Command, RetryPolicy, Send, interrupt
+from pydantic import Field
 from typing_extensions import TypedDict
 
+from lg_prod_nodes.testing.chat_model import FakeChatModel
 from lg_prod_nodes.testing.ways import Runner, cancelled
 
 Compile = Callable[..., Any]
@@ -206,23 +206,21 @@ def stopping(runner: Runner, compile: Compile) -> Any:
     return runner.first(compile(builder), {"log": []}), calls
 
 
-class _Model(GenericFakeChatModel):
+class _Model(FakeChatModel):
     """A model that records when its stream is closed."""
 
-    closed: list[str] = []  # noqa: RUF012
+    closed: list[str] = Field(default_factory=list)
 
-    def _stream(self, *args: Any, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
+    def _pieces(self, messages: list[BaseMessage]) -> Iterator[AIMessageChunk]:
         try:
-            yield from super()._stream(*args, **kwargs)
+            yield from super()._pieces(messages)
         finally:
             self.closed.append("closed")
 
 
 def models(runner: Runner, compile: Compile) -> Any:
     """A model's output arrives, whole or streamed; closing the stream closes the model's stream too."""
-    model = _Model(
-        messages=iter([AIMessage("one two"), AIMessage("three four"), AIMessage("five six")])
-    )
+    model = _Model(replies=("one two", "three four", "five six"))
 
     def whole(state: State) -> Any:
         return {"log": [str(model.invoke("hi").content)]}
