@@ -205,6 +205,18 @@ class Run(RunControl):
         return "interrupt" if self.interrupted else "rejected" if self.answered else "ok"
 
 
+def run_of_request(server: str, clock: Clock) -> Run:
+    """Return the run of a request to a server: that of the calling node for its caller, trace, deadline and end."""
+    run, outer = Run(), current_run()
+    run.graph, run.clock, run.is_started = server, clock, True
+    if outer is not None:
+        run.user_id, run.tenant_id, run.thread_id = outer.user_id, outer.tenant_id, outer.thread_id
+        run.request_id, run.assistant_id = outer.request_id, outer.assistant_id
+        run.headers, run.deadline = dict(outer.headers), outer.deadline
+        run._outer, run.bell = outer, outer.bell  # what drains the outer run ends this one's waits
+    return run
+
+
 def current_run() -> Run | None:
     """Return the run of the calling node, tool or policy; `None` outside of a hardened graph."""
     return run_of(ambient_runtime())
