@@ -354,17 +354,13 @@ class StoreUnavailable(ProductionError):
 
 
 class ServerUnavailable(ProductionError):
-    """A LangGraph Server does not answer, or fails.
-
-    Attributes:
-        run_id: The run, which goes on and can be joined; `None` if none is known to have been started.
-    """
+    """A LangGraph Server does not answer, or fails. Its `run_id` goes on, and can be joined, if it is known."""
 
     code = "server-unavailable"
 
     def __init__(self, run_id: str | None = None) -> None:
-        known = f"join its run {run_id}" if run_id else "read the thread before sending again"
-        super().__init__(f"the server does not answer or fails; {known}")
+        cure = f"join its run {run_id}" if run_id else "read the thread before sending again"
+        super().__init__(f"the server does not answer or fails; {cure}")
         self.run_id = run_id
 
 

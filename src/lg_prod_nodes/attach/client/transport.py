@@ -15,7 +15,7 @@ from lg_prod_nodes.attach.client.exchange import Exchange
 from lg_prod_nodes.core.call import Call
 from lg_prod_nodes.core.clock import TimeLimit, nearest
 from lg_prod_nodes.core.engine import drive_astream, drive_stream
-from lg_prod_nodes.core.run import run_of_request
+from lg_prod_nodes.core.run import Run
 from lg_prod_nodes.runtime.placement import Stack
 
 _LAST = "last-event-id"
@@ -43,7 +43,7 @@ class Guard:
         if cursor is not None and _LAST in request.headers:
             request.headers[_LAST] = cursor.rejoin()
         server = request.url.netloc.decode("ascii")
-        run = run_of_request(server, self.stack.clock)
+        run = Run.of_request(server, self.stack.clock)
         run.deadline = nearest(run.deadline, DEADLINE.get())
         call = Call.made(
             kind="request",
