@@ -48,3 +48,24 @@ def test_a_run_stops_and_goes_on_in_the_next_server(command: str, dsn: str, tmp_
     with served(SERVERS["uvicorn"], tmp_path, dsn) as server:
         again = httpx.post(f"{server.url}/ada", timeout=PATIENT)
     assert again.json() == {"name": "ada", "done": True}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGTERM")
+def test_a_stream_says_that_it_is_drained_and_the_next_server_continues_it(
+    dsn: str, tmp_path: Path
+) -> None:
+    key = {"Idempotency-Key": "a"}
+    with served(SERVERS["uvicorn"], tmp_path, dsn) as server, ThreadPoolExecutor() as threads:
+
+        def read() -> str:
+            return httpx.post(f"{server.url}/ada/stream", headers=key, timeout=PATIENT).text
+
+        asked = threads.submit(read)
+        wait_until((tmp_path / "ada").exists, PATIENT, server.log_end)
+        server.process.send_signal(signal.SIGTERM)
+        assert "event: drained" in asked.result()
+        assert server.process.wait(PATIENT) in (0, -signal.SIGTERM)
+    with served(SERVERS["uvicorn"], tmp_path, dsn) as server:
+        again = httpx.post(f"{server.url}/ada/stream", headers=key, timeout=PATIENT).text
+    assert '"done":true' in again
+    assert "event: end" in again

@@ -2,6 +2,9 @@
 
 from .attach.as_middleware import as_middleware as as_middleware
 from .attach.as_node import as_node as as_node
+from .attach.client import connect as connect
+from .attach.client import connect_sync as connect_sync
+from .attach.client import converse as converse
 from .attach.guard import guard as guard
 from .attach.harden import harden as harden
 from .attach.reported import reported as reported
@@ -68,6 +71,9 @@ from .core.errors import (
 )
 from .core.errors import (
     RunInterrupted as RunInterrupted,
+)
+from .core.errors import (
+    ServerUnavailable as ServerUnavailable,
 )
 from .core.errors import (
     ShuttingDown as ShuttingDown,
@@ -221,6 +227,7 @@ __all__ = [
     "RunBudget",
     "RunReport",
     "RunStreams",
+    "ServerUnavailable",
     "Settings",
     "ShuttingDown",
     "StoreUnavailable",
@@ -246,6 +253,9 @@ __all__ = [
     "checkpointer",
     "class_of",
     "configure_logging",
+    "connect",
+    "connect_sync",
+    "converse",
     "current_run",
     "guard",
     "harden",

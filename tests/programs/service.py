@@ -15,7 +15,7 @@ from langgraph.graph import START, StateGraph
 from langgraph.types import RetryPolicy
 from typing_extensions import TypedDict
 
-from lg_prod_nodes import CaptureErrors, Production
+from lg_prod_nodes import CaptureErrors, Production, RunStreams
 
 FOLDER = Path(os.environ["SERVICE_FOLDER"])
 
@@ -45,6 +45,13 @@ async def lifespan(api: FastAPI) -> AsyncIterator[dict[str, Any]]:
 
 
 api = FastAPI(lifespan=lifespan)
+streams = RunStreams()
+
+
+@api.post("/{name}/stream")
+async def stream(name: str, request: Request) -> Any:
+    config = {"configurable": {"thread_id": name}}
+    return await streams.respond(request, request.state.graph, {"name": name}, config)
 
 
 @api.post("/{name}")

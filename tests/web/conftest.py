@@ -29,7 +29,7 @@ SECONDS = 60.0
 @asynccontextmanager
 async def served(endpoint: Endpoint) -> AsyncIterator[httpx.AsyncClient]:
     """A client of an app that answers everything by one endpoint, on a real server."""
-    routes = [Route("/{thread}", endpoint, methods=["GET", "POST"])]
+    routes = [Route("/{thread}", endpoint, methods=["GET", "POST", "PUT", "PATCH", "DELETE"])]
     app = Starlette(routes=routes, exception_handlers=problem_handlers())
     server = uvicorn.Server(
         uvicorn.Config(app, port=free_port(), log_level="error", lifespan="off")

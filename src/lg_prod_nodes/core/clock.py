@@ -161,3 +161,9 @@ class TimeLimit:
     def remaining(self) -> float:
         """Return the seconds left, negative after the deadline."""
         return self.ends - self.clock.now()
+
+
+def nearest(*limits: TimeLimit | None) -> TimeLimit | None:
+    """Return the limit that ends first."""
+    given = [limit for limit in limits if limit is not None]
+    return min(given, key=TimeLimit.remaining, default=None)

@@ -21,12 +21,8 @@
     ├── UnknownFailure          a failure log has no entry with this id (also a LookupError)
     ├── UntrustedType           a checkpoint names a type that the graph's state does not use
     ├── VaultTampered           a vault record was changed
+    ├── ServerUnavailable       a LangGraph Server does not answer, or fails
     └── StoreUnavailable        a store that a policy depends on cannot be reached
-
-    ClaimedUserWarning          clients of a server without authentication name their own user (a UserWarning)
-    LostContextWarning          a node calls a model in a thread of its own, which no policy sees (a UserWarning)
-    MemoryStoreWarning          several workers each count limits in their own memory (a UserWarning)
-    RetriesWarning              several layers retry the same calls (a UserWarning)
 
 Each class has a stable `code`, such as `"rate-limit-exceeded"`, which is also its anchor on the page "Errors" of the
 documentation. Tracebacks link to it in a note below the message.
@@ -324,27 +320,16 @@ class AlreadyRun(ProductionError):
 
     def __init__(self, checkpoint_id: str) -> None:
         super().__init__(
-            "a run with this idempotency key has ended, and newer runs followed on its thread; read its result at "
-            f"checkpoint {checkpoint_id}, or use a new key for a new message"
+            "a run with this idempotency key has ended, and newer ones followed on its thread; use a new key for a "
+            f"new message, or read the result at checkpoint {checkpoint_id}"
         )
         self.checkpoint_id = checkpoint_id
 
 
 class EventsExpired(ProductionError):
-    """A stream cannot be resumed: the events that the client missed are no longer kept.
-
-    Attributes:
-        after: The number of the last event that the client has.
-    """
+    """A stream cannot be resumed: the events that the client missed are no longer kept."""
 
     code = "events-expired"
-
-    def __init__(self, after: int) -> None:
-        super().__init__(
-            f"the events after number {after} of this run are no longer kept; read the thread's state, or "
-            "repeat the request without Last-Event-ID to get its result"
-        )
-        self.after = after
 
 
 class LeaseLost(ProductionError):
@@ -363,6 +348,17 @@ class StoreUnavailable(ProductionError):
     """A store cannot be reached within its timeout."""
 
     code = "store-unavailable"
+
+
+class ServerUnavailable(ProductionError):
+    """A LangGraph Server does not answer, or fails. The run `run_id` continues and can be joined."""
+
+    code = "server-unavailable"
+
+    def __init__(self, run_id: str | None = None) -> None:
+        cure = f"join its run {run_id}" if run_id else "read the thread before sending again"
+        super().__init__(f"the server does not answer or fails; {cure}")
+        self.run_id = run_id
 
 
 class DetectionFailed(ProductionError):

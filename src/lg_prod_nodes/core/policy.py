@@ -36,8 +36,11 @@ _DATA = re.compile(
     r"(bool|float|int|str|list|tuple|dict|Collection|Iterable|Mapping|Sequence)\b(?!.*Callable)"
 )
 
-Site = Literal["graph", "node", "agent"]
-"""Where a policy is attached: to a whole graph, one node, or `create_agent` as middleware."""
+Site = Literal["graph", "node", "agent", "client"]
+"""Where a policy is attached: to a whole graph, one node, `create_agent` as middleware, or a client of a server."""
+
+REQUESTS: frozenset[Kind] = frozenset({"request"})
+"""What a policy wraps at a client."""
 
 Role = Literal["observe", "admit", "content"]
 
@@ -121,6 +124,8 @@ class Policy:
         """Return the calls that the policy wraps when attached there."""
         if site == "graph":
             return self.kinds
+        if site == "client":
+            return self.kinds & REQUESTS
         if site == "node":
             return (self.kinds - {"run", "update"}) or frozenset({"node"})
         if self.role in ("admit", "content"):

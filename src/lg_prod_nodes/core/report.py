@@ -10,9 +10,9 @@ from typing import Any, Literal, Protocol, SupportsIndex, get_args, overload
 
 from lg_prod_nodes.core.usage import Usage
 
-Kind = Literal["run", "update", "node", "model", "tool"]
+Kind = Literal["run", "update", "node", "model", "tool", "request"]
 """The kind of call that a policy wraps: a run of a graph, a caller's update of its state, a node, a model (chat, text,
-decision or embedding model), or a tool (or retriever)."""
+decision or embedding model), a tool (or retriever), or an HTTP request of a client made by `connect`."""
 
 Outcome = Literal["ok", "error", "interrupt", "cancelled", "rejected", "drained"]
 """How a call ended."""

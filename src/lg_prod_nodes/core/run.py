@@ -190,6 +190,25 @@ class Run(RunControl):
         self.attempts, self.watch = {}, None
         self.saved = self.stamp = None
 
+    @classmethod
+    def of_request(cls, server: str, clock: Clock) -> Run:
+        """Return the run of a request to a server, with the calling node's user, trace, deadline and end."""
+        run, outer = cls(), current_run()
+        run.graph, run.clock, run.is_started = server, clock, True
+        if outer is not None:
+            run.user_id, run.tenant_id, run.thread_id = (
+                outer.user_id,
+                outer.tenant_id,
+                outer.thread_id,
+            )
+            run.request_id, run.assistant_id = outer.request_id, outer.assistant_id
+            run.headers, run.deadline = dict(outer.headers), outer.deadline
+            run._outer, run.bell = (
+                outer,
+                outer.bell,
+            )  # what drains the outer run ends this one's waits
+        return run
+
     def under(self, control: RunControl) -> Run:
         """Return this run for a graph that is called within it under a control of its own.
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 from lg_prod_nodes.core.call import Call, Handler
 from lg_prod_nodes.core.engine import drive
 from lg_prod_nodes.core.errors import Busy, StoreUnavailable
+from lg_prod_nodes.core.policy import REQUESTS, Site
 from lg_prod_nodes.core.report import Kind
 from lg_prod_nodes.core.secret import Secret
 from lg_prod_nodes.policies._admission import Admission
@@ -77,6 +78,10 @@ class Bulkhead(Admission):
         if not self.lease > 0:
             yield f"lease is {self.lease}; give seconds, more than 0"
         yield from super().problems()
+
+    def kinds_at(self, site: Site) -> frozenset[Kind]:
+        """Runs, or the calls of what it is attached to."""
+        return REQUESTS if site == "client" else super().kinds_at(site)
 
     async def wrap(self, call: Call, handler: Handler) -> Any:
         """Hold a slot while the call runs."""

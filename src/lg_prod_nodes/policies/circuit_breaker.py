@@ -23,7 +23,7 @@ from lg_prod_nodes.core.errors import (
     StoreUnavailable,
 )
 from lg_prod_nodes.core.keys import Key
-from lg_prod_nodes.core.policy import Site
+from lg_prod_nodes.core.policy import REQUESTS, Site
 from lg_prod_nodes.core.report import ErrorClass, Kind
 from lg_prod_nodes.core.secret import Secret
 from lg_prod_nodes.policies._admission import Admission
@@ -127,7 +127,9 @@ class CircuitBreaker(Admission):
         return CircuitRules(self.ratio, self.minimum, self.window, self.open_for, self.probes)
 
     def kinds_at(self, site: Site) -> frozenset[Kind]:
-        """Model calls, or the attempts of the node it is attached to."""
+        """Model calls, the attempts of the node it is attached to, or requests."""
+        if site == "client":
+            return REQUESTS
         return frozenset({"node"}) if site == "node" else self.kinds
 
     async def wrap(self, call: Call, handler: Handler) -> Any:

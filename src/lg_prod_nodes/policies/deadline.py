@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 from langgraph.errors import NodeTimeoutError
 
 from lg_prod_nodes.core.call import Call, Handler
-from lg_prod_nodes.core.clock import TimeLimit
+from lg_prod_nodes.core.clock import TimeLimit, nearest
 from lg_prod_nodes.core.errors import ConfigurationError, DeadlineExceeded
-from lg_prod_nodes.core.policy import Policy, Role, Site
+from lg_prod_nodes.core.policy import REQUESTS, Policy, Role, Site
 from lg_prod_nodes.core.report import Kind
 from lg_prod_nodes.core.timeouts import Cut, cut_off
 
@@ -22,6 +22,8 @@ class Deadline(Policy):
     After the deadline no node, model or tool is called, and an asynchronous node is cancelled. No policy or retry waits
     past the deadline. A synchronous node is not interrupted; its next model or tool call is refused. Inside a node,
     `current_run().remaining()` returns the seconds left. A resumed run starts with the full time.
+
+    At a client made by `connect` it bounds each request, including its retries and its stream.
 
     Args:
         seconds: The most seconds that a run may take.
@@ -47,7 +49,9 @@ class Deadline(Policy):
             raise ConfigurationError(f"seconds is {self.seconds}; give a number above 0")
 
     def kinds_at(self, site: Site) -> frozenset[Kind]:
-        """Runs and everything that they call."""
+        """Runs and everything that they call, or requests."""
+        if site == "client":
+            return REQUESTS
         if site != "graph":
             raise ConfigurationError(
                 "Deadline is for a whole run; give it to harden(graph, [Deadline(...)]), and Timeout(...) for a node"
@@ -61,6 +65,9 @@ class Deadline(Policy):
                 ends = call.now() + self.seconds
                 call.run.deadline = TimeLimit(self.seconds, ends, call.clock)
             return await handler(call)
+        if call.kind == "request" and call.attempt == 1:
+            own = TimeLimit(self.seconds, call.now() + self.seconds, call.clock)
+            call.run.deadline = nearest(call.run.deadline, own)
         left = call.remaining()
         if left is None:
             return await handler(call)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from lg_prod_nodes.core.call import Call, Handler
 from lg_prod_nodes.core.errors import ConfigurationError, RateLimitExceeded, StoreUnavailable
-from lg_prod_nodes.core.policy import Site
+from lg_prod_nodes.core.policy import REQUESTS, Site
 from lg_prod_nodes.core.report import Kind, LimitState
 from lg_prod_nodes.core.secret import Secret
 from lg_prod_nodes.core.usage import LONGEST_ANSWER, CallRequest, estimated_tokens, is_unread
@@ -108,7 +108,9 @@ class RateLimit(Admission):
         yield from super().problems()
 
     def kinds_at(self, site: Site) -> frozenset[Kind]:
-        """Model calls if tokens are counted, else runs or calls of a node."""
+        """Model calls if tokens are counted, else runs, calls of a node or requests."""
+        if site == "client":
+            return frozenset() if self.cost is by_tokens else REQUESTS
         return frozenset({"model"}) if self.cost is by_tokens else super().kinds_at(site)
 
     async def wrap(self, call: Call, handler: Handler) -> Any:

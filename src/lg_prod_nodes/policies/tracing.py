@@ -14,7 +14,7 @@ from structlog.contextvars import bind_contextvars, reset_contextvars
 
 from lg_prod_nodes.core import log
 from lg_prod_nodes.core.call import Call, Handler
-from lg_prod_nodes.core.policy import Policy, Role, Site
+from lg_prod_nodes.core.policy import REQUESTS, Policy, Role, Site
 from lg_prod_nodes.core.report import Event, Kind
 from lg_prod_nodes.core.resource import Resource
 from lg_prod_nodes.core.run import current_run
@@ -73,7 +73,9 @@ class Tracing(Policy):
         return () if self._spans is None else (self._spans,)
 
     def kinds_at(self, site: Site) -> frozenset[Kind]:
-        """Runs and nodes; models and tools too if `otel` is set."""
+        """Runs and nodes; models and tools too if `otel` is set. Requests at a client."""
+        if site == "client":
+            return REQUESTS
         if self.otel or site == "agent":
             return super().kinds_at(site)
         return super().kinds_at(site) - {"model", "tool"}
@@ -89,10 +91,12 @@ class Tracing(Policy):
     async def wrap(self, call: Call, handler: Handler) -> Any:
         """Bind the ids while the call runs."""
         if self._spans is None:
-            trace = _of_run(call, None) if call.kind == "run" else None
+            trace = _of_run(call, None) if call.kind in ("run", "request") else None
             return await self._bound(call, handler, trace)
         with self._spans.around(call, _caller(call)) as headers:
             trace = _of_run(call, headers) if call.kind == "run" else headers
+            if call.kind == "request" and headers is not None:
+                call.run.headers.update(headers)
             return await self._bound(call, handler, trace)
 
     def observe(self, event: Event) -> None:
@@ -154,6 +158,8 @@ def _ids(call: Call, trace: Headers | None) -> dict[str, Any]:
             "assistant_id": run.assistant_id,
         }
         ids = {name: value for name, value in ids.items() if value is not None}
+    elif call.kind == "request":
+        ids = {}
     else:
         ids = {"node": call.node or call.name, "attempt": call.attempt}
     if trace is not None:

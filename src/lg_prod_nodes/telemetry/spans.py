@@ -111,6 +111,9 @@ def _described(call: Call) -> tuple[str, SpanKind, Attributes]:
             node = call.node or call.name
             attributes = {"lg_prod.node": node, "lg_prod.attempt": call.attempt}
             return f"node {node}", SpanKind.INTERNAL, attributes
+        case "request":
+            attributes = {"http.request.method": str(call.input), "server.address": call.name}
+            return str(call.input), SpanKind.CLIENT, attributes
         case _:
             attributes = {
                 "gen_ai.operation.name": "invoke_workflow",

@@ -72,7 +72,7 @@ class EventLog(Generic[T]):
             EventsExpired: Some of them are no longer kept.
         """
         if after < self._dropped:
-            raise EventsExpired(after)
+            raise expired(after)
         reader = Reader()
         self._readers[reader] = after
         return reader
@@ -96,3 +96,11 @@ class EventLog(Generic[T]):
     def _notify(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
+
+
+def expired(after: int) -> EventsExpired:
+    """Return the error for a reader who has the events up to a number."""
+    return EventsExpired(
+        f"the events after number {after} of this run are no longer kept; read the thread's state, or repeat the "
+        "request without Last-Event-ID to get its result"
+    )

@@ -10,8 +10,9 @@ from langchain_core.runnables import RunnableConfig
 
 from lg_prod_nodes.core.caller import text_or_none
 from lg_prod_nodes.core.clock import SYSTEM_CLOCK, Clock
-from lg_prod_nodes.core.errors import ConfigurationError, EventsExpired
+from lg_prod_nodes.core.errors import ConfigurationError
 from lg_prod_nodes.runtime.boundary import hardening_of
+from lg_prod_nodes.service.web.event_log import expired
 from lg_prod_nodes.service.web.live_run import LiveRun, Seen
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ class RunStreams:
             await asyncio.wait([live.task])
             self._runs.remove(live)
         if seen is not None and not key:
-            raise EventsExpired(seen.number)  # never a second run
+            raise expired(seen.number)  # never a second run
         live = LiveRun(self._buffer, self._linger, self._clock)
         live.start(graph, input, _keyed(config, key), options)
         self._runs.add(place, live)
