@@ -4,7 +4,7 @@ Five nodes, a pool of ten connections for each. Every situation is measured for 
 runs a second, and CPU milliseconds a run, of this process and of the server's, with their ratios to LangGraph's saver
 (medians of the rounds).
 
-    python benchmarks/bench_postgres.py [ROUNDS] [SITUATION...]     (DATABASE_URL, or an embedded PostgreSQL)
+    python benchmarks/bench_postgres.py [ROUNDS] [SITUATION...]     (needs DATABASE_URL; `embedded` starts one)
 """
 
 from __future__ import annotations

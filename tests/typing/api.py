@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, assert_type
 
 from langchain.agents import create_agent
+from langchain_core.messages import AIMessage
 from langgraph.graph import START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
@@ -47,6 +48,7 @@ from lg_prod_nodes import (
     reported,
 )
 from lg_prod_nodes.core.report import Kind
+from lg_prod_nodes.testing import FakeChatModel
 
 
 class State(TypedDict):
@@ -145,3 +147,11 @@ async def healthy(production: Production, search: Callable[[], bool]) -> bool:
     health = Health(production, checks={"a": search, "b": Check(search, critical=False)})
     assert_type(health_app(health), Starlette)
     return health.live().status != "down" and (await health.aready()).checks["a"].seconds < 1
+
+
+def fake(messages: list[AIMessage]) -> None:
+    model = FakeChatModel(
+        "Hello.", *messages, ConnectionError(), lambda asked: asked[-1].text, delay=0.1
+    )
+    create_agent(model, [])
+    assert_type(model.asked[0][-1].text == "Hi", bool)
