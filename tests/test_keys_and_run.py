@@ -155,6 +155,7 @@ def test_a_caller_s_run_is_the_one_that_nodes_see() -> None:
 
 def test_a_run_that_serves_again_starts_anew() -> None:
     run = Run()
+    run_with(control=run)
     run.interrupted = run.answered = True
 
     run_with(control=run)

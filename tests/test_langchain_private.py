@@ -28,7 +28,7 @@ from pydantic import Field
 
 from lg_prod_nodes import Call, ContentFilter, Policy, Redact, Run, TokenUsage, harden, install
 from lg_prod_nodes.runtime.model_shell import is_shell
-from lg_prod_nodes.runtime.scope import InnerPolicies, Scope, scope
+from lg_prod_nodes.runtime.scope import InnerPolicies, Scope
 
 EMAIL = "ann@example.com"
 
@@ -145,10 +145,10 @@ def place(*policies: Policy) -> Scope:
     return Scope(call, InnerPolicies(wraps, wraps, changing=len(wraps)))
 
 
-def reaching(place: Scope) -> scope:
+def reaching(place: Scope) -> Scope:
     """Be where a guarded node runs."""
     install()
-    return scope(place.call, place.policies, None)
+    return Scope(place.call, place.policies)
 
 
 @pytest.mark.parametrize(
@@ -390,6 +390,7 @@ def test_a_model_that_a_tool_calls_in_a_bare_thread_is_found_through_the_tool_s_
     assert said[::-1] == "not [EMAIL_ADDRESS]"
 
 
+@pytest.mark.filterwarnings("ignore::lg_prod_nodes.LostContextWarning")
 def test_what_is_called_in_a_bare_thread_without_the_config_is_as_ever() -> None:
     assert said_in_node(lambda config: in_thread(Model().invoke, "x").text) == f"not {EMAIL}"
 

@@ -100,9 +100,9 @@ def test_a_budget_reserves_for_the_tools_that_are_bound() -> None:
 
 
 def test_a_rate_limit_by_tokens_counts_the_tools_that_are_bound() -> None:
-    graph(Binds(), RateLimit(f"{WANTED}/minute", cost=by_tokens)).invoke(ASKED)
+    graph(Binds(), RateLimit(f"{WANTED + 1}/minute", cost=by_tokens)).invoke(ASKED)
     with pytest.raises(RateLimitExceeded):
-        graph(Binds(), RateLimit(f"{WANTED - 1}/minute", cost=by_tokens)).invoke(ASKED)
+        graph(Binds(), RateLimit(f"{WANTED}/minute", cost=by_tokens)).invoke(ASKED)
 
 
 def test_a_call_whose_provider_tells_nothing_is_estimated_with_its_tools() -> None:

@@ -281,10 +281,10 @@ def test_a_text_that_comes_again_is_not_scanned_again(monkeypatch: pytest.Monkey
     monkeypatch.setattr(
         "lg_prod_nodes.detectors.detector._REMEMBERED", 4
     )  # two texts, with a finding each
-    for text in ("one", "one", "two", "three", "one"):
+    for text in ("1@a", "1@a", "2@a", "3@a", "1@a"):
         detector.find(text)
 
-    assert scanned == ["one", "two", "three", "one"]
+    assert scanned == ["1@a", "2@a", "3@a", "1@a"]
 
 
 def test_knows_what_it_can_answer_at_once() -> None:

@@ -6,6 +6,7 @@ Each text passes the filters of the call as a stream of its own, identified by i
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from langchain_core.messages import AIMessageChunk, BaseMessage
@@ -46,13 +47,13 @@ class MessageStream:
     ) -> None:
         self._held = held
         self._has_left: bool | None = None  # `None` before the first chunk
-        self._streams = Streams(filters, self._keys)
+        self._seen: dict[Path, dict[str, Any]] = {}
+        self._calls: dict[Path, Any] = {}
+        self._streams = Streams(filters, partial(_location, self._seen, self._calls))
         self._texts = TextChunks([filter.at((ANSWER,)) for filter in filters])
         self._blocks = Blocks(filters, self._streams)
         self._filters = filters
         self._filtered = Filters(filters)
-        self._seen: dict[Path, dict[str, Any]] = {}
-        self._calls: dict[Path, Any] = {}
         self._unsaid: dict[Path, str] = {}
         self._altered: set[Path] = set()
         self._withdrawn: set[Path] = set()
@@ -218,20 +219,21 @@ class MessageStream:
         _plant(block, path[root:], text, self._seen, path[:root])
         return block
 
-    def _keys(self, path: Path) -> Keys:
-        """Return the location of a text: the tool that its block calls, if any.
 
-        The pieces of a call's arguments may come as blocks of another type with the index of the call.
-        """
-        for end in range(len(path), 0, -1):
-            place = path[end - 1]
-            seen = self._seen.get(path[:end], {}).get("name")
-            of_call = (
-                self._calls.get((*path[: end - 1], place[0])) if isinstance(place, tuple) else None
-            )
-            if isinstance(name := seen or of_call, str):
-                return (Tool(name),)
-        return (ANSWER,)
+def _location(
+    seen: Mapping[Path, Mapping[str, Any]], calls: Mapping[Path, Any], path: Path
+) -> Keys:
+    """Return the location of a text: the tool that its block calls, if any.
+
+    The pieces of a call's arguments may come as blocks of another type with the index of the call.
+    """
+    for end in range(len(path), 0, -1):
+        place = path[end - 1]
+        named = seen.get(path[:end], {}).get("name")
+        of_call = calls.get((*path[: end - 1], place[0])) if isinstance(place, tuple) else None
+        if isinstance(name := named or of_call, str):
+            return (Tool(name),)
+    return (ANSWER,)
 
 
 def _joined(message: AIMessageChunk, rest: AIMessageChunk) -> AIMessageChunk:
@@ -296,8 +298,8 @@ class EventStream:
     """Filters the protocol events of a model that emits them itself."""
 
     def __init__(self, filters: Sequence[TextFilter]) -> None:
-        self._names: dict[Hashable, Any] = {}
-        self._streams = Streams(filters, lambda path: self._names.get(path[0], (ANSWER,)))
+        names = self._names = dict[Hashable, Any]()
+        self._streams = Streams(filters, lambda path: names.get(path[0], (ANSWER,)))
         self._filtered = Filters(filters)
 
     def feed(self, event: Mapping[str, Any]) -> list[Any]:

@@ -256,8 +256,7 @@ class Redact(Policy):
             with explained_misfits(call.kind, call.name), cleaned_errors(replacer):
                 given = call.input
                 if not self._trust.holds(call, self):
-                    given = await self._clean(call, replacer, tokens, given)
-                    self._trust.note(call, self, given)
+                    given = await self._cleaned_input(call, replacer, tokens)
                 inner = call.replace(input=given, texts=call.texts.passing(replacer))
                 if self.vault is not None:
                     inner = await self._revealing(self.vault, inner)
@@ -308,6 +307,11 @@ class Redact(Policy):
     async def arestore(self, value: T, subject: str) -> T:
         """Like `restore`, off the event loop."""
         return await asyncio.to_thread(self.restore, value, subject)
+
+    async def _cleaned_input(self, call: Call, replacer: Replacer, tokens: Session | None) -> Any:
+        cleaned = await self._clean(call, replacer, tokens, call.input)
+        self._trust.note(call, self, cleaned)
+        return cleaned
 
     async def _clean(
         self, call: Call, replacer: Replacer, tokens: Session | None, value: Any

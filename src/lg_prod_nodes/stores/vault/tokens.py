@@ -14,10 +14,11 @@ TOKEN = re.compile(r"\[[A-Z0-9][A-Z0-9_]{0,63}_[a-z2-7]{8,52}\]")
 _OPENS = r"\\{0,8}\[|%5B|&(?:\x2391|\x23x5b|lsqb|lbrack);|\\u005b"
 _CLOSES = r"\\{0,8}\]|%5D|&(?:\x2393|\x23x5d|rsqb|rbrack);|\\u005d"
 _LINE = r"\\{0,8}_|%5F"
+_DIGEST = "|".join(f"[a-z2-7]{{{length}}}" for length in (8, 16, 32, 52))
 _SPELLED = re.compile(
     rf"""(?P<opens>{_OPENS})
-    (?P<name>[A-Z0-9](?:[A-Z0-9]|{_LINE}){{0,120}})(?:{_LINE})(?P<digest>[a-z2-7]{{8,52}})
-    (?:{_CLOSES})""",
+    (?P<name>[A-Z0-9](?:[A-Z0-9]|{_LINE}){{0,120}})(?:{_LINE})(?P<digest>{_DIGEST})
+    (?P<closes>{_CLOSES})""",
     re.VERBOSE | re.IGNORECASE,
 )
 """The same, as models write it: escaped for Markdown or JSON, percent-encoded, as HTML, in the other case."""
@@ -82,6 +83,8 @@ def restored(text: str, originals: Mapping[str, str]) -> str:
         value = originals.get(_token(found))
         if value is None:
             return found[0]
+        if found["opens"].endswith("[") and found["closes"] == "]":  # backslashes of the text's own
+            value = found["opens"][:-1] + value
         is_in_url = found["opens"].startswith("%") and _URL.search(
             text, max(0, found.start() - 300), found.start()
         )
