@@ -17,6 +17,7 @@ from langgraph_sdk.client import LangGraphClient, SyncLangGraphClient
 from langgraph_sdk.errors import InternalServerError, NotFoundError, RateLimitError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
+from tests.client.conftest import CuttingProxy
 from tests.conftest import FakeClock
 from tests.web.conftest import served
 from typing_extensions import TypedDict
@@ -158,6 +159,18 @@ async def test_repeats_nothing_for_ever_or_in_vain(server: Server, connected: Co
         with pytest.raises(InternalServerError):
             await send()
         assert len(server.seen) == 5
+
+
+@pytest.mark.parametrize("verb", [connect, connect_sync])
+async def test_repeats_a_request_whose_answer_is_cut(server: Server, verb: Any) -> None:
+    cuts = [150, 1, None]
+    proxy = CuttingProxy(server.url, lambda _: cuts.pop(0))
+    async with proxy.listening() as url:
+        client = verb(url, clock=FakeClock())
+        answer = await Face(client)()
+        await (client.aclose() if verb is connect else asyncio.to_thread(client.close))
+    assert answer == {"detail": "x" * 2000}
+    assert len(server.seen) == 3
 
 
 async def test_limits_requests(server: Server, connected: Connect) -> None:

@@ -89,6 +89,15 @@ async def test_a_lost_answer_starts_no_second_run(server_url: str, seen: int) ->
     assert len(await runs_of(server_url, thread)) == 1
 
 
+async def test_a_stream_that_is_cut_before_it_begins_is_joined_again(server_url: str) -> None:
+    cuts = [None, 1, 20, None]
+    proxy, thread = CuttingProxy(server_url, lambda _: cuts.pop(0) if cuts else None), str(uuid4())
+    async with proxy.listening() as url, connect(url) as client:
+        parts = await read(client, thread, QUICK)
+    assert proxy.cuts == 2
+    assert numbers(parts) == [*range(WORDS)]
+
+
 @pytest.mark.parametrize("blocking", [False, True])
 async def test_a_run_that_takes_too_long_is_cancelled(server_url: str, blocking: bool) -> None:
     thread = str(uuid4())

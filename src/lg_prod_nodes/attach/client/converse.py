@@ -9,7 +9,7 @@ from typing import Any, Literal, NoReturn, overload
 
 import httpx
 from langgraph_sdk.client import LangGraphClient, SyncLangGraphClient
-from langgraph_sdk.errors import APIStatusError
+from langgraph_sdk.errors import APIStatusError, InternalServerError, RateLimitError
 from langgraph_sdk.schema import Run, StreamMode, StreamPart
 
 from lg_prod_nodes.attach.client.cursor import CURSOR, START, Cursor
@@ -136,9 +136,7 @@ class _Conversation:
         DEADLINE.set(self._limit)  # in a context of this conversation's own
         try:
             self._run_id = await self._start()
-            CURSOR.set(self._cursor)
-            parts = self._client.runs.join_stream(self._thread, self._run_id, last_event_id=START)
-            await Flow(self._new(parts) if self.blocking else self._anew(parts))
+            await self._join(self._run_id)
         except DeadlineExceeded:
             DEADLINE.set(None)
             if self._run_id is not None:
@@ -181,6 +179,19 @@ class _Conversation:
             await self._sleep(_SOON * 2**look)
         raise ServerUnavailable(None)
 
+    async def _join(self, run_id: str) -> None:
+        """Hand on what the run streams. The SDK rejoins it, but not before it knows where."""
+        CURSOR.set(self._cursor)
+        for look in range(_LOOKS):
+            parts = self._client.runs.join_stream(self._thread, run_id, last_event_id=START)
+            try:
+                await Flow(self._new(parts) if self.blocking else self._anew(parts))
+                return
+            except (httpx.TransportError, RateLimitError, InternalServerError) as error:
+                if look == _LOOKS - 1 or isinstance(error, _NEVER_SENT) or _has_given_up(error):
+                    raise
+            await self._sleep(_SOON * 2**look)
+
     async def _sleep(self, seconds: float) -> None:
         if self._limit is not None and self._limit.remaining() <= seconds:
             raise DeadlineExceeded(self._limit.seconds)
@@ -213,6 +224,11 @@ class _Conversation:
         if status >= 500:
             raise ServerUnavailable(self._run_id) from error
         raise error
+
+
+def _has_given_up(error: Exception) -> bool:
+    """Whether the SDK knew where to rejoin a run, and could not."""
+    return type(error) is httpx.TransportError
 
 
 async def _done(result: Any) -> Any:

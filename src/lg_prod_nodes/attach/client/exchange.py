@@ -17,6 +17,7 @@ from lg_prod_nodes.core.errors import DeadlineExceeded
 
 _REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 _KEY = "idempotency-key"
+_STREAM = "text/event-stream"
 _REJOINED = ("/join", "/stream", "/wait")
 """The ends of paths whose requests the SDK repeats by itself."""
 
@@ -105,12 +106,20 @@ class Exchange:
 
     async def _receive(self, call: Call, response: httpx.Response) -> None:
         try:
-            if response.status_code >= 400:
+            is_error = response.status_code >= 400
+            is_stream = _STREAM in response.headers.get("content-type", "")
+            if is_error or (
+                self._retry is not None and not is_stream
+            ):  # a body that is cut is repeated, too
                 _ = response.read() if call.blocking else await _within(call, response.aread())
+            if is_error:
                 text = f"the server answered {response.status_code}"
                 raise httpx.HTTPStatusError(text, request=self._request, response=response)
             self._has_left = True
             await Chunk(response)
+            if response.is_stream_consumed:
+                await Chunk(response.content)
+                return
             body = response.stream
             await Flow(_pieces(call, body) if call.blocking else _apieces(call, body))
         finally:
@@ -130,7 +139,8 @@ class Exchange:
 
 
 def _is_repeatable(request: httpx.Request) -> bool:
-    if request.url.path.endswith(_REJOINED):
+    is_stream = _STREAM in request.headers.get("accept", "")
+    if is_stream or request.url.path.endswith(_REJOINED):
         return False
     return request.method in _REPEATABLE or _KEY in request.headers
 
