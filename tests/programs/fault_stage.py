@@ -254,6 +254,7 @@ def running_loop() -> Iterator[asyncio.AbstractEventLoop]:
         left = asyncio.all_tasks(loop)
         for task in left:
             task.cancel()
-        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        if left:  # without any, gather would look for a loop that nobody has made
+            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()

@@ -56,7 +56,15 @@ class FakeChatModel(BaseChatModel):
     asked: list[list[BaseMessage]] = Field(default_factory=list, exclude=True, repr=False)
     _turn: Iterator[int] = PrivateAttr(default_factory=itertools.count)
 
-    def __init__(self, *replies: Reply, **options: Any) -> None:
+    def __init__(
+        self,
+        *replies: Reply,
+        delay: float = 0.0,
+        usage: bool = True,
+        model_name: str = "fake",
+        **options: Any,
+    ) -> None:
+        options |= {"delay": delay, "usage": usage, "model_name": model_name}
         if replies:
             options["replies"] = replies
         super().__init__(**options)
